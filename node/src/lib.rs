@@ -1,0 +1,7 @@
+//! The Highwater broker as a library: doors, log engine, Kafka wire and drivers.
+//!
+//! Production runs it on tokio, the simulator runs the same source on madsim; only `env` knows
+//! which.
+#![deny(unsafe_code)]
+
+pub mod env;

@@ -1,0 +1,1 @@
+//! The Highwater simulator.

@@ -1,0 +1,2 @@
+//! The automation entry.
+fn main() {}
