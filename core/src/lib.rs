@@ -11,5 +11,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod mutant;
 pub mod time;
 pub mod types;
