@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod fetch_session;
 pub mod mutant;
 pub mod time;
 pub mod types;

@@ -5,4 +5,5 @@
 #![deny(unsafe_code)]
 
 pub mod env;
+pub mod internal;
 pub mod tasks;
