@@ -12,6 +12,13 @@ extern crate alloc;
 extern crate std;
 
 pub mod fetch_session;
+pub mod config;
+pub mod encoding;
+pub mod epochs;
+pub mod metadata;
 pub mod mutant;
+pub mod partition;
+pub mod producers;
+pub mod record;
 pub mod time;
 pub mod types;
