@@ -109,3 +109,18 @@ pub enum EncodeError {
         known: VersionRange,
     },
 }
+
+impl EncodeError {
+    /// Refuses a version that a message does not have.
+    pub(super) fn check_version(
+        message: &'static str,
+        known: VersionRange,
+        version: i16,
+    ) -> Result<(), Self> {
+        if known.contains(version) {
+            Ok(())
+        } else {
+            Err(Self::UnknownVersion { message, version, known })
+        }
+    }
+}

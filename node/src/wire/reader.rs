@@ -6,7 +6,7 @@
 //! reader allocate more than the budget it was given, whatever its bytes say.
 
 use super::{
-    Str,
+    Str, VersionRange,
     error::{DecodeError, DecodeErrorKind},
 };
 use bytes::Bytes;
@@ -59,7 +59,20 @@ impl Reader {
         }
     }
 
-    pub(super) fn error(&self, kind: DecodeErrorKind) -> DecodeError {
+    /// Refuses a version that a message does not have.
+    pub(super) fn check_version(
+        &self,
+        known: VersionRange,
+        version: i16,
+    ) -> Result<(), DecodeError> {
+        if known.contains(version) {
+            Ok(())
+        } else {
+            Err(self.error(DecodeErrorKind::UnknownVersion { version, known }))
+        }
+    }
+
+    fn error(&self, kind: DecodeErrorKind) -> DecodeError {
         DecodeError { offset: self.position, kind }
     }
 

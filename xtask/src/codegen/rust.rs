@@ -21,7 +21,7 @@ pub fn index(apis: &[Api]) -> String {
     out.push_str("#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]\n");
     out.push_str("#[repr(i16)]\npub enum ApiKey {\n");
     for api in apis {
-        let _ = writeln!(out, "/// {}.\n{} = {},", sentence(&api.name), api.name, api.key);
+        let _ = writeln!(out, "/// `{}`.\n{} = {},", api.name, api.name, api.key);
     }
     out.push_str("}\n\n/// What is served of each API, in the order of the keys.\n");
     let _ = writeln!(out, "pub(super) const APIS: [Api; {}] = [", apis.len());
@@ -36,7 +36,7 @@ pub fn index(apis: &[Api]) -> String {
             api.advertised.first,
             api.advertised.last,
             api.flexible_from,
-            api.request_limit,
+            size(api.request_limit),
         );
     }
     out.push_str("];\n\n");
@@ -56,20 +56,22 @@ pub fn index(apis: &[Api]) -> String {
 /// Two different structures have one name.
 pub fn module(api: &Api) -> anyhow::Result<String> {
     let mut structs = Vec::new();
-    collect(&api.request, &mut structs);
-    collect(&api.response, &mut structs);
-    let mut unique: Vec<&Struct> = Vec::new();
-    for structure in structs {
-        match unique.iter().find(|other| other.name == structure.name) {
-            Some(other) => {
+    collect(&api.request, api.versions, &mut structs);
+    collect(&api.response, api.versions, &mut structs);
+    let mut unique: Vec<(&Struct, Versions)> = Vec::new();
+    for (structure, versions) in structs {
+        match unique.iter_mut().find(|(other, _)| other.name == structure.name) {
+            Some((other, used)) => {
                 ensure!(*other == structure, "two different structures named {}", structure.name);
+                used.first = used.first.min(versions.first);
+                used.last = used.last.max(versions.last);
             }
-            None => unique.push(structure),
+            None => unique.push((structure, versions)),
         }
     }
     let mut body = String::new();
-    for structure in unique {
-        Generator { api, structure }.structure(&mut body);
+    for (structure, versions) in unique {
+        Generator { api, structure, versions }.structure(&mut body);
     }
     for message in [&api.request, &api.response] {
         implement_message(api, message, &mut body);
@@ -81,8 +83,8 @@ pub fn module(api: &Api) -> anyhow::Result<String> {
     );
 
     let mut out = format!(
-        "//! {}: API key {}, versions {} to {}{}.\n//!\n//! {GENERATED}\n\n",
-        sentence(&api.name),
+        "//! `{}`: API key {}, versions {} to {}{}.\n//!\n//! {GENERATED}\n\n",
+        api.name,
         api.key,
         api.versions.first,
         api.versions.last,
@@ -95,8 +97,8 @@ pub fn module(api: &Api) -> anyhow::Result<String> {
     let str_type = if body.contains("Str>") || body.contains(": Str,") { "Str, " } else { "" };
     let _ = writeln!(
         out,
-        "use crate::wire::{{ApiKey, DecodeError, DecodeErrorKind, EncodeError, Message, Reader, \
-         Request, {str_type}VersionRange, Writer}};"
+        "use crate::wire::{{ApiKey, DecodeError, EncodeError, Message, Reader, Request, \
+         {str_type}VersionRange, Writer}};"
     );
     if body.contains("Bytes>") {
         out.push_str("use bytes::Bytes;\n");
@@ -107,6 +109,15 @@ pub fn module(api: &Api) -> anyhow::Result<String> {
     out.push('\n');
     out.push_str(&body);
     Ok(out)
+}
+
+/// A number of bytes as a product of the units it was written with.
+fn size(bytes: usize) -> String {
+    match (bytes % (1024 * 1024), bytes % 1024) {
+        (0, _) => format!("{} * 1024 * 1024", bytes / 1024 / 1024),
+        (_, 0) => format!("{} * 1024", bytes / 1024),
+        _ => bytes.to_string(),
+    }
 }
 
 /// `FetchableTopicResponse` as `fetchable_topic_response`.
@@ -121,21 +132,20 @@ pub fn snake_case(name: &str) -> String {
     out
 }
 
-/// `ListOffsets` as `ListOffsets`, in backticks if it would not pass as a word of a sentence.
-fn sentence(name: &str) -> String {
-    format!("`{name}`")
-}
-
-/// A structure and everything nested in it, outermost first.
-fn collect<'a>(structure: &'a Struct, structs: &mut Vec<&'a Struct>) {
-    structs.push(structure);
+/// A structure and everything nested in it, outermost first, with the versions that use each.
+fn collect<'a>(
+    structure: &'a Struct,
+    versions: Versions,
+    structs: &mut Vec<(&'a Struct, Versions)>,
+) {
+    structs.push((structure, versions));
     for field in &structure.fields {
         let mut kind = &field.kind;
         while let Type::Array(element) = kind {
             kind = element;
         }
         if let Type::Struct(nested) = kind {
-            collect(nested, structs);
+            collect(nested, field.versions, structs);
         }
     }
 }
@@ -150,18 +160,12 @@ fn implement_message(api: &Api, message: &Struct, out: &mut String) {
             const VERSIONS: VersionRange = VersionRange::new({first}, {last});
 
             fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {{
-                if !Self::VERSIONS.contains(version) {{
-                    let known = Self::VERSIONS;
-                    return Err(reader.error(DecodeErrorKind::UnknownVersion {{ version, known }}));
-                }}
+                reader.check_version(Self::VERSIONS, version)?;
                 Self::read(reader, version)
             }}
 
             fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {{
-                if !Self::VERSIONS.contains(version) {{
-                    let (message, known) = (Self::NAME, Self::VERSIONS);
-                    return Err(EncodeError::UnknownVersion {{ message, version, known }});
-                }}
+                EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
                 self.write(writer, version)
             }}
         }}\n\n"
@@ -172,6 +176,8 @@ fn implement_message(api: &Api, message: &Struct, out: &mut String) {
 struct Generator<'a> {
     api: &'a Api,
     structure: &'a Struct,
+    /// The versions that use the structure.
+    versions: Versions,
 }
 
 impl Generator<'_> {
@@ -203,7 +209,7 @@ impl Generator<'_> {
                 }}
 
                 fn write(&self, writer: &mut Writer, {}: i16) -> Result<(), EncodeError> {{
-                    {}{write}
+                    {}{}
                     Ok(())
                 }}
             }}\n\n",
@@ -211,13 +217,14 @@ impl Generator<'_> {
             self.flexible_variable(&read),
             self.version_parameter(&write),
             self.flexible_variable(&write),
+            write.trim_end(),
         );
     }
 
     /// What the type does not say about a field.
     fn documentation(&self, field: &Field) -> String {
         let mut facts = vec![format!("`{}`", field.name)];
-        if field.versions != self.api.versions {
+        if field.versions != self.versions {
             facts.push(format!("versions {}", self.range(field.versions)));
         }
         if let Some(tag) = field.tag {
@@ -232,7 +239,7 @@ impl Generator<'_> {
         if let Some(default) = &field.default {
             facts.push(format!("default {default}"));
         }
-        if field.ignorable && field.versions != self.api.versions {
+        if field.ignorable && field.versions != self.versions {
             facts.push("otherwise ignored".to_string());
         }
         facts.join(", ") + "."
@@ -249,12 +256,12 @@ impl Generator<'_> {
     /// `version`, or `_version` for a body that does not look at it.
     fn version_parameter(&self, body: &str) -> &'static str {
         let through_flexible = !self.flexible_variable(body).is_empty();
-        if body.contains("version") || through_flexible { "version" } else { "_version" }
+        if has_word(body, "version") || through_flexible { "version" } else { "_version" }
     }
 
     /// Binds `flexible` if the body looks at it.
     fn flexible_variable(&self, body: &str) -> String {
-        if body.contains("flexible") && !self.always_flexible() {
+        if has_word(body, "flexible") && !self.always_flexible() {
             format!("let flexible = version >= {};\n", self.api.flexible_from)
         } else {
             String::new()
@@ -262,7 +269,7 @@ impl Generator<'_> {
     }
 
     fn always_flexible(&self) -> bool {
-        self.api.flexible_from <= self.api.versions.first
+        self.api.flexible_from <= self.versions.first
     }
 
     /// The expression that says which encoding of lengths is used.
@@ -270,61 +277,50 @@ impl Generator<'_> {
         if self.always_flexible() { "true" } else { "flexible" }
     }
 
-    /// The condition under which a version of `outer` is within `versions`; none if always.
-    fn condition(&self, versions: Versions, outer: Versions) -> Option<String> {
-        let Versions { first, last } = versions;
-        match (first > outer.first, last < outer.last) {
-            (false, false) => None,
-            (true, false) => Some(format!("version >= {first}")),
-            (false, true) => Some(format!("version <= {last}")),
-            (true, true) if first == last => Some(format!("version == {first}")),
-            (true, true) => Some(format!("({first}..={last}).contains(&version)")),
-        }
+    /// Whether some version of the structure ends with tagged fields.
+    fn sometimes_flexible(&self) -> bool {
+        self.api.flexible_from <= self.versions.last
+    }
+
+    /// The versions of the structure that end with tagged fields.
+    fn flexible_versions(&self) -> Versions {
+        let first = self.versions.first.max(self.api.flexible_from);
+        Versions { first, ..self.versions }
     }
 
     fn read(&self) -> String {
-        let mut out = String::new();
-        let untagged: Vec<_> = self.structure.fields.iter().filter(|f| f.tag.is_none()).collect();
         let tagged: Vec<_> = self.structure.fields.iter().filter(|f| f.tag.is_some()).collect();
-        // A structure without conditions is built in one expression, straight from the frame.
-        let conditional =
-            untagged.iter().any(|f| self.condition(f.versions, self.api.versions).is_some());
-        if !conditional && tagged.is_empty() {
-            out.push_str("let message = Self {\n");
-            for field in &untagged {
-                let _ = writeln!(out, "{}: {},", rust_name(field), self.read_field(field));
-            }
-            out.push_str("};\n");
-        } else {
-            out.push_str("let mut message = Self::default();\n");
-            for field in &untagged {
-                let name = rust_name(field);
-                let read = self.read_field(field);
-                let _ = match self.condition(field.versions, self.api.versions) {
-                    Some(condition) => {
-                        writeln!(out, "if {condition} {{ message.{name} = {read}; }}")
-                    }
-                    None => writeln!(out, "message.{name} = {read};"),
-                };
-            }
+        let mutable = if tagged.is_empty() { "" } else { "mut " };
+        let mut out = format!("let {mutable}message = Self {{\n");
+        for field in &self.structure.fields {
+            let name = rust_name(field);
+            let default = default_value(field);
+            let _ = match (field.tag, condition(field.versions, self.versions)) {
+                (Some(_), _) => writeln!(out, "{name}: {default},"),
+                (None, None) => writeln!(out, "{name}: {},", self.read_field(field)),
+                (None, Some(condition)) => writeln!(
+                    out,
+                    "{name}: if {condition} {{ {} }} else {{ {default} }},",
+                    self.read_field(field)
+                ),
+            };
         }
-        self.read_tagged(&tagged, &mut out);
+        out.push_str("};\n");
+        if self.sometimes_flexible() {
+            self.read_tagged(&tagged, &mut out);
+        }
         out.push_str("Ok(message)");
         out
     }
 
     fn read_tagged(&self, tagged: &[&Field], out: &mut String) {
-        if self.api.flexible_from > self.api.versions.last {
-            return;
-        }
         let mut read = String::new();
         if tagged.is_empty() {
             read.push_str("reader.tagged_fields(|_, _| Ok(false))?;\n");
         } else {
             read.push_str("reader.tagged_fields(|reader, tag| {\nmatch tag {\n");
-            let flexible = Versions { first: self.api.flexible_from, ..self.api.versions };
             for field in tagged {
-                let guard = match self.condition(field.versions, flexible) {
+                let guard = match condition(field.versions, self.flexible_versions()) {
                     Some(condition) => format!(" if {condition}"),
                     None => String::new(),
                 };
@@ -345,7 +341,7 @@ impl Generator<'_> {
         if self.always_flexible() {
             out.push_str(body);
         } else {
-            let _ = writeln!(out, "if flexible {{ {body} }}");
+            let _ = write!(out, "if flexible {{ {body} }}");
         }
     }
 
@@ -354,7 +350,7 @@ impl Generator<'_> {
         let Some(nullable) = field.nullable else {
             return self.read_value(&field.kind, false);
         };
-        match self.condition(nullable, field.versions) {
+        match condition(nullable, field.versions) {
             None => self.read_value(&field.kind, true),
             Some(condition) => format!(
                 "if {condition} {{ {} }} else {{ Some({}) }}",
@@ -395,84 +391,82 @@ impl Generator<'_> {
 
     fn write(&self) -> String {
         let mut out = String::new();
-        for field in self.structure.fields.iter().filter(|field| field.tag.is_none()) {
-            let write = self.write_field(field);
-            let condition = self.condition(field.versions, self.api.versions);
-            let absent = self.refuse_when_set(field);
-            let _ = match (condition, absent) {
-                (None, _) => writeln!(out, "{write}"),
-                (Some(condition), None) => writeln!(out, "if {condition} {{ {write} }}"),
-                (Some(condition), Some(absent)) => {
-                    writeln!(out, "if {condition} {{ {write} }} else {absent}")
-                }
+        let untagged: Vec<_> = self.structure.fields.iter().filter(|f| f.tag.is_none()).collect();
+        for group in untagged.chunk_by(|one, other| one.versions == other.versions) {
+            let writes: String = group.iter().map(|field| self.write_field(field)).collect();
+            let Some(condition) = condition(group[0].versions, self.versions) else {
+                out.push_str(&writes);
+                continue;
             };
+            let _ = write!(out, "if {condition} {{ {writes} }}");
+            for field in group.iter().filter(|field| !field.ignorable) {
+                let _ = write!(out, " else {}", self.refuse(field, &differs_from_default(field)));
+            }
+            out.push('\n');
         }
-        self.write_tagged(&mut out);
+        if self.sometimes_flexible() {
+            self.write_tagged(&mut out);
+        }
         out
     }
 
-    /// The check that a field which a version lacks has its default; none if it may be dropped.
-    fn refuse_when_set(&self, field: &Field) -> Option<String> {
-        if field.ignorable {
-            return None;
-        }
-        Some(format!(
-            "if {} {{ return Err(EncodeError::FieldAbsent {{ field: \"{}.{}\", version }}); }}",
-            differs_from_default(field),
-            self.structure.name,
-            field.name
-        ))
+    /// The check that stops a field which this version lacks and which may not be dropped.
+    fn refuse(&self, field: &Field, condition: &str) -> String {
+        format!(
+            "if {condition} {{
+                return Err(EncodeError::FieldAbsent {{ field: \"{}.{}\", version }});
+            }}",
+            self.structure.name, field.name
+        )
     }
 
     fn write_tagged(&self, out: &mut String) {
         let fields = &self.structure.fields;
         let mut tagged: Vec<_> = fields.iter().filter(|field| field.tag.is_some()).collect();
         tagged.sort_by_key(|field| field.tag);
-        if self.api.flexible_from > self.api.versions.last {
-            return;
-        }
+        let mut write = String::new();
         for field in &tagged {
-            let differs = differs_from_default(field);
             let name = field_name(field);
-            let _ = match self.condition(field.versions, self.api.versions) {
-                None => writeln!(out, "let has_{name} = {differs};"),
+            let differs = differs_from_default(field);
+            let _ = match condition(field.versions, self.flexible_versions()) {
+                None => writeln!(write, "let has_{name} = {differs};"),
+                Some(condition) if field.ignorable => {
+                    writeln!(write, "let has_{name} = {condition} && {differs};")
+                }
                 Some(condition) => {
-                    if let Some(absent) = self.refuse_when_set(field) {
-                        let _ = writeln!(out, "let has_{name} = {differs};");
-                        let absent =
-                            absent.replacen(&differs, &format!("has_{name} && !({condition})"), 1);
-                        writeln!(out, "{absent}")
-                    } else {
-                        writeln!(out, "let has_{name} = {condition} && {differs};")
-                    }
+                    let absent = format!("has_{name} && {}", negated(&condition));
+                    let refuse = self.refuse(field, &absent);
+                    writeln!(write, "let has_{name} = {differs};\n{refuse}")
                 }
             };
         }
-        let mut write = String::new();
         let counts: Vec<_> =
             tagged.iter().map(|field| format!("u32::from(has_{})", field_name(field))).collect();
         let count = if counts.is_empty() { "0".to_string() } else { counts.join(" + ") };
         let _ = writeln!(write, "writer.unsigned_varint({count});");
         for field in &tagged {
+            let place = format!("self.{}", rust_name(field));
             let _ = writeln!(
                 write,
-                "if has_{} {{ writer.tagged_field({}, |writer| {{ {} Ok(()) }})?; }}",
+                "if has_{} {{ writer.tagged_field({}, |writer| {})?; }}",
                 field_name(field),
                 field.tag.unwrap_or_default(),
-                self.write_field(field)
+                self.write_value(&field.kind, &place, field.nullable.is_some())
             );
         }
         self.when_flexible(&write, out);
+        if !self.always_flexible() {
+            for field in tagged.iter().filter(|field| !field.ignorable) {
+                let _ = write!(out, " else {}", self.refuse(field, &differs_from_default(field)));
+            }
+        }
     }
 
-    /// The statement that writes a field.
+    /// The statements that write a field.
     fn write_field(&self, field: &Field) -> String {
         let place = format!("self.{}", rust_name(field));
-        let Some(nullable) = field.nullable else {
-            return self.write_value(&field.kind, &place, false) + ";";
-        };
         let mut out = String::new();
-        if let Some(condition) = self.condition(nullable, field.versions) {
+        if let Some(condition) = field.nullable.and_then(|n| condition(n, field.versions)) {
             let _ = writeln!(
                 out,
                 "if {place}.is_none() && {} {{
@@ -483,58 +477,71 @@ impl Generator<'_> {
                 field.name
             );
         }
-        out + &self.write_value(&field.kind, &place, true) + ";"
+        let write = self.write_value(&field.kind, &place, field.nullable.is_some());
+        // What cannot fail is written as a block that ends in `Ok(())`.
+        let _ = match write.strip_prefix("{ ").and_then(|write| write.strip_suffix("; Ok(()) }")) {
+            Some(infallible) => writeln!(out, "{infallible};"),
+            None => writeln!(out, "{write}?;"),
+        };
+        out
     }
 
+    /// The expression that writes a value, of type `Result<(), EncodeError>`.
     fn write_value(&self, kind: &Type, place: &str, nullable: bool) -> String {
         let flexible = self.flexible();
         match kind {
-            Type::Bool => format!("writer.bool({place})"),
-            Type::Int8 => format!("writer.i8({place})"),
-            Type::Int16 => format!("writer.i16({place})"),
-            Type::Int32 => format!("writer.i32({place})"),
-            Type::Int64 => format!("writer.i64({place})"),
-            Type::Uuid => format!("writer.uuid({place})"),
+            Type::Bool => format!("{{ writer.bool({place}); Ok(()) }}"),
+            Type::Int8 => format!("{{ writer.i8({place}); Ok(()) }}"),
+            Type::Int16 => format!("{{ writer.i16({place}); Ok(()) }}"),
+            Type::Int32 => format!("{{ writer.i32({place}); Ok(()) }}"),
+            Type::Int64 => format!("{{ writer.i64({place}); Ok(()) }}"),
+            Type::Uuid => format!("{{ writer.uuid({place}); Ok(()) }}"),
             Type::String if nullable => {
-                format!("writer.nullable_string({place}.as_ref(), {flexible})?")
+                format!("writer.nullable_string({place}.as_ref(), {flexible})")
             }
-            Type::String => format!("writer.string(&{place}, {flexible})?"),
-            Type::Records => format!("writer.nullable_records({place}.as_ref(), {flexible})?"),
+            Type::String => format!("writer.string(&{place}, {flexible})"),
+            Type::Records => format!("writer.nullable_records({place}.as_ref(), {flexible})"),
             Type::Struct(_) if nullable => format!(
-                "writer.nullable({place}.as_ref(), |writer, value| value.write(writer, version))?"
+                "writer.nullable({place}.as_ref(), |writer, value| value.write(writer, version))"
             ),
-            Type::Struct(_) => format!("{place}.write(writer, version)?"),
+            Type::Struct(_) => format!("{place}.write(writer, version)"),
             Type::Array(element) => {
-                let element = self.write_element(element);
-                if nullable {
-                    format!("writer.nullable_array({place}.as_deref(), {flexible}, {element})?")
+                let element = match &**element {
+                    Type::String => format!("writer.string(value, {flexible})"),
+                    Type::Struct(_) => "value.write(writer, version)".to_string(),
+                    element => self.write_value(element, "*value", false),
+                };
+                let (function, elements) = if nullable {
+                    ("nullable_array", format!("{place}.as_deref()"))
                 } else {
-                    format!("writer.array(&{place}, {flexible}, {element})?")
-                }
+                    ("array", format!("&{place}"))
+                };
+                format!("writer.{function}({elements}, {flexible}, |writer, value| {element})")
             }
         }
     }
+}
 
-    /// The closure that writes one element of an array.
-    fn write_element(&self, element: &Type) -> String {
-        let value = match element {
-            Type::Bool | Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 | Type::Uuid => {
-                return format!(
-                    "|writer, value| {{ {}; Ok(()) }}",
-                    self.write_value(element, "*value", false)
-                );
-            }
-            Type::String => format!("writer.string(value, {})", self.flexible()),
-            Type::Struct(_) => "value.write(writer, version)".to_string(),
-            Type::Records | Type::Array(_) => {
-                unreachable!("no message has arrays of arrays or of records")
-            }
-        };
-        format!("|writer, value| {value}")
+/// The condition under which a version of `outer` is within `versions`; none if always.
+fn condition(versions: Versions, outer: Versions) -> Option<String> {
+    let Versions { first, last } = versions;
+    match (first > outer.first, last < outer.last) {
+        (false, false) => None,
+        (true, false) => Some(format!("version >= {first}")),
+        (false, true) => Some(format!("version <= {last}")),
+        (true, true) if first == last => Some(format!("version == {first}")),
+        (true, true) => Some(format!("({first}..={last}).contains(&version)")),
     }
 }
 
-/// The opposite of a condition made by [`Generator::condition`].
+/// Whether an identifier occurs in source text.
+fn has_word(source: &str, word: &str) -> bool {
+    source
+        .split(|character: char| !character.is_alphanumeric() && character != '_')
+        .any(|w| w == word)
+}
+
+/// The opposite of a condition made by [`condition`].
 fn negated(condition: &str) -> String {
     if let Some(first) = condition.strip_prefix("version >= ") {
         format!("version < {first}")
@@ -594,7 +601,12 @@ fn default_value(field: &Field) -> String {
         _ if null => return "None".to_string(),
         Type::Bool => field.default.clone().unwrap_or_else(|| "false".to_string()),
         Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => {
-            field.default.clone().unwrap_or_else(|| "0".to_string())
+            match field.default.as_deref().unwrap_or("0") {
+                "-2147483648" => "i32::MIN".to_string(),
+                "2147483647" => "i32::MAX".to_string(),
+                "9223372036854775807" => "i64::MAX".to_string(),
+                other => other.to_string(),
+            }
         }
         Type::Uuid => "TopicId::default()".to_string(),
         Type::String => "Str::default()".to_string(),

@@ -71,7 +71,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(3, 13),
         advertised: VersionRange::new(0, 13),
         flexible_from: 9,
-        request_limit: 104857600,
+        request_limit: 100 * 1024 * 1024,
     },
     Api {
         key: ApiKey::Fetch,
@@ -79,7 +79,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(4, 18),
         advertised: VersionRange::new(4, 18),
         flexible_from: 12,
-        request_limit: 16777216,
+        request_limit: 16 * 1024 * 1024,
     },
     Api {
         key: ApiKey::ListOffsets,
@@ -87,7 +87,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(1, 10),
         advertised: VersionRange::new(1, 10),
         flexible_from: 6,
-        request_limit: 16777216,
+        request_limit: 16 * 1024 * 1024,
     },
     Api {
         key: ApiKey::Metadata,
@@ -95,7 +95,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 13),
         advertised: VersionRange::new(0, 13),
         flexible_from: 9,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::ApiVersions,
@@ -103,7 +103,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 4),
         advertised: VersionRange::new(0, 4),
         flexible_from: 3,
-        request_limit: 65536,
+        request_limit: 64 * 1024,
     },
     Api {
         key: ApiKey::CreateTopics,
@@ -111,7 +111,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(2, 7),
         advertised: VersionRange::new(2, 7),
         flexible_from: 5,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::DeleteTopics,
@@ -119,7 +119,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(1, 6),
         advertised: VersionRange::new(1, 6),
         flexible_from: 4,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::DeleteRecords,
@@ -127,7 +127,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 2),
         advertised: VersionRange::new(0, 2),
         flexible_from: 2,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::InitProducerId,
@@ -135,7 +135,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 5),
         advertised: VersionRange::new(0, 5),
         flexible_from: 2,
-        request_limit: 65536,
+        request_limit: 64 * 1024,
     },
     Api {
         key: ApiKey::OffsetForLeaderEpoch,
@@ -143,7 +143,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(2, 4),
         advertised: VersionRange::new(2, 4),
         flexible_from: 4,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::DescribeConfigs,
@@ -151,7 +151,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(1, 4),
         advertised: VersionRange::new(1, 4),
         flexible_from: 4,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::AlterConfigs,
@@ -159,7 +159,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 2),
         advertised: VersionRange::new(0, 2),
         flexible_from: 2,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::DescribeLogDirs,
@@ -167,7 +167,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(1, 4),
         advertised: VersionRange::new(1, 4),
         flexible_from: 2,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::CreatePartitions,
@@ -175,7 +175,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 3),
         advertised: VersionRange::new(0, 3),
         flexible_from: 2,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::IncrementalAlterConfigs,
@@ -183,7 +183,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 1),
         advertised: VersionRange::new(0, 1),
         flexible_from: 1,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::DescribeCluster,
@@ -191,7 +191,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 2),
         advertised: VersionRange::new(0, 2),
         flexible_from: 0,
-        request_limit: 65536,
+        request_limit: 64 * 1024,
     },
     Api {
         key: ApiKey::DescribeProducers,
@@ -199,7 +199,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 0),
         advertised: VersionRange::new(0, 0),
         flexible_from: 0,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
     Api {
         key: ApiKey::DescribeTopicPartitions,
@@ -207,7 +207,7 @@ pub(super) const APIS: [Api; 18] = [
         versions: VersionRange::new(0, 0),
         advertised: VersionRange::new(0, 0),
         flexible_from: 0,
-        request_limit: 8388608,
+        request_limit: 8 * 1024 * 1024,
     },
 ];
 
