@@ -7,3 +7,4 @@
 pub mod env;
 pub mod internal;
 pub mod tasks;
+pub mod wire;
