@@ -4,5 +4,7 @@
 //! which.
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod env;
+pub mod metrics;
 pub mod tasks;
