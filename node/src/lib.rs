@@ -8,3 +8,4 @@ pub mod config;
 pub mod env;
 pub mod metrics;
 pub mod tasks;
+pub mod wire;
