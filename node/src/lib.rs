@@ -4,6 +4,7 @@
 //! which.
 #![deny(unsafe_code)]
 
+pub mod client;
 pub mod config;
 pub mod env;
 pub mod metrics;

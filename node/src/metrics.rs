@@ -1,6 +1,9 @@
 //! What the broker counts about itself, without a lock where it counts.
 //!
-//! The broker holds one [`Metrics`] and adds to its atomics. There is no clock in here: whoever measures brings the duration.
+//! The broker holds one [`Metrics`] and adds to its atomics; a reader renders them as Prometheus
+//! text with [`Metrics::render`]. There is no clock in here: whoever measures brings the duration.
+
+mod text;
 
 use std::{
     collections::BTreeMap,
@@ -271,6 +274,13 @@ impl Metrics {
             counters.fetch_requests.increment();
             counters.failed_fetches.add(u64::from(failed));
         }
+    }
+
+    /// Everything as Prometheus text, version 0.0.4: jmx_exporter's names where Kafka has the
+    /// metric, and `highwater_` for our own.
+    #[must_use]
+    pub fn render(&self) -> String {
+        text::render(self)
     }
 }
 
