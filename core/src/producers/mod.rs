@@ -6,6 +6,8 @@
 
 mod encoding;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use state::{BatchRange, ProducerState, ProducerVerdict, RETAINED_BATCHES, SequenceError};
 
