@@ -197,6 +197,13 @@ impl BrokerConfig {
         })
     }
 
+    /// What was set, as the layer of configuration below the dynamic ones.
+    #[must_use]
+    pub fn static_configs(&self) -> BTreeMap<String, String> {
+        let set = self.explicit.iter();
+        set.map(|(name, (value, _))| ((*name).to_owned(), value.clone())).collect()
+    }
+
     fn with_defaults() -> Self {
         let mut config = Self {
             node_id: BrokerId(0),
