@@ -5,4 +5,5 @@
 #![deny(unsafe_code)]
 
 pub mod env;
+pub mod log;
 pub mod tasks;
