@@ -7,6 +7,7 @@
 pub mod client;
 pub mod config;
 pub mod env;
+pub mod internal;
 pub mod metrics;
 pub mod tasks;
 pub mod wire;

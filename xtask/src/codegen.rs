@@ -3,6 +3,7 @@
 
 mod rust;
 mod schema;
+mod spelling;
 
 use anyhow::{Context, bail, ensure};
 use schema::Api;
@@ -29,7 +30,7 @@ pub fn run(check: bool) -> anyhow::Result<()> {
     files.insert("mod.rs".to_string(), format(&rust::index(&apis))?);
     for api in &apis {
         let source = rust::module(api).with_context(|| format!("schema of {}", api.name))?;
-        files.insert(format!("{}.rs", rust::snake_case(&api.name)), format(&source)?);
+        files.insert(format!("{}.rs", spelling::snake_case(&api.name)), format(&source)?);
     }
 
     let folder = wire.join("generated");
