@@ -6,7 +6,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod batch;
 pub mod clock;
 pub mod dice;
 pub mod disk;
+pub mod history;
+pub mod oracle;
+pub mod report;
+pub mod scenario;
 pub mod trace;

@@ -43,6 +43,9 @@ macro_rules! effects {
         pub enum Effect { $($(#[doc = $doc])+ $variant,)+ }
 
         impl Effect {
+            /// Every effect.
+            pub const ALL: &'static [Effect] = &[$(Effect::$variant,)+];
+
             /// The name in reports.
             #[must_use]
             pub const fn name(self) -> &'static str {
