@@ -1,2 +1,62 @@
-//! The automation entry.
-fn main() {}
+//! The one automation entry: `cargo xtask COMMAND`.
+//!
+//! Exit status: 0 when everything passed, 1 when something failed, 2 for bad usage.
+
+mod bench;
+mod counts;
+#[cfg(test)]
+mod scratch;
+mod sim;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::counts::{Counts, Usage};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Test, simulate, measure and tidy Highwater", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check and every test; the last line is the count.
+    Test(test::Options),
+    /// Run simulated scenarios over many seeds, one process per seed.
+    Sim(sim::Options),
+    /// Check the rules of the house that no compiler knows.
+    Tidy,
+    /// Measure a release broker over loopback; never part of passing or failing.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Test(options) => test::run(&options).map(Some),
+        Command::Sim(options) => sim::run(&options),
+        Command::Tidy => tidy::run().map(Some),
+        Command::Bench(options) => bench::run(&options).map(|()| None),
+    };
+    match outcome {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(counts)) => {
+            println!("{counts}");
+            if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) if error.is::<Usage>() => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            println!("{}", Counts { passed: 0, failed: 1 });
+            ExitCode::from(1)
+        }
+    }
+}
