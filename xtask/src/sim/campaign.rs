@@ -13,7 +13,7 @@ use super::seeds::Seeds;
 use super::worker::{Report, Run, Worker};
 use crate::counts::Counts;
 
-/// From this many runs with a fault switched on, the fault must have had an effect in one of them.
+/// From this many runs that could show an effect, one of them must have shown it.
 pub const RUNS_THAT_PROVE_A_FAULT: u64 = 20;
 
 /// How many failed seeds of one scenario are printed in full length.
@@ -36,7 +36,7 @@ pub struct Campaign {
 pub struct Summary {
     /// Runs that passed.
     pub passed: u64,
-    /// Runs that failed, and faults without effect.
+    /// Runs that failed, and effects that never were.
     pub failed: u64,
     /// Wall-clock time, in seconds.
     pub wall_seconds: f64,
@@ -61,10 +61,10 @@ pub struct Tally {
     pub operations: [u64; 3],
     /// How often each fault had an effect.
     pub effects: BTreeMap<String, u64>,
-    /// In how many runs each fault was switched on.
+    /// In how many runs a fault that has this effect was switched on.
     pub enabled: BTreeMap<String, u64>,
-    /// Faults switched on often enough that never had an effect.
-    pub without_effect: Vec<String>,
+    /// Effects that should have been seen and never were: their fault was not tested.
+    pub missing_effects: Vec<String>,
 }
 
 impl Campaign {
@@ -126,9 +126,9 @@ impl Summary {
     ) -> Self {
         let (mut passed, mut failed) = (0, 0);
         for tally in scenarios.values_mut() {
-            tally.find_faults_without_effect();
+            tally.find_missing_effects();
             passed += tally.passed;
-            failed += tally.failed + tally.without_effect.len() as u64;
+            failed += tally.failed + tally.missing_effects.len() as u64;
         }
         Self { passed, failed, wall_seconds: wall.as_secs_f64(), mutant, scenarios, runs }
     }
@@ -161,10 +161,10 @@ impl Summary {
                     effects.join(", ")
                 },
             );
-            for fault in &tally.without_effect {
+            for effect in &tally.missing_effects {
                 println!(
-                    "FAILED {name}: `{fault}` was on in {} runs and never had an effect",
-                    tally.enabled[fault],
+                    "FAILED {name}: `{effect}` was possible in {} runs and never happened",
+                    tally.enabled[effect],
                 );
             }
         }
@@ -182,19 +182,18 @@ impl Tally {
         }
         for (effect, count) in &report.effects {
             *self.effects.entry(effect.clone()).or_default() += count;
-        }
-        for fault in &report.enabled_faults {
-            *self.enabled.entry(fault.clone()).or_default() += 1;
+            *self.enabled.entry(effect.clone()).or_default() += 1;
         }
     }
 
-    fn find_faults_without_effect(&mut self) {
-        let had_effect = |fault: &str| self.effects.get(fault).is_some_and(|count| *count > 0);
-        self.without_effect = self
+    fn find_missing_effects(&mut self) {
+        self.missing_effects = self
             .enabled
             .iter()
-            .filter(|(fault, runs)| **runs >= RUNS_THAT_PROVE_A_FAULT && !had_effect(fault))
-            .map(|(fault, _)| fault.clone())
+            .filter(|(effect, runs)| {
+                **runs >= RUNS_THAT_PROVE_A_FAULT && self.effects[*effect] == 0
+            })
+            .map(|(effect, _)| effect.clone())
             .collect();
     }
 }
@@ -251,10 +250,10 @@ mod tests {
     #[test]
     fn a_fault_without_any_effect_fails_the_campaign() {
         let (_scratch, worker) = fake_worker(
-            r#"echo '{"passed":true,"hash":"1","effects":{"torn":1,"lost":0},"enabled_faults":["torn","lost","never"]}'"#,
+            r#"echo '{"passed":true,"hash":"1","effects":{"torn":1,"lost":0,"never":0}}'"#,
         );
         let long = campaign(&["a"], "0..20").run(&worker).unwrap();
-        assert_eq!(long.scenarios["a"].without_effect, ["lost", "never"]);
+        assert_eq!(long.scenarios["a"].missing_effects, ["lost", "never"]);
         assert_eq!(long.counts(), Counts { passed: 20, failed: 2 });
         let short = campaign(&["a"], "0..19").run(&worker).unwrap();
         assert_eq!(short.counts(), Counts { passed: 19, failed: 0 });
@@ -263,8 +262,8 @@ mod tests {
     #[test]
     fn a_fault_that_is_rarely_on_needs_no_effect() {
         let (_scratch, worker) = fake_worker(
-            r#"if [ $seed = 3 ]; then faults='"rare"'; fi
-               echo '{"passed":true,"hash":"1","enabled_faults":['$faults']}'"#,
+            r#"if [ $seed = 3 ]; then faults='"rare":0'; fi
+               echo '{"passed":true,"hash":"1","effects":{'$faults'}}'"#,
         );
         let summary = campaign(&["a"], "0..25").run(&worker).unwrap();
         assert!(summary.counts().is_success());
