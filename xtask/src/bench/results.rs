@@ -123,6 +123,11 @@ impl Results {
                 self.crash_start_ms <= 1000.0,
             ),
         ];
+        if self.gigabytes == 0.0 {
+            // No broker ran: only the floor was measured.
+            rows.truncate(3);
+            return rows;
+        }
         rows.push(match self.librdkafka {
             Some(tool) => Row::plain("rdkafka_performance", mbps(tool.megabytes_per_second)),
             None => Row::plain("rdkafka_performance", "skipped".to_owned()),
@@ -169,6 +174,7 @@ mod tests {
         let mut results = Results {
             bare_megabytes_per_second: 1000.0,
             megabytes_per_second: 650.0,
+            gigabytes: 4.0,
             ..Results::default()
         };
         results.fdatasync.p50_ms = 2.0;
