@@ -6,3 +6,4 @@
 
 pub mod env;
 pub mod tasks;
+pub mod wire;

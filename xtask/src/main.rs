@@ -3,6 +3,7 @@
 //! Exit status: 0 when everything passed, 1 when something failed, 2 for bad usage.
 
 mod bench;
+mod codegen;
 mod counts;
 #[cfg(test)]
 mod scratch;
@@ -30,6 +31,12 @@ enum Command {
     Test(test::Options),
     /// Run simulated scenarios over many seeds, one process per seed.
     Sim(sim::Options),
+    /// Generate the wire messages of the node from their schema.
+    Codegen {
+        /// Write nothing; fail when a generated file is stale.
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the rules of the house that no compiler knows.
     Tidy,
     /// Measure a release broker over loopback; never part of passing or failing.
@@ -40,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Test(options) => test::run(&options).map(Some),
         Command::Sim(options) => sim::run(&options),
+        Command::Codegen { check } => codegen::run(check).map(|()| None),
         Command::Tidy => tidy::run().map(Some),
         Command::Bench(options) => bench::run(&options).map(|()| None),
     };

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::counts::{Counts, Usage};
 use crate::sim::campaign::Campaign;
 use crate::sim::{self, determinism, mutants, scenario, seeds::Seeds};
-use crate::{tidy, workspace};
+use crate::{codegen, tidy, workspace};
 
 /// Seeds of every scenario that each change must pass.
 const SMOKE_SEEDS: Seeds = Seeds { start: 0, end: 6 };
@@ -50,6 +50,7 @@ struct Stage {
 const STAGES: &[Stage] = &[
     Stage { name: "format", run: format },
     Stage { name: "tidy", run: tidy::run },
+    Stage { name: "codegen", run: generated_code },
     Stage { name: "clippy", run: clippy },
     Stage { name: "clippy-simulation", run: clippy_simulation },
     Stage { name: "tests", run: tests },
@@ -120,6 +121,11 @@ fn install_missing_components() -> anyhow::Result<()> {
 
 fn format() -> anyhow::Result<Counts> {
     check(workspace::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn generated_code() -> anyhow::Result<Counts> {
+    codegen::run(true)?;
+    Ok(Counts::one(true))
 }
 
 fn clippy() -> anyhow::Result<Counts> {
