@@ -4,6 +4,10 @@
 //! which.
 #![deny(unsafe_code)]
 
+pub mod client;
+pub mod config;
 pub mod env;
+pub mod internal;
+pub mod metrics;
 pub mod tasks;
 pub mod wire;

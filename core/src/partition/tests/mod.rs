@@ -1,0 +1,1 @@
+//! Rule tests: inputs to exact effects.
