@@ -5,6 +5,7 @@
 mod bench;
 mod codegen;
 mod counts;
+mod interop;
 #[cfg(test)]
 mod scratch;
 mod sim;
@@ -31,6 +32,8 @@ enum Command {
     Test(test::Options),
     /// Run simulated scenarios over many seeds, one process per seed.
     Sim(sim::Options),
+    /// Run real clients, unmodified, against a release broker.
+    Interop(interop::Args),
     /// Generate the wire messages of the node from their schema.
     Codegen {
         /// Write nothing; fail when a generated file is stale.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Test(options) => test::run(&options).map(Some),
         Command::Sim(options) => sim::run(&options),
+        Command::Interop(arguments) => interop::run(&arguments).map(Some),
         Command::Codegen { check } => codegen::run(check).map(|()| None),
         Command::Tidy => tidy::run().map(Some),
         Command::Bench(options) => bench::run(&options).map(|()| None),
