@@ -14,6 +14,12 @@ use crate::{
     },
 };
 use bytes::Bytes;
+use highwater_core::{
+    record::{BatchBuilder, NewRecord},
+    time::Timestamp,
+    types::{ProducerEpoch, ProducerId, Sequence},
+};
+use kafka_protocol::records::RecordBatchDecoder;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
@@ -168,4 +174,30 @@ async fn nobody_listening_is_said_with_the_address() {
     let connecting = Connection::connect(&address, "test", Arc::new(OsClock::new()));
     let error = connecting.await.err().expect("nobody listens").to_string();
     assert!(error.starts_with(&format!("cannot connect to {address}: ")), "{error}");
+}
+
+#[test]
+fn another_implementation_reads_the_batches_that_are_sent() {
+    let mut builder = BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(3), Sequence(40));
+    let long = vec![b'x'; 300];
+    builder.push(NewRecord {
+        timestamp: Timestamp(5_000),
+        key: None,
+        value: Some(&long),
+        headers: &[(b"trace", Some(b"1")), (b"empty", None)],
+    });
+    builder.push(NewRecord {
+        timestamp: Timestamp(4_000),
+        key: Some(b""),
+        value: None,
+        headers: &[],
+    });
+    let mut bytes = builder.build();
+    let records = RecordBatchDecoder::decode(&mut bytes).expect("it is a valid batch").records;
+    let [first, second] = &records[..] else { panic!("two records were put in") };
+    assert_eq!((first.producer_id, first.producer_epoch, first.sequence), (7, 3, 40));
+    assert_eq!((first.timestamp, first.offset, first.headers.len()), (5_000, 0, 2));
+    assert_eq!((first.key.as_deref(), first.value.as_deref()), (None, Some(long.as_slice())));
+    assert_eq!((second.timestamp, second.offset, second.sequence), (4_000, 1, 41));
+    assert_eq!((second.key.as_deref(), second.value.as_deref()), (Some(&b""[..]), None));
 }
