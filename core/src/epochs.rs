@@ -143,3 +143,113 @@ impl EpochCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn cache(entries: &[(u32, u64)]) -> EpochCache {
+        let mut cache = EpochCache::default();
+        for (epoch, start_offset) in entries {
+            assert!(cache.assign(LeaderEpoch(*epoch), Offset(*start_offset)));
+        }
+        cache
+    }
+
+    fn entries(cache: &EpochCache) -> Vec<(u32, u64)> {
+        cache.entries().iter().map(|entry| (entry.epoch.0, entry.start_offset.0)).collect()
+    }
+
+    #[test]
+    fn the_end_of_an_epoch_is_the_start_of_the_next_one() {
+        let cache = cache(&[(2, 10), (4, 30), (5, 50)]);
+        for (asked, expected) in [
+            (0, Some((0, 10))),
+            (1, Some((1, 10))),
+            (2, Some((2, 30))),
+            (3, Some((2, 30))),
+            (4, Some((4, 50))),
+            (5, Some((5, 70))),
+            (6, None),
+        ] {
+            let end = cache.end_offset_for(LeaderEpoch(asked), Offset(70));
+            assert_eq!(end.map(|end| (end.epoch.0, end.end_offset.0)), expected, "epoch {asked}");
+        }
+        assert_eq!(EpochCache::default().end_offset_for(LeaderEpoch(0), Offset(0)), None);
+    }
+
+    #[test]
+    fn an_offset_belongs_to_the_epoch_that_began_last_before_it() {
+        let cache = cache(&[(2, 10), (4, 30)]);
+        for (offset, expected) in [(9, None), (10, Some(2)), (29, Some(2)), (30, Some(4))] {
+            assert_eq!(cache.epoch_at(Offset(offset)).map(|epoch| epoch.0), expected);
+        }
+    }
+
+    #[test]
+    fn an_epoch_without_records_is_forgotten_when_the_next_begins() {
+        assert_eq!(entries(&cache(&[(0, 0), (1, 10), (2, 10), (5, 10)])), [(0, 0), (5, 10)]);
+    }
+
+    #[test]
+    fn assigning_the_newest_epoch_again_changes_nothing() {
+        let mut cache = cache(&[(1, 10)]);
+        assert!(cache.assign(LeaderEpoch(1), Offset(20)));
+        assert_eq!(entries(&cache), [(1, 10)]);
+    }
+
+    #[test]
+    fn going_back_is_refused_and_changes_nothing() {
+        let mut cache = cache(&[(1, 10), (3, 20)]);
+        for (epoch, start_offset) in [(2, 30), (0, 0), (4, 19), (3, 19)] {
+            assert!(!cache.assign(LeaderEpoch(epoch), Offset(start_offset)));
+            assert_eq!(entries(&cache), [(1, 10), (3, 20)]);
+        }
+    }
+
+    #[test]
+    fn truncation_keeps_what_the_log_still_has() {
+        let full = [(1, 10), (2, 20), (3, 30)];
+        for (end, left) in
+            [(31, &full[..]), (30, &full[..2]), (21, &full[..2]), (10, &[]), (0, &[])]
+        {
+            let mut cache = cache(&full);
+            cache.truncate_from_end(Offset(end));
+            assert_eq!(entries(&cache), left, "end {end}");
+        }
+        for (start, left) in [
+            (5, vec![(1, 10), (2, 20), (3, 30)]),
+            (10, vec![(1, 10), (2, 20), (3, 30)]),
+            (15, vec![(1, 15), (2, 20), (3, 30)]),
+            (20, vec![(2, 20), (3, 30)]),
+            (99, vec![(3, 99)]),
+        ] {
+            let mut cache = cache(&full);
+            cache.truncate_from_start(Offset(start));
+            assert_eq!(entries(&cache), left, "start {start}");
+        }
+    }
+
+    #[test]
+    fn the_encoding_has_the_golden_bytes_and_reads_back() {
+        let cache = cache(&[(1, 2), (0x0a0b_0c0d, 0x0102_0304_0506_0708)]);
+        let mut bytes = Vec::new();
+        cache.encode(&mut bytes);
+        assert_eq!(
+            bytes,
+            [
+                0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 10, 11, 12, 13, 1, 2, 3, 4, 5, 6,
+                7, 8
+            ]
+        );
+        assert_eq!(EpochCache::decode(&mut Decoder::new(&bytes)), Ok(cache));
+        bytes[7] = 0x7f;
+        bytes[4] = 0x7f;
+        assert!(matches!(
+            EpochCache::decode(&mut Decoder::new(&bytes)),
+            Err(DecodeError::Invalid { .. })
+        ));
+        assert_eq!(EpochCache::decode(&mut Decoder::new(&[0xff; 16])), Err(DecodeError::Truncated));
+    }
+}

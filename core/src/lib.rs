@@ -11,10 +11,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod fetch_session;
 pub mod config;
 pub mod encoding;
 pub mod epochs;
+pub mod fetch_session;
 pub mod metadata;
 pub mod mutant;
 pub mod partition;

@@ -9,5 +9,6 @@ pub mod config;
 pub mod env;
 pub mod internal;
 pub mod metrics;
+pub mod log;
 pub mod tasks;
 pub mod wire;

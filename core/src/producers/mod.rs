@@ -6,14 +6,15 @@
 
 mod encoding;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use state::{BatchRange, ProducerState, ProducerVerdict, RETAINED_BATCHES, SequenceError};
 
 use crate::{
-    mutant::Mutant,
     record::BatchHeader,
     time::{Instant, Timestamp},
-    types::{Offset, ProducerId},
+    types::{Offset, ProducerEpoch, ProducerId, Sequence},
 };
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -79,16 +80,9 @@ impl ProducerStates {
             .map(|(_, id)| id)
     }
 
-    /// The ids silent for at least `expiration` by `now`, in ascending order.
-    pub fn expired(
-        &self,
-        now: Instant,
-        expiration: Duration,
-    ) -> impl Iterator<Item = ProducerId> + '_ {
-        self.producers
-            .iter()
-            .filter(move |(_, state)| now.since(state.last_used()) >= expiration)
-            .map(|(id, _)| *id)
+    /// Forgets every producer that has been silent for at least `expiration` by `now`.
+    pub fn expire(&mut self, now: Instant, expiration: Duration) {
+        self.producers.retain(|_, state| now.since(state.last_used()) < expiration);
     }
 
     /// Forgets a producer.
@@ -97,14 +91,10 @@ impl ProducerStates {
     }
 
     /// Lets every producer's silence begin now: after a restart, ages are not known.
-    pub fn restart_ages(&mut self, now: Instant) {
-        self.producers.values_mut().for_each(|state| state.touch(now));
-    }
-
-    /// When the longest silence began.
     #[must_use]
-    pub fn oldest_use(&self) -> Option<Instant> {
-        self.producers.values().map(ProducerState::last_used).min()
+    pub fn with_ages_from(mut self, now: Instant) -> Self {
+        self.producers.values_mut().for_each(|state| state.touch(now));
+        self
     }
 
     /// What is known of one producer.
@@ -129,16 +119,6 @@ impl ProducerStates {
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
     }
-
-    /// What survives a restart.
-    #[must_use]
-    pub(crate) fn recovered(mut self, now: Instant) -> Self {
-        if Mutant::ProducersNotRecovered.is_planted() {
-            return Self::default();
-        }
-        self.restart_ages(now);
-        self
-    }
 }
 
 /// What DescribeProducers tells of one producer (KIP-664).
@@ -147,9 +127,9 @@ pub struct ProducerDescription {
     /// The producer.
     pub id: ProducerId,
     /// Its newest epoch.
-    pub epoch: crate::types::ProducerEpoch,
+    pub epoch: ProducerEpoch,
     /// Its newest sequence number; `None` before its first batch.
-    pub last_sequence: Option<crate::types::Sequence>,
+    pub last_sequence: Option<Sequence>,
     /// The newest timestamp of its newest batch.
     pub last_timestamp: Option<Timestamp>,
     /// The last offset of its newest batch.

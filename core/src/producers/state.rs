@@ -5,6 +5,7 @@ use crate::{
     time::{Instant, Timestamp},
     types::{Offset, ProducerEpoch, Sequence},
 };
+use alloc::vec::Vec;
 use core::fmt;
 
 /// How many of a producer's newest batches are remembered, to recognise a retry: as many as a
@@ -30,10 +31,9 @@ pub struct BatchRange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerState {
     epoch: ProducerEpoch,
-    /// The newest batches of `epoch`, oldest first; `count` of them are in use.
-    window: [BatchRange; RETAINED_BATCHES],
+    /// The newest batches of `epoch`, oldest first.
     /// Invariant: 1 to [`RETAINED_BATCHES`] once a batch was appended.
-    count: usize,
+    window: Vec<BatchRange>,
     /// Not part of the encoding: a monotonic clock means nothing to another process.
     last_used: Instant,
 }
@@ -86,14 +86,7 @@ impl core::error::Error for SequenceError {}
 
 impl ProducerState {
     pub(super) fn new(epoch: ProducerEpoch, now: Instant) -> Self {
-        let unused = BatchRange {
-            base_sequence: Sequence(0),
-            last_sequence: Sequence(0),
-            base_offset: Offset(0),
-            last_offset: Offset(0),
-            timestamp: Timestamp(0),
-        };
-        Self { epoch, window: [unused; RETAINED_BATCHES], count: 0, last_used: now }
+        Self { epoch, window: Vec::new(), last_used: now }
     }
 
     /// The newest epoch.
@@ -105,7 +98,7 @@ impl ProducerState {
     /// The remembered batches of the newest epoch, oldest first.
     #[must_use]
     pub fn batches(&self) -> &[BatchRange] {
-        &self.window[..self.count]
+        &self.window
     }
 
     /// The newest batch.
@@ -152,14 +145,12 @@ impl ProducerState {
     pub(super) fn append(&mut self, now: Instant, epoch: ProducerEpoch, range: BatchRange) {
         if epoch != self.epoch {
             self.epoch = epoch;
-            self.count = 0;
+            self.window.clear();
         }
-        if self.count == RETAINED_BATCHES {
-            self.window.rotate_left(1);
-            self.count -= 1;
+        if self.window.len() == RETAINED_BATCHES {
+            self.window.remove(0);
         }
-        self.window[self.count] = range;
-        self.count += 1;
+        self.window.push(range);
         self.last_used = now;
     }
 

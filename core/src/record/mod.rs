@@ -9,6 +9,8 @@ mod builder;
 mod error;
 mod header;
 mod records;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Batch, Origin, PlacedBatch};
 pub use builder::{BatchBuilder, NewRecord};

@@ -2,7 +2,7 @@
 //! broker runs, what it does, and where it goes.
 //!
 //! Rows that set the same field stand in order of precedence: the later row wins when both are
-//! given (`log.retention.ms` over `.minutes` over `.hours`).
+//! given (`log.dirs` over `log.dir`).
 
 use super::{
     BrokerConfig,
@@ -10,10 +10,14 @@ use super::{
     value::{Kind, Value},
 };
 use core::time::Duration;
-use highwater_core::types::BrokerId;
+use highwater_core::{
+    config::{ConfigType, TOPIC_CONFIGS},
+    types::BrokerId,
+};
 use std::path::PathBuf;
 
 /// One key that a configuration may set.
+#[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// Kafka's name of it, or ours where Kafka has none.
     pub name: &'static str,
@@ -27,8 +31,57 @@ pub struct Key {
     pub dynamic: bool,
     /// What it does: sentences, for the documentation and for DescribeConfigs.
     pub doc: &'static str,
-    /// Puts a checked value into the configuration. The error is a whole reason.
-    pub(super) set: fn(&mut BrokerConfig, &Value) -> Result<(), String>,
+    pub(super) target: Target,
+}
+
+/// Where a key's value goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// Into a field of the configuration. The error is a whole reason.
+    Field(Setter),
+    /// Among the defaults of topics, which core checks and reads.
+    TopicDefault,
+}
+
+type Setter = fn(&mut BrokerConfig, &Value) -> Result<(), String>;
+
+/// Every key: the broker's own, then those that give topics their defaults.
+pub fn keys() -> impl Iterator<Item = Key> {
+    KEYS.iter().copied().chain(topic_defaults())
+}
+
+/// The key of that name or alias.
+pub(super) fn find_key(name: &str) -> Option<Key> {
+    keys().find(|key| key.name == name || key.aliases.contains(&name))
+}
+
+/// The broker-level names in core's table of topic configurations.
+fn topic_defaults() -> impl Iterator<Item = Key> {
+    TOPIC_CONFIGS.iter().flat_map(|definition| {
+        definition.synonyms.iter().enumerate().map(|(index, synonym)| Key {
+            name: synonym.name,
+            aliases: &[],
+            kind: kind_of(definition.config_type, synonym.name),
+            // The strongest name shows the default; the others are empty until they are set.
+            default: if index == 0 { definition.default } else { "" },
+            dynamic: true,
+            doc: definition.documentation,
+            target: Target::TopicDefault,
+        })
+    })
+}
+
+/// Core checks the bounds; the kind only says how text is read.
+fn kind_of(config_type: ConfigType, name: &str) -> Kind {
+    let (min, max) = (i64::MIN, i64::MAX);
+    match config_type {
+        ConfigType::Boolean => Kind::Bool,
+        ConfigType::List => Kind::List,
+        ConfigType::String | ConfigType::Double => Kind::Text,
+        _ if name.ends_with(".ms") => Kind::Millis { min, max },
+        _ if name.ends_with(".bytes") => Kind::Bytes { min, max },
+        _ => Kind::Int { min, max },
+    }
 }
 
 const ANY: i64 = i64::MAX;
@@ -39,9 +92,10 @@ const fn row(
     kind: Kind,
     default: &'static str,
     doc: &'static str,
-    set: fn(&mut BrokerConfig, &Value) -> Result<(), String>,
+    set: Setter,
 ) -> Key {
-    Key { name, aliases: &[], kind, default, dynamic: false, doc, set }
+    let target = Target::Field(set);
+    Key { name, aliases: &[], kind, default, dynamic: false, doc, target }
 }
 
 /// A key of Kafka's that is checked and has nothing to do here.
@@ -77,8 +131,8 @@ macro_rules! set {
     };
 }
 
-/// Every key of the broker itself. The topic-level defaults are in core's own table.
-pub static KEYS: &[Key] = &[
+/// Every key of the broker itself. Those that give topics their defaults are in core's table.
+static KEYS: &[Key] = &[
     row(
         "node.id",
         int(0, I32),
@@ -254,13 +308,16 @@ pub static KEYS: &[Key] = &[
         "Incremental fetch sessions kept (KIP-227); 0 serves none.",
         set!(|c, v| c.fetch_session_slots = number(v)),
     ),
-    row(
-        "producer.id.expiration.ms",
-        millis(1, ANY),
-        "86400000",
-        "An idempotent producer that wrote nothing to a partition for that long is forgotten there.",
-        set!(|c, v| c.producer_expiration = millis_of(v)),
-    ),
+    Key {
+        name: "producer.id.expiration.ms",
+        aliases: &[],
+        kind: millis(1, I32),
+        default: "86400000",
+        dynamic: true,
+        doc: "An idempotent producer that wrote nothing to a partition for that long is forgotten \
+              there.",
+        target: Target::TopicDefault,
+    },
     row(
         "log.retention.check.interval.ms",
         millis(1, ANY),
@@ -268,8 +325,6 @@ pub static KEYS: &[Key] = &[
         "How often each partition looks for segments that retention may delete.",
         set!(|c, v| c.retention_check_interval = millis_of(v)),
     ),
-    inert("log.flush.interval.messages", int(1, ANY), FLUSH),
-    inert("log.flush.interval.ms", millis(1, ANY), FLUSH),
     inert("log.flush.scheduler.interval.ms", millis(1, ANY), FLUSH),
     inert("log.flush.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),
     inert("log.flush.start.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),

@@ -7,18 +7,20 @@
 mod address;
 mod error;
 mod keys;
-mod nearest;
 mod source;
 mod value;
 
 pub use address::HostPort;
 pub use error::{ConfigError, ConfigErrors, Origin, Problem};
-pub use keys::{KEYS, Key};
-pub use nearest::nearest;
+pub use keys::{Key, keys};
 pub use value::{Kind, Raw, Value};
 
 use core::time::Duration;
-use highwater_core::types::BrokerId;
+use highwater_core::{
+    config::{nearest, validate_broker_config},
+    types::BrokerId,
+};
+use keys::{Target, find_key};
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// Everything that a broker is told at its start. All bounds of the key table hold.
@@ -64,8 +66,6 @@ pub struct BrokerConfig {
     pub fetch_max_bytes: usize,
     /// Incremental fetch sessions kept (KIP-227).
     pub fetch_session_slots: usize,
-    /// When a silent idempotent producer is forgotten.
-    pub producer_expiration: Duration,
     /// How often retention looks for segments to delete.
     pub retention_check_interval: Duration,
     /// What was set, by the key's own name; everything else has its default.
@@ -139,10 +139,9 @@ impl Settings {
     pub fn build(self) -> Result<BrokerConfig, ConfigErrors> {
         let mut config = BrokerConfig::with_defaults();
         let mut errors = self.errors;
-        for key in KEYS {
+        for key in keys() {
             let Some((value, origin)) = self.given.get(key.name) else { continue };
-            if let Err(reason) = (key.set)(&mut config, value) {
-                let problem = Problem::Unsupported { key: key.name, reason };
+            if let Err(problem) = config.apply(&key, value) {
                 errors.push(ConfigError { origin: origin.clone(), problem });
                 continue;
             }
@@ -156,8 +155,8 @@ impl Settings {
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
 
-    fn put(&mut self, key: &'static Key, raw: &Raw, origin: Origin) {
-        match key.kind.check(raw) {
+    fn put(&mut self, key: Key, raw: &Raw, origin: Origin) {
+        match check(&key, raw) {
             Ok(value) => {
                 self.given.insert(key.name, (value, origin));
             }
@@ -184,7 +183,7 @@ impl BrokerConfig {
 
     /// Every key of the broker with its value in force, in the table's order.
     pub fn entries(&self) -> impl Iterator<Item = ConfigEntry> + '_ {
-        KEYS.iter().map(|key| {
+        keys().map(|key| {
             let (value, origin) = match self.explicit.get(key.name) {
                 Some((value, origin)) => (Some(value.clone()), origin.clone()),
                 None => {
@@ -192,9 +191,16 @@ impl BrokerConfig {
                     (default.map(str::to_owned), Origin::Default)
                 }
             };
-            let Key { name, kind, dynamic, doc, .. } = *key;
+            let Key { name, kind, dynamic, doc, .. } = key;
             ConfigEntry { name, value, origin, kind, dynamic, doc }
         })
+    }
+
+    /// What was set, as the layer of configuration below the dynamic ones.
+    #[must_use]
+    pub fn static_configs(&self) -> BTreeMap<String, String> {
+        let set = self.explicit.iter();
+        set.map(|(name, (value, _))| ((*name).to_owned(), value.clone())).collect()
     }
 
     fn with_defaults() -> Self {
@@ -217,19 +223,31 @@ impl BrokerConfig {
             connections_max_idle: None,
             fetch_max_bytes: 0,
             fetch_session_slots: 0,
-            producer_expiration: Duration::ZERO,
             retention_check_interval: Duration::ZERO,
             explicit: BTreeMap::new(),
         };
-        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+        for key in keys().filter(|key| matches!(key.target, Target::Field(_))) {
+            if key.default.is_empty() {
+                continue;
+            }
             let value = key.kind.check(&Raw::Text(key.default.to_owned()));
             let value = value.unwrap_or_else(|expected| {
                 panic!("the default of {} is {:?}, not {expected}", key.name, key.default)
             });
-            let set = (key.set)(&mut config, &value);
-            assert!(set.is_ok(), "the default of {} is refused: {set:?}", key.name);
+            let applied = config.apply(&key, &value);
+            assert!(applied.is_ok(), "the default of {} is refused: {applied:?}", key.name);
         }
         config
+    }
+
+    fn apply(&mut self, key: &Key, value: &Value) -> Result<(), Problem> {
+        match key.target {
+            Target::Field(set) => {
+                set(self, value).map_err(|reason| Problem::Unsupported { key: key.name, reason })
+            }
+            // Read back through `static_configs`.
+            Target::TopicDefault => Ok(()),
+        }
     }
 
     /// The rules between keys.
@@ -264,10 +282,24 @@ impl Default for BrokerConfig {
     }
 }
 
-fn find_key(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name || key.aliases.contains(&name))
+/// Checks one value by its key's kind, and by core's rule for a default of topics.
+fn check(key: &Key, raw: &Raw) -> Result<Value, String> {
+    let value = key.kind.check(raw);
+    if let Target::Field(_) = key.target {
+        return value;
+    }
+    // A value of the wrong kind goes to core too, for its words of what is expected.
+    let text = value.as_ref().map_or_else(|_| raw.shown(), Value::to_text);
+    match validate_broker_config(key.name, &text) {
+        Ok(()) => value,
+        Err(highwater_core::config::ConfigError::InvalidValue { rule, .. }) => Err(rule.to_owned()),
+        Err(other) => Err(other.to_string()),
+    }
 }
 
 fn key_names() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().flat_map(|key| core::iter::once(key.name).chain(key.aliases.iter().copied()))
+    keys().flat_map(|key| core::iter::once(key.name).chain(key.aliases.iter().copied()))
 }
+
+#[cfg(test)]
+mod tests;

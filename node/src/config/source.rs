@@ -73,9 +73,8 @@ fn flatten(
 fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
     match value.get_ref() {
         DeValue::String(text) => Raw::Text(text.to_string()),
-        DeValue::Integer(number) if number.radix() == 10 => {
-            Raw::Integer(number.as_str().to_owned())
-        }
+        DeValue::Integer(number) if number.radix() == 10 => Raw::Number(number.as_str().to_owned()),
+        DeValue::Float(number) => Raw::Number(number.as_str().to_owned()),
         DeValue::Boolean(flag) => Raw::Boolean(*flag),
         DeValue::Array(items) => {
             let texts = items.iter().map(|item| match item.get_ref() {
@@ -175,7 +174,7 @@ mod tests {
 
     #[test]
     fn dotted_quoted_and_nested_keys_are_the_same_key() {
-        let number = |line| ("log.retention.ms".to_owned(), Raw::Integer("5".into()), line);
+        let number = |line| ("log.retention.ms".to_owned(), Raw::Number("5".into()), line);
         assert_eq!(flat("log.retention.ms = 5", "a.toml"), [number("a.toml:1".to_owned())]);
         assert_eq!(flat("\n\"log.retention.ms\" = 5", "a.toml"), [number("a.toml:2".to_owned())]);
         assert_eq!(

@@ -4,14 +4,14 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Raw {
     /// A bare number, as TOML writes it.
-    Integer(String),
+    Number(String),
     /// A bare `true` or `false`.
     Boolean(bool),
     /// A string; everything in a properties file and on the command line is one.
     Text(String),
     /// An array of strings, read as a list.
     List(Vec<String>),
-    /// Something that no key takes (a float, a date, an array of tables): its TOML type.
+    /// Something that no key takes (a date, an array of tables): its TOML type.
     Other(&'static str),
 }
 
@@ -67,11 +67,11 @@ impl Kind {
             (Kind::Bool, Raw::Boolean(flag)) => Some(Value::Bool(*flag)),
             (Kind::Bool, Raw::Text(text)) => text.trim().parse().ok().map(Value::Bool),
             (Kind::Text, Raw::Text(text)) => single_line(text).map(Value::Text),
-            (Kind::Text, Raw::Integer(text)) => Some(Value::Text(text.clone())),
+            (Kind::Text, Raw::Number(text)) => Some(Value::Text(text.clone())),
             (Kind::List, Raw::Text(text)) => single_line(text).map(Value::Text),
             (Kind::List, Raw::List(items)) => single_line(&items.join(",")).map(Value::Text),
             (Kind::Choice(choices), Raw::Text(text)) => chosen(choices, text),
-            (_, Raw::Integer(text)) => self.number(text),
+            (_, Raw::Number(text)) => self.number(text),
             (_, Raw::Text(text)) => self.number(text),
             _ => None,
         };
@@ -152,7 +152,7 @@ impl Raw {
     #[must_use]
     pub fn shown(&self) -> String {
         match self {
-            Raw::Integer(text) => text.clone(),
+            Raw::Number(text) => text.clone(),
             Raw::Boolean(flag) => flag.to_string(),
             Raw::Text(text) => format!("{text:?}"),
             Raw::List(items) => format!("{items:?}"),
@@ -210,7 +210,7 @@ mod tests {
         let bytes = Kind::Bytes { min: 1, max: i64::MAX };
         assert_eq!(bytes.check(&text("24 MiB")), Ok(Value::Int(24 << 20)));
         assert_eq!(bytes.check(&text("1GiB")), Ok(Value::Int(1 << 30)));
-        assert_eq!(bytes.check(&Raw::Integer("1_000".into())), Ok(Value::Int(1000)));
+        assert_eq!(bytes.check(&Raw::Number("1_000".into())), Ok(Value::Int(1000)));
         let millis = Kind::Millis { min: -1, max: i64::MAX };
         assert_eq!(millis.check(&text("7d")), Ok(Value::Int(604_800_000)));
         assert_eq!(millis.check(&text("-1")), Ok(Value::Int(-1)));
@@ -231,6 +231,6 @@ mod tests {
         assert_eq!(choice.check(&text("JSON")), Ok(Value::Text("json".into())));
         assert_eq!(choice.check(&text("xml")), Err("one of human, json".to_owned()));
         assert!(Kind::Text.check(&text("two\nlines")).is_err());
-        assert!(Kind::Int { min: 0, max: 9 }.check(&Raw::Other("float")).is_err());
+        assert!(Kind::Int { min: 0, max: 9 }.check(&Raw::Other("datetime")).is_err());
     }
 }

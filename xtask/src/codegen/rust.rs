@@ -4,7 +4,13 @@
 //! also implement `Message`. Conditions on the version appear only where a served version lacks a
 //! field.
 
-use super::schema::{Api, Field, Struct, Type, Versions};
+use super::{
+    schema::{Api, Field, Struct, Type, Versions},
+    spelling::{
+        condition, default_value, differs_from_default, field_name, has_word, negated, rust_name,
+        rust_type, size, snake_case,
+    },
+};
 use anyhow::ensure;
 use std::fmt::Write;
 
@@ -40,13 +46,18 @@ pub fn index(apis: &[Api]) -> String {
         );
     }
     out.push_str("];\n\n");
-    out.push_str("/// Calls a macro with one `Name module;` for every API that is served.\n");
-    out.push_str("#[macro_export]\nmacro_rules! for_each_api {\n($callback:ident) => {\n");
-    out.push_str("$callback! {\n");
+    out.push_str(
+        "/// Calls a macro with `Name module Request Response;` for every API that is served.\n",
+    );
+    // rustfmt leaves the inside of such a macro alone.
+    out.push_str("#[macro_export]\nmacro_rules! for_each_api {\n");
+    out.push_str("    ($callback:ident) => {\n        $callback! {\n");
     for api in apis {
-        let _ = writeln!(out, "{} {};", api.name, snake_case(&api.name));
+        let (module, request, response) =
+            (snake_case(&api.name), &api.request.name, &api.response.name);
+        let _ = writeln!(out, "            {} {module} {request} {response};", api.name);
     }
-    out.push_str("}\n};\n}\n");
+    out.push_str("        }\n    };\n}\n");
     out
 }
 
@@ -109,27 +120,6 @@ pub fn module(api: &Api) -> anyhow::Result<String> {
     out.push('\n');
     out.push_str(&body);
     Ok(out)
-}
-
-/// A number of bytes as a product of the units it was written with.
-fn size(bytes: usize) -> String {
-    match (bytes % (1024 * 1024), bytes % 1024) {
-        (0, _) => format!("{} * 1024 * 1024", bytes / 1024 / 1024),
-        (_, 0) => format!("{} * 1024", bytes / 1024),
-        _ => bytes.to_string(),
-    }
-}
-
-/// `FetchableTopicResponse` as `fetchable_topic_response`.
-pub fn snake_case(name: &str) -> String {
-    let mut out = String::new();
-    for character in name.chars() {
-        if character.is_uppercase() && !out.is_empty() {
-            out.push('_');
-        }
-        out.extend(character.to_lowercase());
-    }
-    out
 }
 
 /// A structure and everything nested in it, outermost first, with the versions that use each.
@@ -522,111 +512,9 @@ impl Generator<'_> {
     }
 }
 
-/// The condition under which a version of `outer` is within `versions`; none if always.
-fn condition(versions: Versions, outer: Versions) -> Option<String> {
-    let Versions { first, last } = versions;
-    match (first > outer.first, last < outer.last) {
-        (false, false) => None,
-        (true, false) => Some(format!("version >= {first}")),
-        (false, true) => Some(format!("version <= {last}")),
-        (true, true) if first == last => Some(format!("version == {first}")),
-        (true, true) => Some(format!("({first}..={last}).contains(&version)")),
-    }
-}
-
-/// Whether an identifier occurs in source text.
-fn has_word(source: &str, word: &str) -> bool {
-    source
-        .split(|character: char| !character.is_alphanumeric() && character != '_')
-        .any(|w| w == word)
-}
-
-/// The opposite of a condition made by [`condition`].
-fn negated(condition: &str) -> String {
-    if let Some(first) = condition.strip_prefix("version >= ") {
-        format!("version < {first}")
-    } else if let Some(last) = condition.strip_prefix("version <= ") {
-        format!("version > {last}")
-    } else {
-        format!("!({condition})")
-    }
-}
-
-/// The field's name in Rust, without the mark of a raw identifier.
-fn field_name(field: &Field) -> String {
-    snake_case(&field.name)
-}
-
-fn rust_name(field: &Field) -> String {
-    let name = field_name(field);
-    match name.as_str() {
-        "type" | "match" | "ref" | "move" | "use" => format!("r#{name}"),
-        _ => name,
-    }
-}
-
-fn rust_type(field: &Field) -> String {
-    let kind = value_type(&field.kind);
-    // Records are always an option, as a partition without data has none (their default is null).
-    let optional = field.nullable.is_some() || field.kind == Type::Records;
-    if optional { format!("Option<{kind}>") } else { kind }
-}
-
-fn value_type(kind: &Type) -> String {
-    match kind {
-        Type::Bool => "bool".to_string(),
-        Type::Int8 => "i8".to_string(),
-        Type::Int16 => "i16".to_string(),
-        Type::Int32 => "i32".to_string(),
-        Type::Int64 => "i64".to_string(),
-        Type::String => "Str".to_string(),
-        Type::Uuid => "TopicId".to_string(),
-        Type::Records => "Bytes".to_string(),
-        Type::Struct(nested) => nested.name.clone(),
-        Type::Array(element) => format!("Vec<{}>", value_type(element)),
-    }
-}
-
 /// Whether the field's default is also that of its Rust type.
 fn has_plain_default(field: &Field) -> bool {
     matches!(default_value(field).as_str(), "None" | "0" | "false")
         || default_value(field).ends_with("::default()")
         || default_value(field).ends_with("::new()")
-}
-
-fn default_value(field: &Field) -> String {
-    let null = field.default.as_deref() == Some("null");
-    let value = match &field.kind {
-        Type::Records => return "None".to_string(),
-        _ if null => return "None".to_string(),
-        Type::Bool => field.default.clone().unwrap_or_else(|| "false".to_string()),
-        Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => {
-            match field.default.as_deref().unwrap_or("0") {
-                "-2147483648" => "i32::MIN".to_string(),
-                "2147483647" => "i32::MAX".to_string(),
-                "9223372036854775807" => "i64::MAX".to_string(),
-                other => other.to_string(),
-            }
-        }
-        Type::Uuid => "TopicId::default()".to_string(),
-        Type::String => "Str::default()".to_string(),
-        Type::Struct(nested) => format!("{}::default()", nested.name),
-        Type::Array(_) => "Vec::new()".to_string(),
-    };
-    if field.nullable.is_some() { format!("Some({value})") } else { value }
-}
-
-/// The condition that a field does not have its default.
-fn differs_from_default(field: &Field) -> String {
-    let place = format!("self.{}", rust_name(field));
-    match default_value(field).as_str() {
-        "None" => format!("{place}.is_some()"),
-        "false" => place,
-        "true" => format!("!{place}"),
-        "Str::default()" | "Vec::new()" => format!("!{place}.is_empty()"),
-        value if value.starts_with("Some(") => {
-            format!("{place}.as_ref().is_none_or(|value| !value.is_empty())")
-        }
-        value => format!("{place} != {value}"),
-    }
 }

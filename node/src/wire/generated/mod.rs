@@ -211,29 +211,29 @@ pub(super) const APIS: [Api; 18] = [
     },
 ];
 
-/// Calls a macro with one `Name module;` for every API that is served.
+/// Calls a macro with `Name module Request Response;` for every API that is served.
 #[macro_export]
 macro_rules! for_each_api {
     ($callback:ident) => {
         $callback! {
-        Produce produce;
-        Fetch fetch;
-        ListOffsets list_offsets;
-        Metadata metadata;
-        ApiVersions api_versions;
-        CreateTopics create_topics;
-        DeleteTopics delete_topics;
-        DeleteRecords delete_records;
-        InitProducerId init_producer_id;
-        OffsetForLeaderEpoch offset_for_leader_epoch;
-        DescribeConfigs describe_configs;
-        AlterConfigs alter_configs;
-        DescribeLogDirs describe_log_dirs;
-        CreatePartitions create_partitions;
-        IncrementalAlterConfigs incremental_alter_configs;
-        DescribeCluster describe_cluster;
-        DescribeProducers describe_producers;
-        DescribeTopicPartitions describe_topic_partitions;
+            Produce produce ProduceRequest ProduceResponse;
+            Fetch fetch FetchRequest FetchResponse;
+            ListOffsets list_offsets ListOffsetsRequest ListOffsetsResponse;
+            Metadata metadata MetadataRequest MetadataResponse;
+            ApiVersions api_versions ApiVersionsRequest ApiVersionsResponse;
+            CreateTopics create_topics CreateTopicsRequest CreateTopicsResponse;
+            DeleteTopics delete_topics DeleteTopicsRequest DeleteTopicsResponse;
+            DeleteRecords delete_records DeleteRecordsRequest DeleteRecordsResponse;
+            InitProducerId init_producer_id InitProducerIdRequest InitProducerIdResponse;
+            OffsetForLeaderEpoch offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+            DescribeConfigs describe_configs DescribeConfigsRequest DescribeConfigsResponse;
+            AlterConfigs alter_configs AlterConfigsRequest AlterConfigsResponse;
+            DescribeLogDirs describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse;
+            CreatePartitions create_partitions CreatePartitionsRequest CreatePartitionsResponse;
+            IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+            DescribeCluster describe_cluster DescribeClusterRequest DescribeClusterResponse;
+            DescribeProducers describe_producers DescribeProducersRequest DescribeProducersResponse;
+            DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
         }
     };
 }
