@@ -62,7 +62,10 @@ pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
             .map(|(check, message)| Failure { check: check.name.into(), message });
     }
     if let Some(failure) = &failure {
-        trace.event(trace.last_nanos(), format_args!("FAILED {}: {}", failure.check, failure.message));
+        trace.event(
+            trace.last_nanos(),
+            format_args!("FAILED {}: {}", failure.check, failure.message),
+        );
     }
     let report = Report {
         scenario: scenario.name.clone(),
@@ -135,7 +138,10 @@ async fn start(world: &World) -> Result<(), Failure> {
         return Ok(());
     }
     let why = world.start_failure().unwrap_or_else(|| format!("not within {START_WITHIN:?}"));
-    Err(Failure { check: "LV7 starts".into(), message: format!("the broker does not start: {why}") })
+    Err(Failure {
+        check: "LV7 starts".into(),
+        message: format!("the broker does not start: {why}"),
+    })
 }
 
 async fn create_topics(
@@ -228,10 +234,7 @@ fn ops(history: &History) -> Ops {
     Ops { ok, fail, unknown }
 }
 
-fn effects(
-    trace: &Trace,
-    plans: &[FaultPlan],
-) -> std::collections::BTreeMap<&'static str, u64> {
+fn effects(trace: &Trace, plans: &[FaultPlan]) -> std::collections::BTreeMap<&'static str, u64> {
     let mut effects = expected_effects(plans);
     effects.extend(trace.effects());
     effects.into_iter().map(|(effect, count)| (effect.name(), count)).collect()

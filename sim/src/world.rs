@@ -88,13 +88,6 @@ impl World {
         self.life().broker.is_some()
     }
 
-    /// Whether a process is there, ready or not.
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        let life = self.life();
-        life.running && life.failed.is_none()
-    }
-
     /// Why the last start failed.
     #[must_use]
     pub fn start_failure(&self) -> Option<String> {

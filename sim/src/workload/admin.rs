@@ -120,8 +120,7 @@ impl Admin {
         let topic = *self.dice.pick(&self.own);
         let name = self.session.clients.recorder.history().topics[topic].name.clone();
         let count = self.dice.between(2..=3) as i32;
-        let wanted =
-            CreatePartitionsTopic { name: name.as_str().into(), count, assignments: None };
+        let wanted = CreatePartitionsTopic { name: name.as_str().into(), count, assignments: None };
         let request = CreatePartitionsRequest {
             topics: vec![wanted],
             timeout_ms: REQUEST_TIMEOUT_MS,

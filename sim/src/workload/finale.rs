@@ -1,10 +1,6 @@
 //! The end of a run: the healed broker must take records again, and everything it serves is read.
 
-use super::{
-    ClientNumber, Clients,
-    admin::produce_once,
-    session::Session,
-};
+use super::{ClientNumber, Clients, admin::produce_once, session::Session};
 use crate::{
     batch::Sent,
     dice::Dice,
@@ -75,9 +71,8 @@ pub async fn read_back(clients: &Clients, seed: u64) -> Result<(), String> {
         let name = topic.name.as_ref().map_or(String::new(), |name| name.as_str().to_owned());
         let known = history.topics.iter().position(|known| known.id == topic.topic_id.0);
         let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
-        partitions.extend(
-            known.into_iter().flat_map(|topic| indexes.clone().map(move |i| (topic, i))),
-        );
+        partitions
+            .extend(known.into_iter().flat_map(|topic| indexes.clone().map(move |i| (topic, i))));
         let count = topic.partitions.len();
         history.final_topics.push(FinalTopic { name, id: topic.topic_id.0, partitions: count });
     }
@@ -134,8 +129,12 @@ async fn look_up(
     partition: Partition,
     log: &mut FinalLog,
 ) -> Option<()> {
-    let timestamps: BTreeSet<i64> =
-        log.batches.iter().flat_map(|batch| &batch.records).map(|record| record.timestamp).collect();
+    let timestamps: BTreeSet<i64> = log
+        .batches
+        .iter()
+        .flat_map(|batch| &batch.records)
+        .map(|record| record.timestamp)
+        .collect();
     let timestamps: Vec<i64> = timestamps.into_iter().collect();
     if timestamps.is_empty() {
         return Some(());

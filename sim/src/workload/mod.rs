@@ -11,12 +11,7 @@ pub use admin::create_topic;
 pub use finale::{converge, read_back};
 pub use session::{ClientNumber, Session};
 
-use crate::{
-    dice::Dice,
-    history::Partition,
-    recorder::Recorder,
-    scenario::WorkloadShape,
-};
+use crate::{dice::Dice, history::Partition, recorder::Recorder, scenario::WorkloadShape};
 use madsim::{runtime::NodeHandle, task::JoinHandle};
 use std::sync::{
     Arc,
@@ -40,12 +35,7 @@ pub struct Clients {
 impl Clients {
     /// Clients of these partitions.
     #[must_use]
-    pub fn new(
-        seed: u64,
-        recorder: Recorder,
-        partitions: Vec<Partition>,
-        impatience: f64,
-    ) -> Self {
+    pub fn new(seed: u64, recorder: Recorder, partitions: Vec<Partition>, impatience: f64) -> Self {
         Self {
             recorder,
             partitions: Arc::new(partitions),

@@ -43,9 +43,16 @@ pub async fn run(clients: Clients, client: ClientNumber, mut dice: Dice, shape: 
     let idempotent = acks == -1 && dice.chance(0.75);
     let calls = dice.within(&shape.calls);
     let session = Session::new(clients, client);
-    let mut producer =
-        Producer { session, dice, shape, acks, idempotent, identity: None, next: BTreeMap::new(),
-            recent: VecDeque::new() };
+    let mut producer = Producer {
+        session,
+        dice,
+        shape,
+        acks,
+        idempotent,
+        identity: None,
+        next: BTreeMap::new(),
+        recent: VecDeque::new(),
+    };
     for _ in 0..calls {
         if producer.stopping() || producer.act().await.is_none() {
             return;
@@ -151,9 +158,9 @@ impl Producer {
             .map(|produce| self.session.invoke(Request::Produce(produce.clone())))
             .collect();
         let mut outcomes = Vec::new();
-        let done = self.session.exchange(async |connection| {
-            exchange(connection, &requests, &mut outcomes).await
-        });
+        let done = self
+            .session
+            .exchange(async |connection| exchange(connection, &requests, &mut outcomes).await);
         let _ = done.await;
         outcomes.resize(window.len(), Outcome::Unknown);
         for (call, outcome) in calls.into_iter().zip(&outcomes) {
