@@ -185,8 +185,9 @@ fn run_clients(
     ready: &[Client],
     report: &mut Report,
 ) -> Result<()> {
-    let only_crash = !args.clients.is_empty() && args.clients.iter().all(|c| c == crash::NAME);
-    if only_crash {
+    let asked = |name: &str| args.clients.is_empty() || args.clients.iter().any(|c| c == name);
+    let ready: Vec<_> = ready.iter().filter(|client| asked(client.name())).collect();
+    if ready.is_empty() {
         return Ok(());
     }
     let broker = match (binary, &args.broker) {
