@@ -11,6 +11,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod config;
+pub mod encoding;
+pub mod epochs;
+pub mod fetch_session;
+pub mod metadata;
 pub mod mutant;
+pub mod partition;
+pub mod producers;
+pub mod record;
 pub mod time;
 pub mod types;

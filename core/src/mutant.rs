@@ -31,7 +31,7 @@ mutants! {
     RenameWithoutDirSync = "rename-without-dir-sync",
     /// The recovery point is taken from the log end instead of the flushed offset.
     RecoveryPointAhead = "recovery-point-ahead",
-    /// The producer's state changes before the append is known to have succeeded.
+    /// A checkpoint holds the state of producers whose appends are not known to have succeeded.
     ProducerStateBeforeAppend = "producer-state-before-append",
     /// A failed fsync is tried again and its success acknowledged.
     FsyncErrorRetried = "fsync-error-retried",
@@ -47,7 +47,7 @@ mutants! {
     MetadataBeforeFsync = "metadata-before-fsync",
     /// Recovery forgets the producers instead of rebuilding their state.
     ProducersNotRecovered = "producers-not-recovered",
-    /// Retention deletes by the newest offset instead of the newest timestamp of a segment.
+    /// Retention deletes a closed segment although its newest record is still young.
     RetentionTooEarly = "retention-too-early",
     /// A lookup by timestamp answers one batch too late.
     TimestampLookupLate = "timestamp-lookup-late",

@@ -30,12 +30,20 @@ newtype! {
     LeaderEpoch(u32)
 }
 newtype! {
+    /// Version of a partition's registration: bumped by every change of it (KIP-497).
+    PartitionEpoch(u32)
+}
+newtype! {
     /// Identity of a broker in its cluster (`node.id`).
     BrokerId(i32)
 }
 newtype! {
     /// Granted at each registration of a broker, once (KIP-380).
     BrokerEpoch(u64)
+}
+newtype! {
+    /// Identity of one run of a broker process, drawn at random at its start (KIP-631).
+    Incarnation(u128)
 }
 newtype! {
     /// Index of a partition in its topic, from zero.
@@ -84,5 +92,15 @@ impl Offset {
     #[must_use]
     pub fn plus(self, count: u64) -> Self {
         Self(self.0 + count)
+    }
+}
+
+impl Sequence {
+    /// The sequence number `count` records later, wrapping from `i32::MAX` to 0 (KIP-98).
+    /// `self` and `count` must not be negative.
+    #[must_use]
+    pub const fn plus(self, count: i32) -> Self {
+        assert!(self.0 >= 0 && count >= 0, "sequence numbers are never negative");
+        Self(self.0.wrapping_add(count) & i32::MAX)
     }
 }

@@ -4,5 +4,11 @@
 //! which.
 #![deny(unsafe_code)]
 
+pub mod client;
+pub mod config;
 pub mod env;
+pub mod internal;
+pub mod metrics;
+pub mod log;
 pub mod tasks;
+pub mod wire;

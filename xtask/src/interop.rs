@@ -27,6 +27,8 @@ use broker::Broker;
 use clients::Client;
 use program::Program;
 
+use crate::counts::Counts;
+
 /// What `cargo xtask interop` is asked for.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
@@ -45,15 +47,6 @@ pub struct Args {
     /// Write every outcome to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-}
-
-/// How many steps ended which way; skipped ones are in neither.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Steps that did what was asked.
-    pub passed: usize,
-    /// Steps that did not, installations among them.
-    pub failed: usize,
 }
 
 /// How a step ended.
@@ -113,7 +106,6 @@ pub fn run(args: &Args) -> Result<Counts> {
         report.write(path)?;
     }
     println!("interop took {:.0} s", started.elapsed().as_secs_f64());
-    println!("{} passed, {} failed", counts.passed, counts.failed);
     Ok(counts)
 }
 
@@ -268,7 +260,7 @@ impl Report {
     }
 
     fn counts(&self) -> Counts {
-        let count = |verdict| self.outcomes.iter().filter(|o| o.verdict == verdict).count();
+        let count = |verdict| self.outcomes.iter().filter(|o| o.verdict == verdict).count() as u64;
         Counts { passed: count(Verdict::Passed), failed: count(Verdict::Failed) }
     }
 

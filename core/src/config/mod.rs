@@ -1,0 +1,69 @@
+//! The configuration of topics: names, defaults and rules in one table, values typed.
+
+mod error;
+mod layers;
+mod table;
+mod value;
+
+pub use error::ConfigError;
+pub use layers::{ConfigLayers, ConfigSource, ConfigSynonym, ResolvedConfig};
+pub use table::{BrokerSynonym, ConfigDefinition, TOPIC_CONFIGS, broker_config_names, definition};
+pub use value::{ConfigType, nearest, validate_broker_config, validate_topic_config};
+
+use crate::record::TimestampType;
+use core::time::Duration;
+
+/// What may be done to old records (`cleanup.policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// Delete them by age and size.
+    pub delete: bool,
+    /// Keep the newest of each key. Accepted and reported; compaction itself is not done yet, so
+    /// such a topic keeps every record unless `delete` is set as well.
+    pub compact: bool,
+}
+
+/// The effective configuration of a topic, as far as the broker acts on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// `cleanup.policy`.
+    pub cleanup_policy: CleanupPolicy,
+    /// `retention.ms`; `None` is unlimited.
+    pub retention: Option<Duration>,
+    /// `retention.bytes` of one partition; `None` is unlimited.
+    pub retention_bytes: Option<u64>,
+    /// `segment.bytes`: size at which a segment is closed.
+    pub segment_bytes: u32,
+    /// `segment.ms`: age at which a segment is closed.
+    pub segment_age: Duration,
+    /// `segment.jitter.ms`: at most this much is taken off `segment_age`, at random.
+    pub segment_jitter: Duration,
+    /// `segment.index.bytes`: the largest size of a segment's index.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`: bytes of batches between two index entries.
+    pub index_interval_bytes: u32,
+    /// `max.message.bytes`: the largest batch, its 12-byte prefix included.
+    pub max_message_bytes: u32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far a timestamp may lie in the past.
+    pub timestamp_before_max: Duration,
+    /// `message.timestamp.after.max.ms`: how far a timestamp may lie in the future.
+    pub timestamp_after_max: Duration,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: u32,
+    /// `file.delete.delay.ms`: how long a removed segment stays on disk for its readers.
+    pub file_delete_delay: Duration,
+    /// `preallocate`.
+    pub preallocate: bool,
+    /// `producer.id.expiration.ms`, which only brokers set: the silence after which an idempotent
+    /// producer is forgotten.
+    pub producer_id_expiration: Duration,
+}
+
+impl Default for TopicConfig {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        ConfigLayers::default().effective().expect("the defaults in the table are valid")
+    }
+}

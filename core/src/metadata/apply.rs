@@ -1,0 +1,239 @@
+//! Replaying commands: total, deterministic, all or nothing.
+
+use super::{
+    BrokerRegistration, Command, ConfigUpdate, Image, MetadataError, NewTopic,
+    PartitionRegistration, Reply, Topic,
+    configs::updated,
+    image::MAX_PARTITIONS_PER_TOPIC,
+    names::{metric_name, validate_topic_name},
+};
+use crate::{
+    config::{validate_broker_config, validate_topic_config},
+    time::Timestamp,
+    types::{
+        BrokerEpoch, BrokerId, Incarnation, LeaderEpoch, MetadataOffset, PartitionEpoch,
+        PartitionIndex, TopicId,
+    },
+};
+use alloc::vec::Vec;
+
+impl Image {
+    /// Applies the command at position `at` of the metadata log (the offset that follows it).
+    /// A command that fails changes nothing but the position.
+    pub fn apply(&mut self, at: MetadataOffset, command: &Command) -> Result<Reply, MetadataError> {
+        assert!(at > self.applied, "commands are applied once, in the order of the log");
+        self.applied = at;
+        match command {
+            Command::CreateTopics { topics } => Ok(Reply::TopicsCreated(
+                topics.iter().map(|topic| self.create_topic(topic)).collect(),
+            )),
+            Command::DeleteTopic { topic } => self.delete_topic(*topic),
+            Command::CreatePartitions { topic, first, replicas } => {
+                self.create_partitions(*topic, *first, replicas)
+            }
+            Command::SetTopicConfigs { topic, update } => self.set_topic_configs(*topic, update),
+            Command::SetBrokerConfigs { broker, update } => {
+                self.set_broker_configs(*broker, update)
+            }
+            Command::AllocateProducerIds { count } => self.allocate_producer_ids(*count),
+            Command::RegisterBroker { broker, incarnation, at: registered_at } => {
+                Ok(self.register_broker(at, *broker, *incarnation, *registered_at))
+            }
+        }
+    }
+
+    /// Whether a topic could be created at this moment; what CreateTopics answers when it is only
+    /// asked to validate.
+    pub fn check_new_topic(&self, topic: &NewTopic) -> Result<(), MetadataError> {
+        validate_topic_name(&topic.name)?;
+        if let Some(id) = self.ids.get(&topic.name) {
+            return Err(MetadataError::TopicExists { name: topic.name.clone(), id: *id });
+        }
+        if let Some(existing) = self.colliding_name(&topic.name) {
+            let (name, existing) = (topic.name.clone(), existing.into());
+            return Err(MetadataError::TopicNameCollides { name, existing });
+        }
+        if self.topics.contains_key(&topic.id) {
+            return Err(MetadataError::TopicIdExists { id: topic.id });
+        }
+        self.check_replicas(0, &topic.replicas)?;
+        topic.configs.iter().try_for_each(|(name, value)| validate_topic_config(name, value))?;
+        Ok(())
+    }
+
+    /// Whether partitions could be added to a topic at this moment.
+    pub fn check_new_partitions(
+        &self,
+        topic: TopicId,
+        first: PartitionIndex,
+        replicas: &[Vec<BrokerId>],
+    ) -> Result<(), MetadataError> {
+        let current = self.existing(topic)?.partitions.len();
+        let wanted = first.0 as usize + replicas.len();
+        if first.0 as usize != current {
+            return Err(MetadataError::InvalidPartitions { count: wanted, current });
+        }
+        self.check_replicas(current, replicas)
+    }
+
+    /// Whether a topic's configuration could be changed so at this moment.
+    pub fn check_topic_configs(
+        &self,
+        topic: TopicId,
+        update: &ConfigUpdate,
+    ) -> Result<(), MetadataError> {
+        updated(&self.existing(topic)?.configs, update, validate_topic_config)?;
+        Ok(())
+    }
+
+    /// Whether the brokers' configuration could be changed so at this moment.
+    pub fn check_broker_configs(
+        &self,
+        broker: Option<BrokerId>,
+        update: &ConfigUpdate,
+    ) -> Result<(), MetadataError> {
+        let none = Default::default();
+        let current = self.broker_configs(broker).unwrap_or(&none);
+        updated(current, update, validate_broker_config)?;
+        Ok(())
+    }
+
+    fn create_topic(&mut self, topic: &NewTopic) -> Result<TopicId, MetadataError> {
+        self.check_new_topic(topic)?;
+        let update = ConfigUpdate::Replace(topic.configs.clone());
+        let configs = updated(&Default::default(), &update, validate_topic_config)?;
+        self.ids.insert(topic.name.clone(), topic.id);
+        let partitions = topic.replicas.iter().map(|replicas| new_partition(replicas)).collect();
+        let registration = Topic { id: topic.id, name: topic.name.clone(), partitions, configs };
+        self.topics.insert(topic.id, registration);
+        Ok(topic.id)
+    }
+
+    fn delete_topic(&mut self, id: TopicId) -> Result<Reply, MetadataError> {
+        let topic = self.topics.remove(&id).ok_or(MetadataError::UnknownTopic { id })?;
+        let removed = self.ids.remove(&topic.name);
+        assert!(removed == Some(id), "every topic is registered under its name");
+        Ok(Reply::Done)
+    }
+
+    fn create_partitions(
+        &mut self,
+        topic: TopicId,
+        first: PartitionIndex,
+        replicas: &[Vec<BrokerId>],
+    ) -> Result<Reply, MetadataError> {
+        self.check_new_partitions(topic, first, replicas)?;
+        let added = replicas.iter().map(|replicas| new_partition(replicas));
+        self.existing_mut(topic)?.partitions.extend(added);
+        Ok(Reply::Done)
+    }
+
+    fn set_topic_configs(
+        &mut self,
+        topic: TopicId,
+        update: &ConfigUpdate,
+    ) -> Result<Reply, MetadataError> {
+        let topic = self.existing_mut(topic)?;
+        topic.configs = updated(&topic.configs, update, validate_topic_config)?;
+        Ok(Reply::Done)
+    }
+
+    fn set_broker_configs(
+        &mut self,
+        broker: Option<BrokerId>,
+        update: &ConfigUpdate,
+    ) -> Result<Reply, MetadataError> {
+        let none = Default::default();
+        let current = self.broker_configs(broker).unwrap_or(&none);
+        let configs = updated(current, update, validate_broker_config)?;
+        match broker {
+            None => self.broker_defaults = configs,
+            Some(broker) => {
+                self.broker_configs.insert(broker, configs);
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    fn allocate_producer_ids(&mut self, count: u32) -> Result<Reply, MetadataError> {
+        let first = self.next_producer_id;
+        let next = first + u64::from(count);
+        if count == 0 || next > i64::MAX as u64 {
+            return Err(MetadataError::InvalidProducerIds);
+        }
+        self.next_producer_id = next;
+        Ok(Reply::ProducerIds { first, count })
+    }
+
+    /// A process that asks again, because it did not get its answer, gets the same one. A new
+    /// process gets a new broker epoch and new leader epochs: a broker never resumes an epoch
+    /// that it led before a crash, because it may have lost records of it that others have seen.
+    fn register_broker(
+        &mut self,
+        at: MetadataOffset,
+        broker: BrokerId,
+        incarnation: Incarnation,
+        registered_at: Timestamp,
+    ) -> Reply {
+        if let Some(known) = self.brokers.get(&broker)
+            && known.incarnation == incarnation
+        {
+            return Reply::BrokerRegistered { broker_epoch: known.epoch };
+        }
+        let epoch = BrokerEpoch(at.0);
+        self.founder.get_or_insert(incarnation);
+        self.brokers.insert(broker, BrokerRegistration { epoch, incarnation, registered_at });
+        let partitions = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
+        for partition in partitions.filter(|partition| partition.leader == Some(broker)) {
+            partition.leader_epoch.0 += 1;
+            partition.partition_epoch.0 += 1;
+        }
+        Reply::BrokerRegistered { broker_epoch: epoch }
+    }
+
+    fn existing(&self, id: TopicId) -> Result<&Topic, MetadataError> {
+        self.topics.get(&id).ok_or(MetadataError::UnknownTopic { id })
+    }
+
+    fn existing_mut(&mut self, id: TopicId) -> Result<&mut Topic, MetadataError> {
+        self.topics.get_mut(&id).ok_or(MetadataError::UnknownTopic { id })
+    }
+
+    fn colliding_name(&self, name: &str) -> Option<&str> {
+        let metric = metric_name(name);
+        self.ids.keys().map(|name| name.as_str()).find(|existing| metric_name(existing) == metric)
+    }
+
+    fn check_replicas(&self, current: usize, added: &[Vec<BrokerId>]) -> Result<(), MetadataError> {
+        let count = current.saturating_add(added.len());
+        if added.is_empty() || count > MAX_PARTITIONS_PER_TOPIC {
+            return Err(MetadataError::InvalidPartitions { count, current });
+        }
+        for replicas in added {
+            if replicas.is_empty() {
+                let rule = "every partition needs at least one replica";
+                return Err(MetadataError::InvalidReplicas { rule });
+            }
+            for (index, broker) in replicas.iter().enumerate() {
+                if replicas[..index].contains(broker) {
+                    let rule = "a broker holds at most one replica of a partition";
+                    return Err(MetadataError::InvalidReplicas { rule });
+                }
+                if !self.brokers.contains_key(broker) {
+                    return Err(MetadataError::UnknownBroker { broker: *broker });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn new_partition(replicas: &[BrokerId]) -> PartitionRegistration {
+    PartitionRegistration {
+        replicas: replicas.to_vec(),
+        isr: replicas.to_vec(),
+        leader: replicas.first().copied(),
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: PartitionEpoch(0),
+    }
+}

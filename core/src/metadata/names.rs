@@ -1,0 +1,32 @@
+//! Legal topic names.
+
+use super::MetadataError;
+use alloc::string::{String, ToString};
+
+/// The longest topic name, in bytes.
+pub const MAX_TOPIC_NAME_BYTES: usize = 249;
+
+/// Checks a topic's name: 1 to 249 of `[a-zA-Z0-9._-]`, neither `.` nor `..`.
+pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
+    let rule = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MAX_TOPIC_NAME_BYTES {
+        "it is longer than 249 characters"
+    } else if name == "." || name == ".." {
+        "it must not be . or .."
+    } else if !name.bytes().all(is_legal) {
+        "it may only contain letters, digits, '.', '_' and '-'"
+    } else {
+        return Ok(());
+    };
+    Err(MetadataError::InvalidTopicName { name: name.to_string(), rule })
+}
+
+/// The name as metrics show it, where '.' becomes '_'.
+pub(super) fn metric_name(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+fn is_legal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}

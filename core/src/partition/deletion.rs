@@ -1,0 +1,143 @@
+//! Letting the oldest records go: on request (DeleteRecords) and by age and size (retention).
+
+use super::{Effect, Effects, LogHealth, Partition, PartitionError, Response, SegmentSummary};
+use crate::{
+    mutant::Mutant,
+    time::{Now, Timestamp},
+    types::{Offset, RequestId},
+};
+
+/// A newest timestamp further ahead of the wall clock than this says nothing about a segment's
+/// age: a producer invented it or a clock was wrong, and it would keep the segment and every later
+/// one for as long (KAFKA-18929). Such a segment ages from its last append instead.
+pub const FUTURE_TIMESTAMP_TOLERANCE_MS: i64 = 24 * 60 * 60 * 1000;
+
+impl Partition {
+    pub(super) fn on_delete_records(
+        &mut self,
+        request: RequestId,
+        before: Option<Offset>,
+        effects: &mut Effects,
+    ) {
+        let to = match self.deletion_target(before) {
+            Ok(to) => to,
+            Err(error) => return effects.push(Effect::respond(request, Response::Error(error))),
+        };
+        if Mutant::DeleteRecordsBeforeSync.is_planted() {
+            self.log_start_offset = self.log_start_offset.max(to);
+        }
+        if to > self.log_start_offset {
+            self.parked_deletions.insert((to, request));
+        } else {
+            effects.push(Effect::respond(request, self.records_deleted()));
+        }
+        self.advance_log_start(to, effects);
+    }
+
+    pub(super) fn on_log_start_persisted(&mut self, to: Offset, effects: &mut Effects) {
+        assert!(to <= self.requested_log_start, "the log start moves only where it was asked to");
+        self.log_start_offset = self.log_start_offset.max(to);
+        self.epochs.truncate_from_start(self.log_start_offset);
+        while let Some((target, request)) = self.parked_deletions.pop_first() {
+            if target > self.log_start_offset {
+                self.parked_deletions.insert((target, request));
+                break;
+            }
+            effects.push(Effect::respond(request, self.records_deleted()));
+        }
+        self.wake_fetches(effects);
+    }
+
+    /// Finds the oldest closed segments that age or size let go. A segment goes only when all of
+    /// it is below the high watermark and every older one goes too.
+    pub(super) fn on_segments(
+        &mut self,
+        now: Now,
+        closed: &[SegmentSummary],
+        total_bytes: u64,
+        effects: &mut Effects,
+    ) {
+        if !self.config.cleanup_policy.delete || self.health != LogHealth::Healthy {
+            return;
+        }
+        let mut kept_bytes = total_bytes;
+        let mut to = self.log_start_offset;
+        for segment in closed {
+            let too_old = self.is_expired(now, segment);
+            if segment.end_offset > self.high_watermark()
+                || !(too_old || self.is_excess(kept_bytes, segment))
+            {
+                break;
+            }
+            kept_bytes = kept_bytes.saturating_sub(segment.bytes);
+            to = to.max(segment.end_offset);
+        }
+        self.advance_log_start(to, effects);
+    }
+
+    /// Fails the deletions that wait for a log that will not answer.
+    pub(super) fn fail_deletions(&mut self, effects: &mut Effects) {
+        while let Some((_, request)) = self.parked_deletions.pop_first() {
+            let response = Response::Error(PartitionError::StorageFailed);
+            effects.push(Effect::respond(request, response));
+        }
+    }
+
+    fn deletion_target(&self, before: Option<Offset>) -> Result<Offset, PartitionError> {
+        if self.health != LogHealth::Healthy {
+            return Err(PartitionError::StorageFailed);
+        }
+        if !self.config.cleanup_policy.delete {
+            return Err(PartitionError::DeletionNotAllowed);
+        }
+        let highest = self.high_watermark();
+        let offset = before.unwrap_or(highest);
+        if offset > highest {
+            let lowest = self.log_start_offset;
+            return Err(PartitionError::OffsetOutOfRange { offset, lowest, highest });
+        }
+        Ok(offset)
+    }
+
+    fn advance_log_start(&mut self, to: Offset, effects: &mut Effects) {
+        if to <= self.requested_log_start {
+            return;
+        }
+        assert!(to <= self.high_watermark(), "only records below the high watermark are deleted");
+        self.requested_log_start = to;
+        effects.push(Effect::AdvanceLogStart { to });
+    }
+
+    fn records_deleted(&self) -> Response {
+        Response::RecordsDeleted { low_watermark: self.log_start_offset }
+    }
+
+    fn is_expired(&self, now: Now, segment: &SegmentSummary) -> bool {
+        let Some(retention) = self.config.retention else { return false };
+        if Mutant::RetentionTooEarly.is_planted() {
+            return true;
+        }
+        let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let newest = newest_timestamp(now.wall, segment);
+        now.wall.0.saturating_sub(newest.0) > retention
+    }
+
+    /// Whether the log would still hold `retention.bytes` without this segment.
+    fn is_excess(&self, kept_bytes: u64, segment: &SegmentSummary) -> bool {
+        self.config
+            .retention_bytes
+            .is_some_and(|limit| kept_bytes.saturating_sub(segment.bytes) >= limit)
+    }
+}
+
+fn newest_timestamp(wall: Timestamp, segment: &SegmentSummary) -> Timestamp {
+    match segment.max_timestamp {
+        Some(newest)
+            if newest.0 >= 0
+                && newest.0.saturating_sub(wall.0) <= FUTURE_TIMESTAMP_TOLERANCE_MS =>
+        {
+            newest
+        }
+        _ => segment.modified,
+    }
+}

@@ -1,0 +1,108 @@
+//! Reading: what a consumer may have at this moment, and when it should ask again.
+
+use super::{Effect, Effects, LogHealth, Partition, PartitionError, Readable, Response};
+use crate::{
+    epochs::EpochEnd,
+    mutant::Mutant,
+    types::{LeaderEpoch, Offset, RequestId},
+};
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadPosition {
+    pub(super) offset: Offset,
+    pub(super) current_leader_epoch: Option<LeaderEpoch>,
+    pub(super) last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+impl Partition {
+    pub(super) fn on_fetch(
+        &mut self,
+        request: RequestId,
+        position: ReadPosition,
+        park: bool,
+        effects: &mut Effects,
+    ) {
+        let response = match self.readable(position) {
+            Ok(readable) => {
+                if park && readable.diverging.is_none() {
+                    let is_new = self.parked_fetches.insert(request);
+                    assert!(is_new, "a request is parked at most once");
+                }
+                Response::Readable(readable)
+            }
+            Err(error) => Response::Error(error),
+        };
+        effects.push(Effect::respond(request, response));
+    }
+
+    pub(super) fn wake_fetches(&mut self, effects: &mut Effects) {
+        while let Some(request) = self.parked_fetches.pop_first() {
+            effects.push(Effect::Wake { request });
+        }
+    }
+
+    /// Refuses clients whose metadata is older or newer than this leadership (KIP-320).
+    pub(super) fn check_leader_epoch(
+        &self,
+        known: Option<LeaderEpoch>,
+    ) -> Result<(), PartitionError> {
+        let current = self.leader_epoch;
+        match known {
+            Some(known) if known < current => Err(PartitionError::FencedLeaderEpoch { current }),
+            Some(known) if known > current => Err(PartitionError::UnknownLeaderEpoch { current }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check_readable(&self) -> Result<(), PartitionError> {
+        if self.health == LogHealth::Unreadable {
+            return Err(PartitionError::StorageFailed);
+        }
+        Ok(())
+    }
+
+    fn readable(&self, position: ReadPosition) -> Result<Readable, PartitionError> {
+        self.check_readable()?;
+        self.check_leader_epoch(position.current_leader_epoch)?;
+        let offset = position.offset;
+        let (lowest, highest) = (self.log_start_offset, self.log_end_offset);
+        let out_of_range = PartitionError::OffsetOutOfRange { offset, lowest, highest };
+        if offset < lowest {
+            return Err(out_of_range);
+        }
+        let diverging = match position.last_fetched_epoch {
+            Some(epoch) => self.divergence(epoch, offset).ok_or(out_of_range.clone())?,
+            None => None,
+        };
+        if diverging.is_none() && offset > highest {
+            return Err(out_of_range);
+        }
+        let end = self.readable_end();
+        Ok(Readable {
+            log_start_offset: lowest,
+            high_watermark: end,
+            last_stable_offset: end,
+            available_bytes: match diverging {
+                Some(_) => 0,
+                None => self.tail.bytes_between(offset, end),
+            },
+            diverging,
+        })
+    }
+
+    /// Where a log that has records of `epoch` below `offset` parts from this one (KIP-595).
+    /// The outer `None`: the epoch is newer than all that this log has.
+    fn divergence(&self, epoch: LeaderEpoch, offset: Offset) -> Option<Option<EpochEnd>> {
+        let end = self.epochs.end_offset_for(epoch, self.log_end_offset)?;
+        let has_parted = end.epoch < epoch || end.end_offset < offset;
+        Some(has_parted.then_some(end))
+    }
+
+    fn readable_end(&self) -> Offset {
+        if Mutant::ReadPastHighWatermark.is_planted() {
+            return self.log_end_offset;
+        }
+        self.high_watermark()
+    }
+}

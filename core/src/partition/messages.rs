@@ -1,0 +1,262 @@
+//! What a partition is told, what it wants done, and what it answers.
+
+use super::error::PartitionError;
+use crate::{
+    config::TopicConfig,
+    producers::ProducerDescription,
+    record::{Batch, PlacedBatch},
+    time::{Instant, Timestamp},
+    types::{LeaderEpoch, Offset, RequestId, WriteId},
+};
+use alloc::vec::Vec;
+
+/// How many replicas must have a record before its produce request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// `acks=0`: none. The answer comes at once and promises nothing.
+    None,
+    /// `acks=1`: the leader, which means flushed to its disk.
+    Leader,
+    /// `acks=all`: every in-sync replica, flushed to their disks.
+    All,
+}
+
+/// The offset a ListOffsets request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    /// The log start offset (-2).
+    Earliest,
+    /// The high watermark (-1).
+    Latest,
+    /// The record with the newest timestamp (-3, KIP-734).
+    MaxTimestamp,
+    /// The first offset on local disk (-4, KIP-405): here always the log start offset.
+    EarliestLocal,
+    /// The last offset in tiered storage (-5, KIP-1005): here always none.
+    LatestTiered,
+    /// The first offset not yet in tiered storage (-6, KIP-1023): here always none.
+    EarliestPendingUpload,
+    /// The first record whose timestamp is at or after this one.
+    At(Timestamp),
+}
+
+/// A closed segment, as the log offers it for retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSummary {
+    /// Offset that the segment's name states, inclusive.
+    pub base_offset: Offset,
+    /// Base offset of the next segment, exclusive.
+    pub end_offset: Offset,
+    /// Size of its batches in bytes.
+    pub bytes: u64,
+    /// Newest record timestamp; `None` when no record has one.
+    pub max_timestamp: Option<Timestamp>,
+    /// Wall clock of its last append (or the file's modification time after a restart).
+    pub modified: Timestamp,
+}
+
+/// Something that happened to a partition.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A producer sent a batch. Answered with [`Response::Produced`] or an error.
+    Produce {
+        /// The request.
+        request: RequestId,
+        /// When to answer.
+        acks: Acks,
+        /// The batch, parsed with [`crate::record::Origin::Client`].
+        batch: Batch,
+        /// When to answer with an error although the record may still become durable.
+        deadline: Instant,
+    },
+    /// A consumer asks what it may read. Answered at once with [`Response::Readable`] or an error.
+    Fetch {
+        /// The request.
+        request: RequestId,
+        /// Where it wants to read.
+        offset: Offset,
+        /// The leader epoch that it knows (KIP-320).
+        current_leader_epoch: Option<LeaderEpoch>,
+        /// The epoch of the record before `offset` (KIP-595).
+        last_fetched_epoch: Option<LeaderEpoch>,
+        /// Unless the answer is an error, also send [`Effect::Wake`], once, as soon as another
+        /// fetch may be answered differently.
+        park: bool,
+    },
+    /// The requester is gone or has its answer: forget a parked request.
+    Cancel {
+        /// The request.
+        request: RequestId,
+    },
+    /// Answered with [`Response::Offset`] or an error.
+    ListOffsets {
+        /// The request.
+        request: RequestId,
+        /// Which offset.
+        spec: OffsetSpec,
+        /// The leader epoch that the client knows.
+        current_leader_epoch: Option<LeaderEpoch>,
+    },
+    /// The answer to [`Effect::FindByTimestamp`].
+    Found {
+        /// The request that it was for.
+        request: RequestId,
+        /// Timestamp and offset of the record found.
+        found: Option<(Timestamp, Offset)>,
+    },
+    /// The log could not carry out [`Effect::FindByTimestamp`].
+    FindFailed {
+        /// The request that it was for.
+        request: RequestId,
+    },
+    /// OffsetForLeaderEpoch. Answered with [`Response::EpochEnd`] or an error.
+    EpochEnd {
+        /// The request.
+        request: RequestId,
+        /// The epoch whose end is asked for.
+        epoch: LeaderEpoch,
+        /// The leader epoch that the client knows.
+        current_leader_epoch: Option<LeaderEpoch>,
+    },
+    /// Delete every record below an offset. Answered with [`Response::RecordsDeleted`], after the
+    /// new log start is durable, or an error.
+    DeleteRecords {
+        /// The request.
+        request: RequestId,
+        /// The new log start, inclusive; `None` is the high watermark.
+        before: Option<Offset>,
+    },
+    /// [`Effect::AdvanceLogStart`] to this offset is durable.
+    LogStartPersisted {
+        /// The new log start.
+        to: Offset,
+    },
+    /// Answered with [`Response::Producers`].
+    DescribeProducers {
+        /// The request.
+        request: RequestId,
+    },
+    /// Every append with an id up to and including `through` is durable.
+    Flushed {
+        /// The newest such append.
+        through: WriteId,
+    },
+    /// The log failed for good: nothing that was not reported flushed will be.
+    LogFailed {
+        /// Whether flushed records can still be read.
+        readable: bool,
+    },
+    /// The topic's effective configuration changed.
+    ConfigChanged(TopicConfig),
+    /// The closed segments, oldest first: decide what retention lets go.
+    Segments {
+        /// The closed segments, oldest first, without a gap.
+        closed: Vec<SegmentSummary>,
+        /// Size of the whole log, the active segment included, in bytes.
+        total_bytes: u64,
+    },
+    /// A deadline may have passed.
+    Tick,
+}
+
+/// Something the driver must do, in order, before the next step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Append to the log, in this order, and report [`Input::Flushed`] when it is durable.
+    Append {
+        /// Identity of the append; ids increase by one.
+        write: WriteId,
+        /// The batch.
+        batch: PlacedBatch,
+    },
+    /// Answer a request. Each request is answered exactly once, unless it is cancelled first.
+    Respond {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        response: Response,
+    },
+    /// A parked fetch should be made again; it is no longer parked.
+    Wake {
+        /// The request.
+        request: RequestId,
+    },
+    /// Search the log and report [`Input::Found`] or [`Input::FindFailed`].
+    FindByTimestamp {
+        /// The request that it is for.
+        request: RequestId,
+        /// Find the first record at or after it; `None`: the record with the newest timestamp.
+        timestamp: Option<Timestamp>,
+        /// Only records below this offset count.
+        before: Offset,
+    },
+    /// Make this log start durable, report [`Input::LogStartPersisted`], and only then let
+    /// segments go that lie wholly below it.
+    AdvanceLogStart {
+        /// The new log start, inclusive.
+        to: Offset,
+    },
+    /// More records may be read.
+    HighWatermarkAdvanced {
+        /// The new high watermark, exclusive.
+        to: Offset,
+    },
+}
+
+/// The effects of one step, in order. The driver drains it.
+pub type Effects = Vec<Effect>;
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Response {
+    /// A batch was appended, or had been before.
+    Produced {
+        /// Offset of its first record.
+        base_offset: Offset,
+        /// The broker's timestamp, if the topic has LogAppendTime.
+        log_append_time: Option<Timestamp>,
+        /// Where the log starts.
+        log_start_offset: Offset,
+    },
+    /// What can be read.
+    Readable(Readable),
+    /// An offset was looked up.
+    Offset {
+        /// Timestamp of the record at `offset`, for lookups by timestamp.
+        timestamp: Option<Timestamp>,
+        /// The offset; `None` when no record fits.
+        offset: Option<Offset>,
+        /// Epoch of the leader that appended the record at `offset`.
+        leader_epoch: Option<LeaderEpoch>,
+    },
+    /// The end of a leader epoch; `None` for an epoch that is not known.
+    EpochEnd(Option<crate::epochs::EpochEnd>),
+    /// Records were deleted and will not come back.
+    RecordsDeleted {
+        /// The log start offset, inclusive.
+        low_watermark: Offset,
+    },
+    /// The idempotent producers, by ascending id.
+    Producers(Vec<ProducerDescription>),
+    /// The request failed.
+    Error(PartitionError),
+}
+
+/// What a fetch may read at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readable {
+    /// Where the log starts, inclusive.
+    pub log_start_offset: Offset,
+    /// Where reading ends for everybody, exclusive.
+    pub high_watermark: Offset,
+    /// Where reading ends for `read_committed`, exclusive.
+    pub last_stable_offset: Offset,
+    /// Bytes of batches from the one that holds the fetch offset up to the high watermark: exact
+    /// for the newest batches, [`PLENTY`] further back.
+    pub available_bytes: u64,
+    /// The reader's log diverged from this one: nothing can be read before it truncates.
+    pub diverging: Option<crate::epochs::EpochEnd>,
+}
+
+/// The count of available bytes when it is not known exactly, because there is much to read.
+pub const PLENTY: u64 = u64::MAX;

@@ -1,0 +1,156 @@
+//! Appending: what is accepted, where it goes, and when its producer is answered.
+
+use super::{Acks, Effect, Effects, LogHealth, Partition, PartitionError, Response};
+use crate::{
+    mutant::Mutant,
+    producers::{BatchRange, MIN_IDLE_BEFORE_EVICTION, ProducerVerdict},
+    record::{Batch, BatchError, BatchHeader, TimestampType},
+    time::{Instant, Now, Timestamp},
+    types::{Offset, RequestId, WriteId},
+};
+
+/// An append that is not known to be durable.
+#[derive(Clone, Debug)]
+pub(super) struct PendingAppend {
+    write: WriteId,
+    header: BatchHeader,
+}
+
+/// What becomes of a batch that was not refused.
+enum Admission {
+    New,
+    Duplicate(BatchRange),
+}
+
+impl Partition {
+    pub(super) fn on_produce(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        (acks, deadline): (Acks, Instant),
+        batch: Batch,
+        effects: &mut Effects,
+    ) {
+        let (base_offset, end, timestamp) = match self.admit(now, &batch.header) {
+            Ok(Admission::New) => self.append(now, batch, effects),
+            Ok(Admission::Duplicate(original)) => {
+                (original.base_offset, original.last_offset.plus(1), original.timestamp)
+            }
+            Err(error) => return effects.push(Effect::respond(request, Response::Error(error))),
+        };
+        let log_append_time =
+            (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(timestamp);
+        let log_start_offset = self.log_start_offset;
+        let response = Response::Produced { base_offset, log_append_time, log_start_offset };
+        let is_durable = end <= self.high_watermark();
+        if acks == Acks::None || is_durable || Mutant::AckBeforeFsync.is_planted() {
+            effects.push(Effect::respond(request, response));
+        } else {
+            self.parked_produces.park(request, end, deadline, response);
+        }
+    }
+
+    pub(super) fn on_flushed(&mut self, now: Now, through: WriteId, effects: &mut Effects) {
+        assert!(through < self.next_write, "the log flushes only what was appended to it");
+        let before = self.flushed_offset;
+        while self.pending.front().is_some_and(|append| append.write <= through) {
+            let Some(append) = self.pending.pop_front() else { break };
+            self.flushed_offset = append.header.next_offset();
+            self.flushed_producers.record(now.monotonic, &append.header);
+        }
+        assert!(self.flushed_offset <= self.log_end_offset, "only what was appended is flushed");
+        if self.flushed_offset == before {
+            return;
+        }
+        let high_watermark = self.high_watermark();
+        effects.push(Effect::HighWatermarkAdvanced { to: high_watermark });
+        while let Some((request, response)) = self.parked_produces.take_durable(high_watermark) {
+            effects.push(Effect::respond(request, response));
+        }
+        self.wake_fetches(effects);
+    }
+
+    /// Answers what was not flushed in time. The records stay in the log and may become durable.
+    pub(super) fn expire_produces(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(request) = self.parked_produces.take_overdue(now.monotonic) {
+            let response = Response::Error(PartitionError::RequestTimedOut);
+            effects.push(Effect::respond(request, response));
+        }
+    }
+
+    /// Decides and changes nothing, except that a long-silent producer may make room.
+    fn admit(&mut self, now: Now, header: &BatchHeader) -> Result<Admission, PartitionError> {
+        if self.health != LogHealth::Healthy {
+            return Err(PartitionError::StorageFailed);
+        }
+        let verdict = self.producers.check(header);
+        // A retry is answered with its original whatever the clock and the limits say by now.
+        if let ProducerVerdict::Duplicate(original) = verdict
+            && !Mutant::DuplicateAppended.is_planted()
+        {
+            return Ok(Admission::Duplicate(original));
+        }
+        self.check_size(header)?;
+        self.check_timestamp(now, header)?;
+        if let ProducerVerdict::Refused(error) = verdict {
+            return Err(error.into());
+        }
+        if !self.producers.has_room_for(header) {
+            self.evict_producer(now)?;
+        }
+        Ok(Admission::New)
+    }
+
+    fn check_size(&self, header: &BatchHeader) -> Result<(), BatchError> {
+        let (size, max) = (header.size_in_bytes as u64, u64::from(self.config.max_message_bytes));
+        if size > max { Err(BatchError::TooLarge { size, max }) } else { Ok(()) }
+    }
+
+    /// Without decompression only the batch's own newest timestamp can be checked. -1 is none.
+    fn check_timestamp(&self, now: Now, header: &BatchHeader) -> Result<(), BatchError> {
+        let timestamp = header.max_timestamp;
+        if self.config.timestamp_type == TimestampType::LogAppendTime || timestamp.0 == -1 {
+            return Ok(());
+        }
+        let millis = |duration: core::time::Duration| {
+            i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+        };
+        let oldest = Timestamp(now.wall.0.saturating_sub(millis(self.config.timestamp_before_max)));
+        let newest = Timestamp(now.wall.0.saturating_add(millis(self.config.timestamp_after_max)));
+        if timestamp < oldest || timestamp > newest {
+            return Err(BatchError::TimestampOutOfRange { timestamp, oldest, newest });
+        }
+        Ok(())
+    }
+
+    fn evict_producer(&mut self, now: Now) -> Result<(), PartitionError> {
+        let silent = self
+            .producers
+            .longest_idle(now.monotonic, MIN_IDLE_BEFORE_EVICTION)
+            .ok_or(PartitionError::TooManyProducers)?;
+        self.producers.remove(silent);
+        self.flushed_producers.remove(silent);
+        Ok(())
+    }
+
+    /// Returns the batch's base offset, the offset that follows it, and its newest timestamp.
+    fn append(
+        &mut self,
+        now: Now,
+        batch: Batch,
+        effects: &mut Effects,
+    ) -> (Offset, Offset, Timestamp) {
+        let append_time =
+            (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now.wall);
+        let placed = batch.placed(self.log_end_offset, self.leader_epoch, append_time);
+        let header = placed.header;
+        let write = self.next_write;
+        self.next_write = WriteId(write.0 + 1);
+        effects.push(Effect::Append { write, batch: placed });
+        self.log_end_offset = header.next_offset();
+        self.producers.record(now.monotonic, &header);
+        self.tail.push(header.base_offset, header.size_in_bytes);
+        self.pending.push_back(PendingAppend { write, header });
+        (header.base_offset, header.next_offset(), header.max_timestamp)
+    }
+}

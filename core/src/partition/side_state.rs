@@ -1,0 +1,118 @@
+//! What a checkpoint keeps beside the log, and how the log's headers bring it up to date.
+
+use crate::{
+    encoding::{DecodeError, Decoder},
+    epochs::EpochCache,
+    producers::ProducerStates,
+    record::BatchHeader,
+    time::Instant,
+    types::{LeaderEpoch, Offset},
+};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Everything that can be derived from the batches below an offset.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SideState {
+    /// Every batch below it is accounted for, none at or above it.
+    pub offset: Offset,
+    /// The leader epochs.
+    pub epochs: EpochCache,
+    /// The idempotent producers. Their ages are meaningless here.
+    pub producers: ProducerStates,
+}
+
+/// A batch that cannot follow the ones before it: the log is corrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayError {
+    /// The batch does not begin where the one before it ended.
+    OffsetGap {
+        /// Where it must begin.
+        expected: Offset,
+        /// Where it begins.
+        found: Offset,
+    },
+    /// The batch has no leader epoch, or an older one than a batch before it.
+    EpochRegression {
+        /// Its epoch.
+        found: Option<LeaderEpoch>,
+        /// The newest epoch before it.
+        newest: Option<LeaderEpoch>,
+    },
+}
+
+const VERSION: u16 = 1;
+
+impl SideState {
+    /// The state at the start of a log whose first offset is `offset`.
+    #[must_use]
+    pub fn starting_at(offset: Offset) -> Self {
+        Self { offset, ..Self::default() }
+    }
+
+    /// Accounts for the next batch of the log. Batches wholly below `offset` are passed over, so
+    /// a scan may begin anywhere. On an error nothing has changed.
+    pub fn replay(&mut self, header: &BatchHeader) -> Result<(), ReplayError> {
+        if header.next_offset() <= self.offset {
+            return Ok(());
+        }
+        if header.base_offset != self.offset {
+            let (expected, found) = (self.offset, header.base_offset);
+            return Err(ReplayError::OffsetGap { expected, found });
+        }
+        let assigned =
+            header.leader_epoch.is_some_and(|epoch| self.epochs.assign(epoch, header.base_offset));
+        if !assigned {
+            let (found, newest) = (header.leader_epoch, self.epochs.latest());
+            return Err(ReplayError::EpochRegression { found, newest });
+        }
+        self.producers.record(Instant::default(), header);
+        self.offset = header.next_offset();
+        Ok(())
+    }
+
+    /// The stable encoding: version (16 bits, 1), offset (64 bits), epochs, producers.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&VERSION.to_be_bytes());
+        out.extend_from_slice(&self.offset.0.to_be_bytes());
+        self.epochs.encode(&mut out);
+        self.producers.encode(&mut out);
+        out
+    }
+
+    /// Reads what [`SideState::encode`] wrote. Safe on hostile bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder::new(bytes);
+        let version = decoder.u16()?;
+        if version != VERSION {
+            return Err(DecodeError::UnknownVersion { version });
+        }
+        let state = Self {
+            offset: Offset(decoder.u64()?),
+            epochs: EpochCache::decode(&mut decoder)?,
+            producers: ProducerStates::decode(&mut decoder)?,
+        };
+        decoder.finish()?;
+        Ok(state)
+    }
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OffsetGap { expected, found } => {
+                write!(formatter, "a batch begins at offset {found} where {expected} must come")
+            }
+            Self::EpochRegression { found, newest } => write!(
+                formatter,
+                "a batch of leader epoch {:?} follows one of epoch {:?}",
+                found.map(|epoch| epoch.0),
+                newest.map(|epoch| epoch.0)
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ReplayError {}
