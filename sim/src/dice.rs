@@ -36,6 +36,11 @@ impl Dice {
         self.0.random_range(range)
     }
 
+    /// A number of the bounds, both ends included.
+    pub fn within(&mut self, bounds: &RangeInclusive<i64>) -> i64 {
+        self.0.random_range(bounds.clone())
+    }
+
     /// An index below `length`, which must not be zero.
     pub fn index(&mut self, length: usize) -> usize {
         self.0.random_range(0..length)

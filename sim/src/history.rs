@@ -43,6 +43,8 @@ pub struct History {
     pub boundaries: Vec<Boundary>,
     /// What the healed broker serves at the end.
     pub finals: Vec<FinalLog>,
+    /// The topics that the healed broker describes at the end.
+    pub final_topics: Vec<FinalTopic>,
     /// The latest time that the broker's wall clock ever showed, in milliseconds.
     pub latest_wall: i64,
     next: Moment,
@@ -238,6 +240,17 @@ pub struct CheckpointImage {
     pub log_start: i64,
     /// The producers at the recovery point: (id, epoch, last sequence).
     pub producers: Vec<(i64, i16, i32)>,
+}
+
+/// A topic that the healed broker describes at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinalTopic {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: [u8; 16],
+    /// How many partitions it has.
+    pub partitions: usize,
 }
 
 /// What the healed broker serves of one partition at the end.

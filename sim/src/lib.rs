@@ -11,7 +11,18 @@ pub mod clock;
 pub mod dice;
 pub mod disk;
 pub mod history;
+pub mod inspect;
+#[cfg(madsim)]
+mod nemesis;
 pub mod oracle;
+#[cfg(madsim)]
+mod recorder;
 pub mod report;
+#[cfg(madsim)]
+pub mod run;
 pub mod scenario;
 pub mod trace;
+#[cfg(madsim)]
+mod workload;
+#[cfg(madsim)]
+mod world;

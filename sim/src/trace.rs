@@ -106,6 +106,7 @@ pub struct Trace(Arc<Mutex<Inner>>);
 struct Inner {
     hash: Fnv128,
     count: u64,
+    last_nanos: u64,
     line: String,
     lines: Option<Vec<String>>,
     effects: BTreeMap<Effect, u64>,
@@ -129,6 +130,7 @@ impl Trace {
         inner.hash.update(line.as_bytes());
         inner.hash.update(b"\n");
         inner.count += 1;
+        inner.last_nanos = nanos;
         if let Some(lines) = &mut inner.lines {
             lines.push(line.clone());
         }
@@ -162,6 +164,12 @@ impl Trace {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.inner().count
+    }
+
+    /// The simulated time of the last event, in nanoseconds.
+    #[must_use]
+    pub fn last_nanos(&self) -> u64 {
+        self.inner().last_nanos
     }
 
     /// The kept lines; none when the trace does not keep them.

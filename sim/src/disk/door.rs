@@ -13,9 +13,10 @@ use madsim::{task, time};
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
+use tokio::sync::oneshot;
 
 /// A write longer than this is sometimes done in two steps, so that a kill can fall between them.
 const SPLIT_BYTES: usize = 64;
@@ -35,6 +36,28 @@ struct Shared {
     model: Mutex<DiskModel>,
     dice: Mutex<Dice>,
     trace: Trace,
+    on_failed_sync: OnceLock<FailedSyncHook>,
+    trap: Mutex<Option<Trap>>,
+}
+
+type FailedSyncHook = Box<dyn Fn(&Path) + Send + Sync>;
+
+/// What a trap waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapOn {
+    /// Any operation.
+    Any,
+    /// A rename.
+    Rename,
+    /// A sync of a file or a directory.
+    Sync,
+}
+
+/// Springs when the operation it waits for has happened often enough.
+struct Trap {
+    on: TrapOn,
+    remaining: u64,
+    sprung: oneshot::Sender<()>,
 }
 
 impl SimDisk {
@@ -45,7 +68,23 @@ impl SimDisk {
             model: Mutex::new(DiskModel::new(seed, trace.clone())),
             dice: Mutex::new(Dice::new(seed, "disk latency")),
             trace: trace.clone(),
+            on_failed_sync: OnceLock::new(),
+            trap: Mutex::new(None),
         }))
+    }
+
+    /// Calls this with the path of every file whose sync fails, when it fails. Set once.
+    pub fn on_failed_sync(&self, hook: impl Fn(&Path) + Send + Sync + 'static) {
+        let set = self.0.on_failed_sync.set(Box::new(hook));
+        assert!(set.is_ok(), "the hook is set once, when the machine is built");
+    }
+
+    /// Tells when the operation has happened `count` times more: a fault can then strike at that
+    /// very point. Replaces the trap before it.
+    pub fn trap(&self, on: TrapOn, count: u64) -> oneshot::Receiver<()> {
+        let (sprung, wait) = oneshot::channel();
+        *self.lock_trap() = Some(Trap { on, remaining: count, sprung });
+        wait
     }
 
     /// The model, for faults and oracles. Never held across an await.
@@ -102,8 +141,37 @@ impl SimDisk {
         }
     }
 
+    fn lock_trap(&self) -> MutexGuard<'_, Option<Trap>> {
+        self.0.trap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step_on_trap(&self, name: &str) {
+        let mut trap = self.lock_trap();
+        let Some(set) = trap.as_mut() else { return };
+        let hit = match set.on {
+            TrapOn::Any => true,
+            TrapOn::Rename => name == "rename",
+            TrapOn::Sync => name.starts_with("sync"),
+        };
+        set.remaining -= u64::from(hit);
+        if set.remaining == 0
+            && let Some(set) = trap.take()
+        {
+            // Whoever set it may have stopped waiting.
+            let _ = set.sprung.send(());
+        }
+    }
+
+    fn report_failed_syncs(&self) {
+        let failed = self.model().take_failed_syncs();
+        if let Some(hook) = self.0.on_failed_sync.get() {
+            failed.iter().for_each(|path| hook(path));
+        }
+    }
+
     fn log<T>(&self, name: &str, path: &Path, detail: &dyn fmt::Display, result: &io::Result<T>) {
         let now = nanos();
+        self.step_on_trap(name);
         match result {
             Ok(_) => {
                 self.0.trace.event(now, format_args!("disk {name} {}{detail}", path.display()))
@@ -155,6 +223,7 @@ impl Disk for SimDisk {
         self.run(async move {
             disk.delay(Pace::Sync).await;
             let result = disk.model().sync_dir(&dir);
+            disk.report_failed_syncs();
             disk.log("sync_dir", &dir, &"", &result);
             result
         })
@@ -228,6 +297,7 @@ impl DiskFile for SimFile {
             let point = point?;
             disk.delay(Pace::Sync).await;
             let result = disk.model().end_sync(&file, point);
+            disk.report_failed_syncs();
             disk.log("sync", file.path(), &"", &result);
             result
         })

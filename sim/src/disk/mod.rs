@@ -10,6 +10,6 @@ mod model;
 mod tree;
 
 #[cfg(madsim)]
-pub use door::SimDisk;
+pub use door::{SimDisk, TrapOn};
 pub use file::{CutStyle, SECTOR_BYTES};
 pub use model::{DiskFaults, DiskModel, FileId, Latency};

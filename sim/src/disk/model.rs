@@ -1,6 +1,9 @@
 //! The disk as a synchronous model: operations with their faults, process kills and power cuts.
 
-use super::{file::FileContents, tree::Tree};
+use super::{
+    file::{CutStyle, FileContents},
+    tree::Tree,
+};
 use crate::{
     dice::Dice,
     trace::{Effect, Trace},
@@ -70,6 +73,8 @@ pub struct DiskModel {
     tree: Tree,
     /// What is wrong with the disk now.
     pub faults: DiskFaults,
+    /// What the next power cuts do to unsynced contents and to unsynced entries; drawn when absent.
+    pub cut_styles: (Option<CutStyle>, Option<CutStyle>),
     dice: Dice,
     trace: Trace,
     incarnation: u64,
@@ -84,6 +89,7 @@ impl DiskModel {
         Self {
             tree: Tree::default(),
             faults: DiskFaults::default(),
+            cut_styles: (None, None),
             dice: Dice::new(seed, "disk"),
             trace,
             incarnation: 0,
@@ -108,7 +114,7 @@ impl DiskModel {
     /// line for each thing that happened.
     pub fn cut_power(&mut self) -> Vec<String> {
         self.kill_process();
-        self.tree.lose_power(&mut self.dice, &self.trace)
+        self.tree.lose_power(&mut self.dice, self.cut_styles, &self.trace)
     }
 
     /// The files whose sync failed since the last call.
@@ -295,13 +301,12 @@ impl DiskModel {
         self.contents(FileContents::media)
     }
 
-    /// Whether a file has a flipped bit that nobody has overwritten.
+    /// The files with a flipped bit that nobody has overwritten.
     #[must_use]
-    pub fn is_rotten(&self, path: &Path) -> bool {
-        self.tree
-            .lookup(path)
-            .and_then(|inode| self.tree.file(inode))
-            .is_ok_and(FileContents::is_rotten)
+    pub fn rotten_files(&self) -> Vec<PathBuf> {
+        let files = self.tree.files().into_iter();
+        let rotten = |inode| self.tree.file(inode).is_ok_and(FileContents::is_rotten);
+        files.filter(|(_, inode)| rotten(*inode)).map(|(path, _)| path).collect()
     }
 
     fn contents<'a>(
@@ -331,7 +336,9 @@ impl DiskModel {
         Ok(())
     }
 
-    fn used(&self) -> u64 {
+    /// Bytes of all files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
         let size = |(_, inode)| self.tree.file(inode).map_or(0, FileContents::size);
         self.tree.files().into_iter().map(size).sum()
     }

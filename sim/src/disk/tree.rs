@@ -161,11 +161,16 @@ impl Tree {
     }
 
     /// What is left after a power cut; one line for the trace for each thing lost.
-    pub fn lose_power(&mut self, dice: &mut Dice, trace: &Trace) -> Vec<String> {
+    pub fn lose_power(
+        &mut self,
+        dice: &mut Dice,
+        (contents, entries): (Option<CutStyle>, Option<CutStyle>),
+        trace: &Trace,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
         let names: BTreeMap<u64, PathBuf> =
             self.files().into_iter().map(|(path, inode)| (inode, path)).collect();
-        let style = CutStyle::draw(dice);
+        let style = entries.unwrap_or(CutStyle::draw(dice));
         for change in std::mem::take(&mut self.pending) {
             let survives = match style {
                 CutStyle::LoseAll => false,
@@ -183,7 +188,7 @@ impl Tree {
             trace.effect(effect, 1);
             lines.push(format!("{} {:?}", effect.name(), change.kind));
         }
-        let style = CutStyle::draw(dice);
+        let style = contents.unwrap_or(CutStyle::draw(dice));
         for (inode, content) in &mut self.inodes {
             match content {
                 Inode::Dir(dir) => dir.live.clone_from(&dir.media),
@@ -291,7 +296,7 @@ mod tests {
     fn survivors(tree: &Tree) -> Vec<Vec<String>> {
         let after = |seed| {
             let mut tree = tree.clone();
-            tree.lose_power(&mut Dice::new(seed, "cut"), &Trace::default());
+            tree.lose_power(&mut Dice::new(seed, "cut"), (None, None), &Trace::default());
             let dir = tree.lookup(Path::new("/d")).expect("the directory was synced");
             tree.dir(dir).unwrap().live.keys().cloned().collect::<Vec<_>>()
         };
