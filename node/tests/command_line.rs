@@ -1,5 +1,4 @@
 //! The `highwater` binary as a user runs it: one broker, the client commands, exit codes.
-#![cfg(not(madsim))]
 #![expect(clippy::disallowed_methods, reason = "a test sets up real files")]
 
 use rustix::process::{Pid, Signal, kill_process};
