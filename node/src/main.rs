@@ -1,7 +1,7 @@
 //! The `highwater` command.
 #![deny(unsafe_code)]
 
-//SERVE mod admin;
+mod admin;
 mod cli;
 
 fn main() -> std::process::ExitCode {

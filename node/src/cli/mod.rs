@@ -9,7 +9,7 @@ mod log_dump;
 mod logging;
 mod output;
 mod produce;
-//SERVE mod serve;
+mod serve;
 mod topic;
 
 use anyhow::Context;
@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let output = Output::new(arguments.output);
     match arguments.command {
-        Command::Serve(_serve) => Ok(()), //SERVE
+        Command::Serve(serve) => serve::run(serve).await,
         Command::CheckConfig(check) => check_config(&check.file, output).await,
         Command::Topic(topic) => topic::run(topic, output).await,
         Command::Produce(produce) => produce::run(produce, output).await,

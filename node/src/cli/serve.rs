@@ -1,4 +1,6 @@
 //! `highwater serve`: the broker with the doors of this machine, until it is told to stop.
+//!
+//! A disk that fails takes partitions offline and not the broker: it goes on serving the others.
 
 use super::{arguments::Serve, logging, settings_of};
 use crate::admin;
@@ -14,7 +16,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-/// Runs a broker until SIGTERM or SIGINT, or until it fails.
+/// Runs a broker until SIGTERM or SIGINT.
 pub async fn run(arguments: Serve) -> anyhow::Result<()> {
     let config = config(&arguments).await?;
     logging::start(arguments.log_format)?;
@@ -26,8 +28,10 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
         Some(address) => {
             let bound = TcpListener::bind(address.to_string()).await;
             let hint = || {
-                format!("cannot listen on {address} for health and metrics; choose another with \
-                         --admin HOST:PORT, or none with --admin none")
+                format!(
+                    "cannot listen on {address} for health and metrics; choose another with \
+                         --admin HOST:PORT, or none with --admin none"
+                )
             };
             Some(bound.with_context(hint)?)
         }
@@ -48,9 +52,6 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
     let outcome = tokio::select! {
         biased;
         () = signals.stop() => Ok(()),
-        () = broker.stopped() => Err(anyhow::anyhow!(
-            "the broker stopped by itself; the log above tells why"
-        )),
         failed = admin::serve(admin_listener, broker.clone()) => failed,
     };
     tracing::info!("shutting down");
