@@ -105,3 +105,28 @@ fn format(source: &str) -> anyhow::Result<String> {
     ensure!(output.status.success(), "rustfmt refused the generated source:\n{source}");
     String::from_utf8(output.stdout).context("rustfmt's output")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generated_files_are_those_of_the_schema() {
+        run(true).unwrap();
+    }
+
+    #[test]
+    fn a_line_that_is_not_in_the_format_is_named() {
+        let head = "api A\nkey 1\nversions 0-1\nrequest-limit 1 KiB\nrequest ARequest\n";
+        for (fields, problem) in [
+            ("  Name text\n", "line 6: `text` is no type and no fields follow"),
+            ("  Name\n", "line 6: a field needs a name and a type"),
+            ("  Name string versions=2+\n", "line 6: `2+` is no range of served versions"),
+            ("  Name string optional\n", "line 6: `optional` is no attribute of a field"),
+            ("  Name string\n    Name string\n", "line 7: the indentation has no field above it"),
+            ("  Name string\n", "`response NAME` is missing"),
+        ] {
+            assert_eq!(Api::parse(&format!("{head}{fields}")).unwrap_err(), problem);
+        }
+    }
+}

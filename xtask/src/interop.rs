@@ -32,7 +32,7 @@ use crate::counts::Counts;
 /// What `cargo xtask interop` is asked for.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
-    /// The clients to run; all of them when none is named.
+    /// The clients to run, or `crash` for the tests that kill brokers; all of it when none is named.
     #[arg(value_name = "CLIENT", value_parser = known_client)]
     pub clients: Vec<String>,
 
@@ -96,7 +96,8 @@ pub fn run(args: &Args) -> Result<Counts> {
     println!("building the broker and installing the clients into {}", places.work.display());
     let (binary, ready) = prepare(args, &places, &chosen, &mut report)?;
     run_clients(args, &places, binary.as_deref(), &ready, &mut report)?;
-    if let Some(binary) = &binary {
+    let crashes = args.clients.is_empty() || args.clients.iter().any(|name| name == crash::NAME);
+    if let Some(binary) = binary.as_ref().filter(|_| crashes) {
         let has = |client| chosen.contains(&client) && ready.contains(&client);
         crash::run(&places, binary, &has, &mut report);
     }
@@ -176,8 +177,9 @@ fn run_clients(
     ready: &[Client],
     report: &mut Report,
 ) -> Result<()> {
-    let only_crash = !args.clients.is_empty() && args.clients.iter().all(|c| c == crash::NAME);
-    if only_crash {
+    let asked = |name: &str| args.clients.is_empty() || args.clients.iter().any(|c| c == name);
+    let ready: Vec<_> = ready.iter().filter(|client| asked(client.name())).collect();
+    if ready.is_empty() {
         return Ok(());
     }
     let broker = match (binary, &args.broker) {

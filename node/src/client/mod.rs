@@ -14,3 +14,6 @@ mod error;
 pub use calls::{PartitionRef, ProducerGrant, produce_request};
 pub use connection::{Connection, InFlight};
 pub use error::ClientError;
+
+#[cfg(all(test, not(madsim)))]
+mod tests;

@@ -68,11 +68,6 @@ pub struct BrokerConfig {
     pub fetch_session_slots: usize,
     /// How often retention looks for segments to delete.
     pub retention_check_interval: Duration,
-    /// The defaults of topics that were set, by their broker-level names: the static broker layer
-    /// of [`highwater_core::config::ConfigLayers`].
-    ///
-    /// Invariant: each passed `validate_broker_config`.
-    pub topic_defaults: BTreeMap<String, String>,
     /// What was set, by the key's own name; everything else has its default.
     explicit: BTreeMap<&'static str, (String, Origin)>,
 }
@@ -229,7 +224,6 @@ impl BrokerConfig {
             fetch_max_bytes: 0,
             fetch_session_slots: 0,
             retention_check_interval: Duration::ZERO,
-            topic_defaults: BTreeMap::new(),
             explicit: BTreeMap::new(),
         };
         for key in keys().filter(|key| matches!(key.target, Target::Field(_))) {
@@ -251,10 +245,8 @@ impl BrokerConfig {
             Target::Field(set) => {
                 set(self, value).map_err(|reason| Problem::Unsupported { key: key.name, reason })
             }
-            Target::TopicDefault => {
-                self.topic_defaults.insert(key.name.to_owned(), value.to_text());
-                Ok(())
-            }
+            // Read back through `static_configs`.
+            Target::TopicDefault => Ok(()),
         }
     }
 

@@ -23,7 +23,7 @@ fn without_settings_it_is_one_local_broker() {
     assert_eq!(config.socket_request_max_bytes, config.queued_max_request_bytes);
     assert_eq!(config.connections_max_idle, Some(Duration::from_secs(600)));
     assert!(config.auto_create_topics && config.delete_topics);
-    assert!(config.topic_defaults.is_empty());
+    assert!(config.static_configs().is_empty());
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn kafkas_names_and_our_tables_say_the_same() {
         assert_eq!(config.node_id, BrokerId(3));
         assert_eq!(config.listen.to_string(), "10.0.0.3:9093");
         assert_eq!(config.data_dir, PathBuf::from("/data"));
-        assert_eq!(config.topic_defaults["log.retention.ms"], "1000");
+        assert_eq!(config.static_configs()["log.retention.ms"], "1000");
         assert_eq!(config.queued_max_request_bytes, 8 << 20);
     }
 }
@@ -53,7 +53,8 @@ fn a_kafka_server_properties_file_is_read() {
     let config = BrokerConfig::parse(text, "server.properties").expect("it is valid");
     assert_eq!(config.node_id, BrokerId(7));
     assert!(!config.auto_create_topics);
-    let layers = ConfigLayers { static_broker: Some(&config.topic_defaults), ..Default::default() };
+    let set = config.static_configs();
+    let layers = ConfigLayers { static_broker: Some(&set), ..Default::default() };
     let topic = layers.effective().expect("it was checked");
     assert_eq!(topic.retention, Some(Duration::from_secs(86_400)));
     assert_eq!(topic.segment_bytes, 1 << 20);

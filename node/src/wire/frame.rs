@@ -18,8 +18,9 @@ const REQUEST_MIN_BYTES: usize = 8;
 /// The limit of a request whose API is not served: enough to tell the key from its header.
 const UNKNOWN_API_LIMIT_BYTES: usize = 64 * 1024;
 
-/// What is reserved for a frame before any of it has arrived.
-const FIRST_RESERVATION_BYTES: usize = 64 * 1024;
+/// The most that is reserved for a frame before any of it has arrived: most frames fit, so that
+/// they are never moved.
+const FIRST_RESERVATION_BYTES: usize = 1024 * 1024;
 
 /// The most chunks that one system call takes.
 const SLICES_PER_WRITE: usize = 64;
@@ -120,22 +121,21 @@ pub async fn write_frame<W: AsyncWrite + Unpin>(
     let mut first = 0;
     let mut written_of_first = 0;
     while first < chunks.len() {
+        if written_of_first >= chunks[first].len() {
+            written_of_first -= chunks[first].len();
+            first += 1;
+            continue;
+        }
         let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
         let some = &chunks[first..chunks.len().min(first + SLICES_PER_WRITE)];
         for (slice, chunk) in slices.iter_mut().zip(some) {
             *slice = IoSlice::new(chunk);
         }
         slices[0] = IoSlice::new(&some[0][written_of_first..]);
-        let mut written = writer.write_vectored(&slices[..some.len()]).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+        match writer.write_vectored(&slices[..some.len()]).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => written_of_first += written,
         }
-        written += written_of_first;
-        while first < chunks.len() && written >= chunks[first].len() {
-            written -= chunks[first].len();
-            first += 1;
-        }
-        written_of_first = written;
     }
     Ok(())
 }
@@ -218,18 +218,21 @@ async fn read_length<R: AsyncRead + Unpin>(
     }
 }
 
-/// Reads until `frame` has `length` bytes, doubling what is reserved as they arrive.
+/// Reads until `frame` has `length` bytes. Once its reservation is used up, no more is reserved
+/// than has arrived, and never more than `length`.
 async fn fill<R: AsyncRead + Unpin>(
     reader: &mut R,
     mut frame: BytesMut,
     length: usize,
 ) -> Result<Bytes, FrameError> {
     while frame.len() < length {
-        let missing = length - frame.len();
-        if frame.capacity() == frame.len() {
-            frame.reserve(missing.min(frame.len().max(FIRST_RESERVATION_BYTES)));
+        if frame.len() == frame.capacity() {
+            // `reserve` would round up and keep the surplus as long as the frame lives.
+            let mut larger = BytesMut::with_capacity(length.min(2 * frame.len()));
+            larger.put_slice(&frame);
+            frame = larger;
         }
-        let room = missing.min(frame.capacity() - frame.len());
+        let room = length.min(frame.capacity()) - frame.len();
         if reader.read_buf(&mut (&mut frame).limit(room)).await? == 0 {
             return Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -275,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_frame_arrives_whole_and_leaves_the_next_one() {
-        let length = 300_000;
+        let length = 3_000_000;
         let mut bytes = claim(length, 0);
         bytes.extend((2..length).map(|index| index as u8));
         bytes.extend(claim(8, 18));

@@ -15,6 +15,15 @@ use rand_chacha::ChaCha8Rng;
 /// Random bodies per API, version and direction.
 const SAMPLES: u64 = 60;
 
+/// What the other codec adds to InitProducerId: fields of version 6, which is not served (KIP-939
+/// is unstable).
+const NOT_SERVED: [[&str; 2]; 4] = [
+    ["enable_2_pc:", "false"],
+    ["keep_prepared_txn:", "false"],
+    ["ongoing_txn_producer_id:", "-1"],
+    ["ongoing_txn_producer_epoch:", "-1"],
+];
+
 fn agree(api: &Api, codec: &Codec, body: &Struct) {
     for version in api.versions.first..=api.versions.last {
         assert!((codec.theirs_knows)(version), "{} {version}: needs golden frames", body.name);
@@ -37,6 +46,11 @@ fn agree(api: &Api, codec: &Codec, body: &Struct) {
             let theirs = (codec.theirs)(ours, version)
                 .unwrap_or_else(|error| panic!("{}: {error}", context()));
             assert_eq!(theirs, sample, "{}: the other encoding", context());
+            let [our_fields, mut their_fields] = (codec.fields)(sample, version);
+            while NOT_SERVED.iter().any(|field| their_fields.ends_with(&field.map(String::from))) {
+                their_fields.truncate(their_fields.len() - 2);
+            }
+            assert_eq!(our_fields, their_fields, "{}: the fields", context());
         }
     }
 }

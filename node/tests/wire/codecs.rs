@@ -6,6 +6,7 @@ use highwater_node::{
     wire::{ApiKey, DecodeError, Message, Reader, Writer, generated},
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message as _};
+use std::fmt::Debug;
 
 /// One API's request or response in our codec and in the independent one.
 pub struct Codec {
@@ -16,6 +17,8 @@ pub struct Codec {
     pub ours_decode: fn(&mut Reader, i16) -> Result<(), DecodeError>,
     /// Decodes a body and encodes it again.
     pub theirs: fn(Bytes, i16) -> Result<Vec<u8>, String>,
+    /// The fields of a body with their numbers, by our codec and by the independent one.
+    pub fields: fn(Bytes, i16) -> [Vec<String>; 2],
     /// Whether the independent codec knows a version.
     pub theirs_knows: fn(i16) -> bool,
     /// The version of the header before the body, by the independent codec.
@@ -40,6 +43,7 @@ macro_rules! codec {
             ours: ours::<$ours>,
             ours_decode: |reader, version| <$ours>::decode(reader, version).map(drop),
             theirs: theirs::<kafka_protocol::messages::$theirs>,
+            fields: fields::<$ours, kafka_protocol::messages::$theirs>,
             theirs_knows: |version| {
                 let known = kafka_protocol::messages::$theirs::VERSIONS;
                 known.min <= version && version <= known.max
@@ -73,4 +77,45 @@ fn theirs<M: Decodable + Encodable>(mut bytes: Bytes, version: i16) -> Result<Ve
     let mut encoded = Vec::new();
     message.encode(&mut encoded, version).map_err(|error| error.to_string())?;
     Ok(encoded)
+}
+
+fn fields<M: Message, T: Decodable + Debug>(bytes: Bytes, version: i16) -> [Vec<String>; 2] {
+    let ours = M::decode(&mut Reader::new(bytes.clone(), bytes.len() * 100), version).unwrap();
+    let theirs = T::decode(&mut bytes.clone(), version).unwrap();
+    [fields_of(&format!("{ours:?}")), fields_of(&format!("{theirs:?}"))]
+}
+
+/// The names, numbers, booleans and nulls of a debug representation. Strings, UUIDs and the names
+/// of types are left out, because the two codecs show them differently.
+fn fields_of(debug: &str) -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut word = String::new();
+    let mut characters = debug.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            _ if character.is_alphanumeric() || "_-".contains(character) => {
+                word.push(character);
+                continue;
+            }
+            ':' if word != "unknown_tagged_fields" => fields.push(format!("{word}:")),
+            '(' if word == "TopicId" => while characters.next() != Some(')') {},
+            '"' => skip_string(&mut characters),
+            _ if word.parse::<i64>().is_ok() || ["true", "false", "None"].contains(&&*word) => {
+                fields.push(word.clone());
+            }
+            _ => {}
+        }
+        word.clear();
+    }
+    fields
+}
+
+fn skip_string(characters: &mut std::str::Chars<'_>) {
+    loop {
+        match characters.next() {
+            Some('\\') => drop(characters.next()),
+            Some('"') | None => return,
+            Some(_) => {}
+        }
+    }
 }

@@ -10,9 +10,16 @@ use crate::{
     schema::Api,
 };
 use bytes::{BufMut, Bytes};
-use highwater_node::wire::{ApiKey, Reader, RequestHeader, ResponseHeader};
+use highwater_node::wire::{
+    ApiKey, Reader, RequestHeader, ResponseHeader,
+    frame::{self, FrameError},
+};
 use rand::{Rng, RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 /// Frames in an ordinary test run.
 const DEFAULT_FRAMES: u64 = 300_000;
@@ -227,4 +234,25 @@ fn a_frame_that_would_decode_within_its_limit_is_refused_above_it() {
     };
     assert!(decode(ApiKey::Metadata.request_limit()).is_ok());
     assert!(decode(body.len()).is_err());
+}
+
+#[test]
+fn a_long_frame_that_is_only_claimed_is_not_reserved() {
+    for arrived in [6, 10_000, 3_000_000] {
+        let mut stream = (100 * 1024 * 1024_i32).to_be_bytes().to_vec();
+        stream.put_i16(ApiKey::Produce as i16);
+        stream.put_bytes(1, arrived);
+        let mut rest = &stream[..];
+        let read = async {
+            let start = frame::read_frame_start(&mut rest, frame::request_limit).await?.unwrap();
+            start.read(&mut rest).await
+        };
+        // A slice is always ready, so one poll reaches its end.
+        let mut context = Context::from_waker(Waker::noop());
+        let (outcome, allocated) = counted(|| pin!(read).as_mut().poll(&mut context));
+        assert!(matches!(outcome, Poll::Ready(Err(FrameError::Io(_)))));
+        // The buffer doubles from a megabyte on; this counts the outgrown ones too.
+        let most = 4 * arrived + (2 << 20);
+        assert!(allocated < most, "{arrived} arrived, {allocated} allocated");
+    }
 }

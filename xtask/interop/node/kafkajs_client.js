@@ -1,5 +1,5 @@
 // kafkajs, unmodified: `kafkajs_client.js HOST:PORT TOPIC`.
-// The codecs that kafkajs leaves to others are pure JavaScript or WebAssembly: nothing is compiled to install them.
+// The codecs that kafkajs leaves to others come ready: nothing is compiled to install them.
 //
 // kafkajs has no consumer without a group, so what was produced is read with its own protocol
 // implementation over the connection of its own broker pool: Fetch requests as its consumer sends them.
@@ -53,10 +53,10 @@ async function step(name, work) {
 
 async function registerCodecs() {
   CompressionCodecs[CompressionTypes.Snappy] = require("kafkajs-snappy");
-  const lz4 = require("lz4js");
+  const lz4 = require("lz4-napi");
   CompressionCodecs[CompressionTypes.LZ4] = () => ({
-    compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
-    decompress: async (buffer) => Buffer.from(lz4.decompress(buffer)),
+    compress: (encoder) => lz4.compressFrame(encoder.buffer),
+    decompress: (buffer) => lz4.decompressFrame(buffer),
   });
   const { ZstdCodec } = require("zstd-codec");
   const zstd = await new Promise((resolve) => ZstdCodec.run((codec) => resolve(new codec.Simple())));

@@ -1,7 +1,15 @@
 """confluent-kafka (librdkafka), unmodified: `confluent_client.py HOST:PORT TOPIC`."""
 
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec, ConfigResource
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
 from common import *
 
@@ -135,6 +143,53 @@ def delete_records():
     check(first[0] == 42 and first[2] == wanted.value, f"first record after the deletion is at {first[0]}: {short(first[2])}")
 
 
+def too_large_is_refused():
+    """The client lets it through; the broker must refuse it and store nothing of it."""
+    end = end_offsets()[2]
+    errors = []
+    producer = Producer({"bootstrap.servers": BOOTSTRAP, "message.max.bytes": 10_000_000, "message.timeout.ms": 20000})
+    producer.produce(TOPIC, partition=2, value=b"z" * 3_000_000, on_delivery=lambda error, _: errors.append(error))
+    producer.flush(25)
+    check(errors and errors[0] is not None, "3 MB were accepted")
+    check(errors[0].code() == KafkaError.MSG_SIZE_TOO_LARGE, f"{errors[0]}")
+    check(end_offsets()[2] == end, f"the end moved from {end} to {end_offsets()[2]}")
+
+
+def waiting_read_wakes():
+    """A read that waits for up to 10 s at the end returns as soon as a record is there."""
+    reader = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": "unused", "enable.auto.commit": False, "fetch.wait.max.ms": 10000})
+    try:
+        reader.assign([TopicPartition(TOPIC, 2, end_offsets()[2])])
+        check(reader.poll(1.5) is None, "a record where the end was")
+        producer = Producer({"bootstrap.servers": BOOTSTRAP, "linger.ms": 0})
+        producer.produce(TOPIC, partition=2, value=b"wake up")
+        producer.flush(10)
+        produced = time.monotonic()
+        message = reader.poll(8)
+        took = time.monotonic() - produced
+        check(message is not None and message.value() == b"wake up", f"no record within {took:.1f} s")
+        check(took < 1.5, f"it took {took:.1f} s")
+        return f"woke after {took * 1000:.0f} ms"
+    finally:
+        reader.close()
+
+
+def append_time():
+    """With LogAppendTime the broker's clock replaces the producer's timestamps."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, TOPIC, incremental_configs=[
+        ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
+    ])
+    admin.incremental_alter_configs([resource], request_timeout=20)[resource].result(20)
+    start = end_offsets()[2]
+    before = int(time.time() * 1000)
+    producer = Producer({"bootstrap.servers": BOOTSTRAP})
+    producer.produce(TOPIC, partition=2, value=b"now", timestamp=BASE_TIMESTAMP)
+    producer.flush(10)
+    offset, _, value, _, timestamp = read({2: start}, 1)[2][0]
+    check((offset, value) == (start, b"now"), f"read {value} at {offset}, expected at {start}")
+    check(abs(timestamp - before) < 20_000, f"timestamp {timestamp}, about {before} expected")
+
+
 def delete_topic():
     admin.delete_topics([TOPIC], request_timeout=20)[TOPIC].result(20)
     # Listing all topics names none, so that the listing itself cannot create the topic anew.
@@ -153,6 +208,9 @@ def main():
     steps.run("offsets-by-spec", offsets_by_spec)
     steps.run("delete-records", delete_records)
     steps.run("create-partitions", create_partitions)
+    steps.run("too-large-is-refused", too_large_is_refused)
+    steps.run("waiting-read-wakes", waiting_read_wakes)
+    steps.run("append-time", append_time)
     steps.run("delete-topic", delete_topic)
 
 

@@ -33,7 +33,7 @@ def produce():
             "enable.idempotence": True,
             "batch.num.messages": 100,
             "queue.buffering.max.messages": 5000,
-            "message.timeout.ms": 60000,
+            "message.timeout.ms": 45000,
             "reconnect.backoff.max.ms": 500,
         }
     )
@@ -56,7 +56,7 @@ def produce():
             except BufferError:
                 producer.poll(0.1)
         producer.poll(0)
-    check(producer.flush(65) == 0, "records left undelivered")
+    check(producer.flush(50) == 0, "records left undelivered")
     check(not failures, f"{len(failures)} deliveries failed, first: {failures[:1]}")
     check(len(acknowledged) == COUNT, f"{len(acknowledged)} acknowledgements for {COUNT} records")
     return f"{COUNT} acknowledged"

@@ -229,7 +229,9 @@ fn apt_install(places: &Places, packages: &[&str]) -> Result<()> {
         let _ = run(places, "apt", &mut command_line("apt-get", &["update", "--quiet"]));
     });
     let mut install = command_line("apt-get", &["install", "--yes", "--no-install-recommends"]);
-    run(places, "apt", install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
+    // Another installation on the machine may hold the lock for a moment.
+    install.args(["-o", "DPkg::Lock::Timeout=120"]).env("DEBIAN_FRONTEND", "noninteractive");
+    run(places, "apt", install.args(packages))
 }
 
 fn command_line(program: &str, arguments: &[&str]) -> Command {
