@@ -30,7 +30,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -229,6 +229,9 @@ async fn lock_data_dir(
     let path = config.data_dir.clone();
     let at = |error| StartError::DataDirectory { path: path.clone(), error };
     doors.disk.create_dir(&path).await.map_err(at)?;
+    // The data directory may be new itself: its own entry must be durable before anything in it.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    doors.disk.sync_dir(parent.unwrap_or(Path::new("."))).await.map_err(at)?;
     doors.disk.lock(&path).await.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::Locked { path: path.clone() },
         _ => at(error),
