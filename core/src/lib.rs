@@ -14,6 +14,7 @@ extern crate std;
 pub mod config;
 pub mod encoding;
 pub mod epochs;
+pub mod fetch_session;
 pub mod metadata;
 pub mod mutant;
 pub mod partition;

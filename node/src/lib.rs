@@ -4,5 +4,14 @@
 //! which.
 #![deny(unsafe_code)]
 
+pub mod api;
+pub mod broker;
+pub mod client;
+pub mod config;
 pub mod env;
+pub mod internal;
+pub mod log;
+pub mod metrics;
+pub mod quorum;
 pub mod tasks;
+pub mod wire;

@@ -1,2 +1,9 @@
 //! The `highwater` command.
-fn main() {}
+#![deny(unsafe_code)]
+
+mod admin;
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,1 +1,28 @@
-//! The Highwater simulator.
+//! The Highwater simulator: simulated disks and clocks, faults, workloads, oracles and traces around
+//! the real node.
+//!
+//! The pure parts (models, histories, oracles, scenarios) build everywhere; whatever runs on
+//! simulated time exists under `--cfg madsim` only.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod batch;
+pub mod clock;
+pub mod dice;
+pub mod disk;
+pub mod history;
+pub mod inspect;
+#[cfg(madsim)]
+mod nemesis;
+pub mod oracle;
+#[cfg(madsim)]
+mod recorder;
+pub mod report;
+#[cfg(madsim)]
+pub mod run;
+pub mod scenario;
+pub mod trace;
+#[cfg(madsim)]
+mod workload;
+#[cfg(madsim)]
+mod world;

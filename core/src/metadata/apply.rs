@@ -181,6 +181,7 @@ impl Image {
             return Reply::BrokerRegistered { broker_epoch: known.epoch };
         }
         let epoch = BrokerEpoch(at.0);
+        self.founder.get_or_insert(incarnation);
         self.brokers.insert(broker, BrokerRegistration { epoch, incarnation, registered_at });
         let partitions = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
         for partition in partitions.filter(|partition| partition.leader == Some(broker)) {

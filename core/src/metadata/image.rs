@@ -25,6 +25,8 @@ pub struct Image {
     pub(super) broker_defaults: BTreeMap<String, String>,
     pub(super) broker_configs: BTreeMap<BrokerId, BTreeMap<String, String>>,
     pub(super) brokers: BTreeMap<BrokerId, BrokerRegistration>,
+    /// The process that registered first of all.
+    pub(super) founder: Option<Incarnation>,
     /// Invariant: no id at or above it was ever handed out.
     pub(super) next_producer_id: u64,
 }
@@ -73,6 +75,12 @@ impl Image {
     #[must_use]
     pub fn applied(&self) -> MetadataOffset {
         self.applied
+    }
+
+    /// The process that registered first of all: as old as the metadata, and so an id for it.
+    #[must_use]
+    pub fn founder(&self) -> Option<Incarnation> {
+        self.founder
     }
 
     /// The topic of that id.

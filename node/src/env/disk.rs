@@ -7,11 +7,7 @@
 
 use super::BoxFuture;
 use bytes::Bytes;
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

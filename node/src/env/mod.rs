@@ -4,8 +4,20 @@
 //! one. The traits are used as `dyn`, so that no type parameter spreads.
 
 mod disk;
+#[cfg(not(madsim))]
+mod io_threads;
+#[cfg(not(madsim))]
+mod os_clock;
+#[cfg(not(madsim))]
+mod os_disk;
+#[cfg(not(madsim))]
+mod os_file;
 
 pub use disk::{DirEntry, Disk, DiskFile, OpenMode};
+#[cfg(not(madsim))]
+pub use os_clock::{OsClock, OsEntropy};
+#[cfg(not(madsim))]
+pub use os_disk::{OsDisk, PathError};
 
 use highwater_core::time::{Instant, Now};
 use std::{future::Future, pin::Pin, sync::Arc};

@@ -1,0 +1,60 @@
+//! The creation of topics, as CreateTopics and Metadata share it.
+
+use super::Context;
+use crate::{quorum::ProposeError, wire::ErrorCode};
+use highwater_core::{
+    metadata::{Command, MetadataError, NewTopic, Reply},
+    types::{BrokerId, TopicId},
+};
+use std::collections::BTreeMap;
+
+/// A topic to create, with its id drawn.
+pub fn new_topic(
+    context: &Context,
+    name: &str,
+    replicas: Vec<Vec<BrokerId>>,
+    configs: BTreeMap<String, String>,
+) -> NewTopic {
+    NewTopic { id: fresh_topic_id(context), name: name.to_string(), replicas, configs }
+}
+
+/// The replicas of `count` partitions: this broker is the only one there is.
+pub fn replicas(context: &Context, count: u32) -> Vec<Vec<BrokerId>> {
+    vec![vec![context.shared.config.node_id]; count as usize]
+}
+
+/// Creates topics; the answers are in the order of the topics.
+pub async fn create(
+    context: &Context,
+    topics: Vec<NewTopic>,
+) -> Result<Vec<Result<TopicId, MetadataError>>, ProposeError> {
+    let reply = context.shared.change(Command::CreateTopics { topics }).await?;
+    let Reply::TopicsCreated(created) = reply else {
+        unreachable!("a creation of topics was answered with {reply:?}")
+    };
+    Ok(created)
+}
+
+/// Creates a topic that a client asked metadata for, with the broker's defaults.
+pub async fn create_on_demand(context: &Context, name: &str) -> Result<(), ErrorCode> {
+    let count = context.shared.config.num_partitions;
+    let topic = new_topic(context, name, replicas(context, count), BTreeMap::new());
+    let created = create(context, vec![topic]).await;
+    let created = created.map_err(|error| super::errors::of_proposal(&error))?;
+    match created.into_iter().next().expect("one answer for one topic") {
+        Ok(_) | Err(MetadataError::TopicExists { .. }) => Ok(()),
+        Err(error) => Err(super::errors::of_metadata(&error)),
+    }
+}
+
+/// A random topic id; the nil id stands for "no id" on the wire and is never drawn.
+fn fresh_topic_id(context: &Context) -> TopicId {
+    let entropy = &context.shared.doors.entropy;
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&entropy.next_u64().to_be_bytes());
+    bytes[8..].copy_from_slice(&entropy.next_u64().to_be_bytes());
+    // Version 4, variant 1 of RFC 9562, as every client prints it.
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    TopicId(bytes)
+}

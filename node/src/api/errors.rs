@@ -1,0 +1,101 @@
+//! From the errors of core to Kafka's error codes, and numbers to and from the wire: the one file
+//! that knows both sides.
+
+use crate::{quorum::ProposeError, wire::ErrorCode};
+use highwater_core::{
+    metadata::MetadataError,
+    partition::PartitionError,
+    producers::SequenceError,
+    record::BatchError,
+    types::{LeaderEpoch, Offset, ProducerId},
+};
+
+/// The code for a batch that was refused.
+pub fn of_batch(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::Truncated { .. }
+        | BatchError::InvalidLength { .. }
+        | BatchError::CrcMismatch { .. } => ErrorCode::CorruptMessage,
+        BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        BatchError::UnknownCompression { .. } => ErrorCode::UnsupportedCompressionType,
+        BatchError::TimestampOutOfRange { .. } | BatchError::TimestampTypeFromClient => {
+            ErrorCode::InvalidTimestamp
+        }
+        BatchError::Transactional => ErrorCode::InvalidTxnState,
+        BatchError::UnsupportedMagic { .. }
+        | BatchError::NotOneBatch
+        | BatchError::CountMismatch { .. }
+        | BatchError::InvalidField { .. }
+        | BatchError::ControlBatch
+        | BatchError::InvalidRecord { .. }
+        | BatchError::Compressed { .. } => ErrorCode::InvalidRecord,
+    }
+}
+
+/// The code for a request that a partition refused.
+pub fn of_partition(error: &PartitionError) -> ErrorCode {
+    match error {
+        PartitionError::Batch(error) => of_batch(error),
+        PartitionError::Sequence(SequenceError::StaleEpoch { .. }) => {
+            ErrorCode::InvalidProducerEpoch
+        }
+        PartitionError::Sequence(SequenceError::OutOfOrder { .. }) => {
+            ErrorCode::OutOfOrderSequenceNumber
+        }
+        PartitionError::TooManyProducers => ErrorCode::ThrottlingQuotaExceeded,
+        PartitionError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        PartitionError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+        PartitionError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+        PartitionError::DeletionNotAllowed => ErrorCode::PolicyViolation,
+        PartitionError::RequestTimedOut => ErrorCode::RequestTimedOut,
+        PartitionError::StorageFailed => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// The code for a command that the metadata image refused.
+pub fn of_metadata(error: &MetadataError) -> ErrorCode {
+    match error {
+        MetadataError::TopicExists { .. } | MetadataError::TopicIdExists { .. } => {
+            ErrorCode::TopicAlreadyExists
+        }
+        MetadataError::UnknownTopic { .. } => ErrorCode::UnknownTopicOrPartition,
+        MetadataError::InvalidTopicName { .. } | MetadataError::TopicNameCollides { .. } => {
+            ErrorCode::InvalidTopicException
+        }
+        MetadataError::InvalidPartitions { .. } => ErrorCode::InvalidPartitions,
+        MetadataError::InvalidReplicas { .. } | MetadataError::UnknownBroker { .. } => {
+            ErrorCode::InvalidReplicaAssignment
+        }
+        MetadataError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        MetadataError::InvalidProducerIds => ErrorCode::InvalidRequest,
+    }
+}
+
+/// The code for a command that was not carried out.
+pub fn of_proposal(error: &ProposeError) -> ErrorCode {
+    match error {
+        ProposeError::Refused(error) => of_metadata(error),
+        ProposeError::NotStored(_) | ProposeError::Stopped => ErrorCode::KafkaStorageError,
+        ProposeError::Unknown(_) => ErrorCode::UnknownServerError,
+    }
+}
+
+/// An offset as the wire has it.
+pub fn offset(offset: Offset) -> i64 {
+    i64::try_from(offset.0).expect("offsets stay below i64::MAX")
+}
+
+/// A producer id as the wire has it.
+pub fn producer_id(id: ProducerId) -> i64 {
+    i64::try_from(id.0).expect("producer ids stay below 2^63")
+}
+
+/// A leader epoch of a request: -1 means that the client does not know it.
+pub fn epoch(number: i32) -> Option<LeaderEpoch> {
+    u32::try_from(number).ok().map(LeaderEpoch)
+}
+
+/// A leader epoch as the wire has it.
+pub fn epoch_number(epoch: LeaderEpoch) -> i32 {
+    i32::try_from(epoch.0).expect("a partition has fewer than 2^31 leader epochs")
+}

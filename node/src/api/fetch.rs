@@ -1,0 +1,350 @@
+//! Fetch (key 1): reads what is below the high watermark, waiting for `min_bytes` of it.
+//!
+//! A fetch that finds too little parks on every partition it names; each wakes it when its
+//! answer may have changed. Sessions (KIP-227) are `core::fetch_session`.
+
+use super::{Context, errors, resolve};
+use crate::{
+    broker::{MemoryPermit, PartitionDriver},
+    wire::{
+        ErrorCode, Str,
+        generated::fetch::{
+            EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+        },
+    },
+};
+use bytes::Bytes;
+use highwater_core::{
+    fetch_session::{
+        Answered, FetchContext, FetchSessions, SessionError, SessionId, SessionRequest, Wanted,
+    },
+    mutant::Mutant,
+    partition::{Input, PartitionError, Readable, Response},
+    time::Instant,
+    types::{LeaderEpoch, Offset, RequestId, TopicId},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+/// A partition as a fetch names it: by topic id from version 13 on, by name before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FetchKey {
+    topic: String,
+    topic_id: TopicId,
+    partition: i32,
+}
+
+/// From where, and how much, a partition is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    offset: i64,
+    max_bytes: usize,
+    current_leader_epoch: Option<LeaderEpoch>,
+    last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+/// The broker's fetch sessions.
+pub type Sessions = FetchSessions<FetchKey, Position>;
+
+/// A wanted partition and its driver.
+struct Target<'a> {
+    wanted: &'a Wanted<FetchKey, Position>,
+    driver: Result<Arc<PartitionDriver>, ErrorCode>,
+}
+
+/// Serves a fetch. The permits are for the records in the answer.
+pub async fn handle(context: Context, request: FetchRequest) -> (FetchResponse, Vec<MemoryPermit>) {
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let now = context.shared.doors.clock.now().monotonic;
+    let deadline = now.after(wait);
+    let begun = match begin(&context, now, &request) {
+        Ok(begun) => begun,
+        Err(error) => return (session_refusal(error), Vec::new()),
+    };
+    let targets: Vec<Target<'_>> = begun
+        .partitions
+        .iter()
+        .map(|wanted| Target { wanted, driver: driver_of(&context, &wanted.key) })
+        .collect();
+    let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0);
+    wait_until_worthwhile(&context, &targets, min_bytes, deadline).await;
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
+    let mut reading = Reading {
+        context: &context,
+        read_committed: request.isolation_level == 1,
+        remaining: max_bytes
+            .min(context.shared.config.fetch_max_bytes)
+            .min(context.shared.reads.total()),
+        memory: Vec::new(),
+        has_records: false,
+    };
+    let mut answers = Vec::with_capacity(targets.len());
+    for target in &targets {
+        answers.push(reading.read(target).await);
+    }
+    let memory = reading.memory;
+    (respond(&context, &begun, answers), memory)
+}
+
+fn begin(
+    context: &Context,
+    now: Instant,
+    request: &FetchRequest,
+) -> Result<FetchContext<FetchKey, Position>, SessionError> {
+    let session = match (request.session_id, request.session_epoch) {
+        (id, -1) => SessionRequest::Sessionless { close: (id != 0).then_some(SessionId(id)) },
+        (id, 0) => SessionRequest::Open { close: (id != 0).then_some(SessionId(id)) },
+        (id, epoch) => SessionRequest::Continue { id: SessionId(id), epoch },
+    };
+    let mut wanted = Vec::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            wanted.push(Wanted {
+                key: FetchKey {
+                    topic: topic.topic.to_string(),
+                    topic_id: topic.topic_id,
+                    partition: partition.partition,
+                },
+                position: Position {
+                    offset: partition.fetch_offset,
+                    max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+                    current_leader_epoch: errors::epoch(partition.current_leader_epoch),
+                    last_fetched_epoch: errors::epoch(partition.last_fetched_epoch),
+                },
+            });
+        }
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        for partition in &topic.partitions {
+            forgotten.push(FetchKey {
+                topic: topic.topic.to_string(),
+                topic_id: topic.topic_id,
+                partition: *partition,
+            });
+        }
+    }
+    let fresh = SessionId((context.shared.doors.entropy.next_u64() >> 33) as i32 | 1);
+    context.shared.fetch_sessions().begin(now, session, fresh, wanted, &forgotten)
+}
+
+fn session_refusal(error: SessionError) -> FetchResponse {
+    let code = match error {
+        SessionError::NotFound => ErrorCode::FetchSessionIdNotFound,
+        SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
+    };
+    FetchResponse { error_code: code as i16, ..Default::default() }
+}
+
+fn driver_of(context: &Context, key: &FetchKey) -> Result<Arc<PartitionDriver>, ErrorCode> {
+    let topic = if context.version >= 13 {
+        resolve::Topic::with_id(context, key.topic_id)
+    } else {
+        resolve::Topic::named(context, &key.topic)
+    };
+    topic.partition(context, key.partition)
+}
+
+/// Fetches parked on partitions, forgotten when the fetch ends however it ends.
+struct Parked<'a> {
+    requests: Vec<(&'a PartitionDriver, RequestId)>,
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        for (driver, request) in &self.requests {
+            driver.cancel(*request);
+        }
+    }
+}
+
+/// Returns when there are `min_bytes` to read, something to report, or no time left.
+async fn wait_until_worthwhile(
+    context: &Context,
+    targets: &[Target<'_>],
+    min_bytes: u64,
+    deadline: Instant,
+) {
+    let clock = &context.shared.doors.clock;
+    while clock.now().monotonic < deadline {
+        let wake = Arc::new(Notify::new());
+        let mut parked = Parked { requests: Vec::with_capacity(targets.len()) };
+        let mut available = 0_u64;
+        for target in targets {
+            let Ok(driver) = &target.driver else { return };
+            let Some(offset) = target.offset() else { return };
+            let (request, response) = driver.park(wake.clone(), |request| {
+                fetch_input(request, offset, target.position(), true)
+            });
+            parked.requests.push((driver, request));
+            match response {
+                Response::Readable(Readable { diverging: None, available_bytes, .. }) => {
+                    let wanted = target.position().max_bytes as u64;
+                    available = available.saturating_add(available_bytes.min(wanted));
+                }
+                _ => return,
+            }
+        }
+        if targets.is_empty() || available >= min_bytes {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = wake.notified() => {}
+            () = clock.sleep_until(deadline) => return,
+        }
+    }
+}
+
+fn fetch_input(request: RequestId, offset: Offset, position: &Position, park: bool) -> Input {
+    Input::Fetch {
+        request,
+        offset,
+        current_leader_epoch: position.current_leader_epoch,
+        last_fetched_epoch: position.last_fetched_epoch,
+        park,
+    }
+}
+
+impl Target<'_> {
+    fn position(&self) -> &Position {
+        &self.wanted.position
+    }
+
+    /// The offset, unless it is negative and so out of every range.
+    fn offset(&self) -> Option<Offset> {
+        u64::try_from(self.position().offset).ok().map(Offset)
+    }
+}
+
+/// The progress of reading one answer.
+struct Reading<'a> {
+    context: &'a Context,
+    read_committed: bool,
+    remaining: usize,
+    memory: Vec<MemoryPermit>,
+    has_records: bool,
+}
+
+impl Reading<'_> {
+    async fn read(&mut self, target: &Target<'_>) -> PartitionData {
+        let mut data = PartitionData {
+            partition_index: target.wanted.key.partition,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            records: Some(Bytes::new()),
+            ..Default::default()
+        };
+        data.aborted_transactions = self.read_committed.then(Vec::new);
+        let outcome = self.read_into(target, &mut data).await;
+        if let Ok(driver) = &target.driver {
+            self.context.shared.metrics.fetch_request(&driver.metrics, outcome.is_err());
+        }
+        if let Err(code) = outcome {
+            data.error_code = code as i16;
+        }
+        data
+    }
+
+    async fn read_into(
+        &mut self,
+        target: &Target<'_>,
+        data: &mut PartitionData,
+    ) -> Result<(), ErrorCode> {
+        let driver = target.driver.as_ref().map_err(|code| *code)?;
+        let offset = target.offset().ok_or(ErrorCode::OffsetOutOfRange)?;
+        let position = target.position();
+        let readable = match driver.ask(|request| fetch_input(request, offset, position, false)) {
+            Response::Readable(readable) => readable,
+            Response::Error(error) => return Err(errors::of_partition(&error)),
+            other => unreachable!("a fetch was answered with {other:?}"),
+        };
+        data.high_watermark = errors::offset(readable.high_watermark);
+        data.last_stable_offset = errors::offset(readable.last_stable_offset);
+        data.log_start_offset = errors::offset(readable.log_start_offset);
+        if let Some(end) = readable.diverging {
+            data.diverging_epoch = EpochEndOffset {
+                epoch: errors::epoch_number(end.epoch),
+                end_offset: errors::offset(end.end_offset),
+            };
+            return Ok(());
+        }
+        let mut before = readable.high_watermark;
+        if self.read_committed {
+            before = before.min(readable.last_stable_offset);
+        }
+        if Mutant::ReadPastHighWatermark.is_planted() {
+            before = driver.inspect(highwater_core::partition::Partition::log_end_offset);
+        }
+        if offset >= before {
+            return Ok(());
+        }
+        let Some(limit) = self.take_room(position.max_bytes).await else { return Ok(()) };
+        let at_least_one = !self.has_records;
+        let records = driver.log().read(offset, before, limit, at_least_one).await;
+        let records = records.map_err(|error| {
+            tracing::error!(partition = %driver.id, %error, "a read failed");
+            errors::of_partition(&PartitionError::StorageFailed)
+        })?;
+        self.remaining = self.remaining.saturating_sub(records.len());
+        self.has_records |= !records.is_empty();
+        self.context.shared.metrics.fetched(&driver.metrics, records.len() as u64);
+        data.records = Some(records);
+        Ok(())
+    }
+
+    /// Room for the next partition's records; `None` when the answer is full. The first records
+    /// wait for memory, later ones are left for the next fetch.
+    async fn take_room(&mut self, max_bytes: usize) -> Option<usize> {
+        let limit = max_bytes.min(self.remaining);
+        if !self.has_records {
+            self.memory.push(self.context.shared.reads.take(limit).await);
+            return Some(limit);
+        }
+        if limit == 0 {
+            return None;
+        }
+        self.memory.push(self.context.shared.reads.try_take(limit)?);
+        Some(limit)
+    }
+}
+
+fn respond(
+    context: &Context,
+    begun: &FetchContext<FetchKey, Position>,
+    answers: Vec<PartitionData>,
+) -> FetchResponse {
+    let answered: Vec<Answered> = answers
+        .iter()
+        .map(|data| Answered {
+            must_send: data.error_code != ErrorCode::None as i16
+                || data.records.as_ref().is_some_and(|records| !records.is_empty())
+                || data.diverging_epoch.epoch != -1,
+            high_watermark: data.high_watermark,
+            log_start_offset: data.log_start_offset,
+        })
+        .collect();
+    let include = context.shared.fetch_sessions().finish(begun, &answered);
+    let mut response = FetchResponse {
+        session_id: begun.session.map_or(0, |session| session.0),
+        ..Default::default()
+    };
+    for ((wanted, data), include) in begun.partitions.iter().zip(answers).zip(include) {
+        if !include {
+            continue;
+        }
+        let key = &wanted.key;
+        match response.responses.last_mut() {
+            Some(last) if *last.topic == *key.topic && last.topic_id == key.topic_id => {
+                last.partitions.push(data);
+            }
+            _ => response.responses.push(FetchableTopicResponse {
+                topic: Str::from(key.topic.as_str()),
+                topic_id: key.topic_id,
+                partitions: vec![data],
+            }),
+        }
+    }
+    response
+}

@@ -1,0 +1,104 @@
+//! Metadata (key 3): the brokers, and the topics with the leaders of their partitions.
+
+use super::{Context, creation, errors};
+use crate::wire::{
+    ErrorCode, Str,
+    generated::metadata::{
+        MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+        MetadataResponsePartition, MetadataResponseTopic,
+    },
+};
+use highwater_core::{
+    metadata::{Image, PartitionRegistration, Topic},
+    types::{BrokerId, TopicId},
+};
+
+/// Describes the topics asked for, or all; creates missing ones where that is allowed.
+pub async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
+    // Before version 1 an empty list means all topics, afterwards null does.
+    let wanted = request.topics.filter(|topics| context.version > 0 || !topics.is_empty());
+    if let Some(topics) = &wanted {
+        let allowed = context.version < 4 || request.allow_auto_topic_creation;
+        if allowed && context.shared.config.auto_create_topics {
+            create_missing(&context, topics).await;
+        }
+    }
+    let image = context.shared.quorum.image();
+    let topics = match &wanted {
+        Some(topics) => topics.iter().map(|wanted| find(&image, wanted)).collect(),
+        None => image.topics().map(describe).collect(),
+    };
+    let shared = &context.shared;
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: shared.config.node_id.0,
+            host: Str::from(shared.advertised.host.clone()),
+            port: i32::from(shared.advertised.port),
+            rack: shared.config.rack.clone().map(Str::from),
+        }],
+        cluster_id: Some(Str::from(shared.cluster_id.clone())),
+        controller_id: shared.config.node_id.0,
+        topics,
+        ..Default::default()
+    }
+}
+
+async fn create_missing(context: &Context, topics: &[MetadataRequestTopic]) {
+    for topic in topics {
+        let Some(name) = topic.name.as_deref() else { continue };
+        if context.shared.quorum.image().topic_named(name).is_some() {
+            continue;
+        }
+        if let Err(code) = creation::create_on_demand(context, name).await {
+            // The description that follows tells the client that there is no such topic.
+            tracing::warn!(topic = name, ?code, peer = %context.peer, "topic not auto-created");
+        }
+    }
+}
+
+fn find(image: &Image, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
+    let missing = |code: ErrorCode| MetadataResponseTopic {
+        error_code: code as i16,
+        name: wanted.name.clone(),
+        topic_id: wanted.topic_id,
+        ..Default::default()
+    };
+    if wanted.topic_id != TopicId::default() {
+        let topic = image.topic(wanted.topic_id);
+        return topic.map_or_else(|| missing(ErrorCode::UnknownTopicId), describe);
+    }
+    let Some(name) = wanted.name.as_deref() else { return missing(ErrorCode::InvalidRequest) };
+    if highwater_core::metadata::validate_topic_name(name).is_err() {
+        return missing(ErrorCode::InvalidTopicException);
+    }
+    image.topic_named(name).map_or_else(|| missing(ErrorCode::UnknownTopicOrPartition), describe)
+}
+
+fn describe(topic: &Topic) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().zip(0..).map(|(partition, partition_index)| {
+        let PartitionRegistration { replicas, isr, leader, leader_epoch, .. } = partition;
+        MetadataResponsePartition {
+            error_code: match leader {
+                Some(_) => ErrorCode::None as i16,
+                None => ErrorCode::LeaderNotAvailable as i16,
+            },
+            partition_index,
+            leader_id: leader.map_or(-1, |leader| leader.0),
+            leader_epoch: errors::epoch_number(*leader_epoch),
+            replica_nodes: broker_ids(replicas),
+            isr_nodes: broker_ids(isr),
+            offline_replicas: Vec::new(),
+        }
+    });
+    MetadataResponseTopic {
+        name: Some(Str::from(topic.name.as_str())),
+        topic_id: topic.id,
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}
+
+/// Broker ids as the wire has them.
+pub fn broker_ids(brokers: &[BrokerId]) -> Vec<i32> {
+    brokers.iter().map(|broker| broker.0).collect()
+}

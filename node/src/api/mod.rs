@@ -1,0 +1,235 @@
+//! The served APIs, one file each: a request is decoded, handled in domain terms, and answered.
+//!
+//! Kafka's `-1` sentinels and error codes live here and in `wire`; they never enter core.
+
+mod api_versions;
+
+mod configs;
+mod create_partitions;
+mod create_topics;
+mod creation;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
+mod errors;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+mod resolve;
+
+pub use fetch::Sessions as FetchSessions;
+
+use crate::{
+    broker::{ConnectionError, MemoryPermit, Shared},
+    env::BoxFuture,
+    wire::{
+        ApiKey, DecodeError, EncodeError, HeaderError, Message, Reader, Request, RequestHeader,
+        Str, frame,
+    },
+};
+use bytes::Bytes;
+use std::{net::SocketAddr, sync::Arc};
+
+/// An answer under way. It yields the chunks of one frame, none when the client wants no answer.
+pub type Answer = BoxFuture<'static, Result<Encoded, ConnectionError>>;
+
+/// An encoded frame, with the memory that its chunks keep in use.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    /// The frame, length prefix first; empty for no answer.
+    pub chunks: Vec<Bytes>,
+    /// Returned to the budget when the frame has been written.
+    pub memory: Vec<MemoryPermit>,
+}
+
+/// Why a frame is not a request that can be answered; the connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The header cannot be read.
+    #[error("unreadable request header: {0}")]
+    Header(#[from] HeaderError),
+    /// The body cannot be read.
+    #[error("unreadable {api} v{version} request: {error}")]
+    Body { api: &'static str, version: i16, error: DecodeError },
+    /// We built an answer that the version cannot carry.
+    #[error("{api} v{version} response cannot be encoded: {error}")]
+    Encode { api: &'static str, version: i16, error: EncodeError },
+}
+
+/// What a handler knows beside its request.
+pub struct Context {
+    /// The broker.
+    pub shared: Arc<Shared>,
+    /// The request's version.
+    pub version: i16,
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// What the client calls itself.
+    pub client_id: Option<Str>,
+}
+
+/// Starts a request. Produce appends before this returns, so that appends are in the order of the
+/// requests; everything else happens when the answer is awaited.
+pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Answer, RequestError> {
+    let bytes = frame.len();
+    // Structures are larger than their bytes, so the budget is that of the longest frame allowed.
+    let api_key = frame.get(..2).map_or(-1, |key| i16::from_be_bytes([key[0], key[1]]));
+    let mut reader = Reader::new(frame, frame::request_limit(api_key));
+    let header = match RequestHeader::decode(&mut reader) {
+        Ok(header) => header,
+        Err(HeaderError::UnknownVersion {
+            api_key: ApiKey::ApiVersions, correlation_id, ..
+        }) => {
+            return unsupported_api_versions(correlation_id);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let key = header.api_key;
+    shared.metrics.api(key as i16).request_bytes.add(bytes as u64);
+    let context = Context {
+        shared: shared.clone(),
+        version: header.api_version,
+        peer,
+        client_id: header.client_id.clone(),
+    };
+    match key {
+        ApiKey::Produce => produce(context, &header, reader),
+        ApiKey::Fetch => fetch(context, &header, reader),
+        ApiKey::ApiVersions => answer(context, &header, reader, api_versions::handle),
+        ApiKey::Metadata => answer(context, &header, reader, metadata::handle),
+        ApiKey::ListOffsets => answer(context, &header, reader, list_offsets::handle),
+        ApiKey::CreateTopics => answer(context, &header, reader, create_topics::handle),
+        ApiKey::DeleteTopics => answer(context, &header, reader, delete_topics::handle),
+        ApiKey::CreatePartitions => answer(context, &header, reader, create_partitions::handle),
+        ApiKey::DeleteRecords => answer(context, &header, reader, delete_records::handle),
+        ApiKey::InitProducerId => answer(context, &header, reader, init_producer_id::handle),
+        ApiKey::OffsetForLeaderEpoch => {
+            answer(context, &header, reader, offset_for_leader_epoch::handle)
+        }
+        ApiKey::DescribeConfigs => answer(context, &header, reader, configs::describe),
+        ApiKey::AlterConfigs => answer(context, &header, reader, configs::replace),
+        ApiKey::IncrementalAlterConfigs => answer(context, &header, reader, configs::alter),
+        ApiKey::DescribeCluster => answer(context, &header, reader, describe_cluster::handle),
+        ApiKey::DescribeTopicPartitions => {
+            answer(context, &header, reader, describe_topic_partitions::handle)
+        }
+        ApiKey::DescribeLogDirs => answer(context, &header, reader, describe_log_dirs::handle),
+        ApiKey::DescribeProducers => answer(context, &header, reader, describe_producers::handle),
+    }
+}
+
+fn answer<R, F>(
+    context: Context,
+    header: &RequestHeader,
+    reader: Reader,
+    handle: impl FnOnce(Context, R) -> F,
+) -> Result<Answer, RequestError>
+where
+    R: Request,
+    F: Future<Output = R::Response> + Send + 'static,
+{
+    let request = decode::<R>(header, reader)?;
+    let reply = Reply::to::<R>(&context, header);
+    let handling = handle(context, request);
+    Ok(Box::pin(async move { reply.encode(&handling.await, Vec::new()) }))
+}
+
+fn produce(
+    context: Context,
+    header: &RequestHeader,
+    reader: Reader,
+) -> Result<Answer, RequestError> {
+    use crate::wire::generated::produce::ProduceRequest;
+    let request = decode::<ProduceRequest>(header, reader)?;
+    let reply = Reply::to::<ProduceRequest>(&context, header);
+    let wants_answer = request.acks != 0;
+    let appending = produce::start(context, request);
+    Ok(Box::pin(async move {
+        let response = appending.await;
+        if wants_answer {
+            return reply.encode(&response, Vec::new());
+        }
+        if produce::failed(&response) {
+            return Err(ConnectionError::UnansweredFailure);
+        }
+        Ok(Encoded::default())
+    }))
+}
+
+fn fetch(context: Context, header: &RequestHeader, reader: Reader) -> Result<Answer, RequestError> {
+    use crate::wire::generated::fetch::FetchRequest;
+    let request = decode::<FetchRequest>(header, reader)?;
+    let reply = Reply::to::<FetchRequest>(&context, header);
+    Ok(Box::pin(async move {
+        let (response, memory) = fetch::handle(context, request).await;
+        reply.encode(&response, memory)
+    }))
+}
+
+fn decode<R: Request>(header: &RequestHeader, mut reader: Reader) -> Result<R, RequestError> {
+    R::decode(&mut reader, header.api_version)
+        .and_then(|request| reader.finish().map(|()| request))
+        .map_err(|error| RequestError::Body {
+            api: R::KEY.name(),
+            version: header.api_version,
+            error,
+        })
+}
+
+/// Where an answer goes.
+struct Reply {
+    shared: Arc<Shared>,
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    started: highwater_core::time::Instant,
+}
+
+impl Reply {
+    fn to<R: Request>(context: &Context, header: &RequestHeader) -> Self {
+        Self {
+            shared: context.shared.clone(),
+            key: R::KEY,
+            version: header.api_version,
+            correlation_id: header.correlation_id,
+            started: context.shared.doors.clock.now().monotonic,
+        }
+    }
+
+    fn encode(
+        self,
+        response: &impl Message,
+        memory: Vec<MemoryPermit>,
+    ) -> Result<Encoded, ConnectionError> {
+        let chunks = encode_frame(self.key, self.version, self.correlation_id, response)?;
+        let took = self.shared.doors.clock.now().monotonic.since(self.started);
+        let metrics = self.shared.metrics.api(self.key as i16);
+        metrics.answered(0, took);
+        metrics.response_bytes.add(chunks.iter().map(|chunk| chunk.len() as u64).sum());
+        Ok(Encoded { chunks, memory })
+    }
+}
+
+fn encode_frame(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    response: &impl Message,
+) -> Result<Vec<Bytes>, RequestError> {
+    frame::encode_response(key, version, correlation_id, response)
+        .map_err(|error| RequestError::Encode { api: key.name(), version, error })
+}
+
+/// An unknown version of ApiVersions is answered in version 0 with its own range (KIP-511), so that
+/// a newer client can try again. No other API can tell its client anything that it would read.
+fn unsupported_api_versions(correlation_id: i32) -> Result<Answer, RequestError> {
+    let response = api_versions::unsupported();
+    let chunks = encode_frame(ApiKey::ApiVersions, 0, correlation_id, &response)?;
+    Ok(Box::pin(std::future::ready(Ok(Encoded { chunks, memory: Vec::new() }))))
+}

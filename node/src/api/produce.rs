@@ -1,0 +1,179 @@
+//! Produce (key 0): appends to each partition at once, answers when all are flushed.
+
+use super::{Context, errors, resolve};
+use crate::{
+    broker::{PartitionDriver, answered},
+    wire::{
+        ErrorCode, Str,
+        generated::produce::{
+            PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+            TopicProduceResponse,
+        },
+    },
+};
+use highwater_core::{
+    partition::{Acks, Input, Response},
+    record::{Batch, Origin},
+    time::Instant,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+
+/// The state of one partition of the request.
+enum Appending {
+    Refused(ErrorCode, Option<String>),
+    Parked(Parked),
+}
+
+struct Parked {
+    driver: Arc<PartitionDriver>,
+    answer: oneshot::Receiver<Response>,
+    bytes: u64,
+    records: u64,
+}
+
+/// Appends, and returns the future of the answer.
+pub fn start(
+    context: Context,
+    request: ProduceRequest,
+) -> impl Future<Output = ProduceResponse> + Send + 'static {
+    let acks = match request.acks {
+        // No answer is wanted, but the connection waits for the flush: that is its back-pressure.
+        0 | 1 => Some(Acks::Leader),
+        -1 => Some(Acks::All),
+        _ => None,
+    };
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let deadline = context.shared.doors.clock.now().monotonic.after(timeout);
+    let transactional = request.transactional_id.is_some();
+    let topics: Vec<_> = request
+        .topic_data
+        .into_iter()
+        .map(|topic| {
+            let named = resolve::Topic::of_request(&context, &topic.name, topic.topic_id);
+            let partitions: Vec<_> = topic
+                .partition_data
+                .into_iter()
+                .map(|data| {
+                    let index = data.index;
+                    let appending = match acks {
+                        None => Appending::Refused(
+                            ErrorCode::InvalidRequiredAcks,
+                            Some(format!("acks is {}, not -1, 0 or 1", request.acks)),
+                        ),
+                        Some(_) if transactional => Appending::Refused(
+                            ErrorCode::TransactionalIdAuthorizationFailed,
+                            Some("transactions are not served by this broker".into()),
+                        ),
+                        Some(acks) => append(&context, &named, data, acks, deadline),
+                    };
+                    (index, appending)
+                })
+                .collect();
+            (topic.name, topic.topic_id, partitions)
+        })
+        .collect();
+    async move {
+        let mut response = ProduceResponse::default();
+        for (name, topic_id, partitions) in topics {
+            let mut answers = Vec::with_capacity(partitions.len());
+            for (index, appending) in partitions {
+                answers.push(finish(&context, index, appending, deadline).await);
+            }
+            response.responses.push(TopicProduceResponse {
+                name,
+                topic_id,
+                partition_responses: answers,
+                ..Default::default()
+            });
+        }
+        response
+    }
+}
+
+/// Whether any partition was refused.
+pub fn failed(response: &ProduceResponse) -> bool {
+    response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses)
+        .any(|partition| partition.error_code != ErrorCode::None as i16)
+}
+
+fn append(
+    context: &Context,
+    topic: &resolve::Topic,
+    data: PartitionProduceData,
+    acks: Acks,
+    deadline: Instant,
+) -> Appending {
+    let driver = match topic.partition(context, data.index) {
+        Ok(driver) => driver,
+        Err(code) => return Appending::Refused(code, None),
+    };
+    let Some(records) = data.records else {
+        let reason = "there is no record batch for the partition".to_string();
+        return Appending::Refused(ErrorCode::InvalidRecord, Some(reason));
+    };
+    let bytes = records.len() as u64;
+    let max_bytes = driver.inspect(|machine| machine.config().max_message_bytes) as usize;
+    let batch = match Batch::parse(records, max_bytes, Origin::Client) {
+        Ok(batch) => batch,
+        Err(error) => {
+            tracing::debug!(peer = %context.peer, partition = %driver.id, %error, "batch refused");
+            return Appending::Refused(errors::of_batch(&error), Some(error.to_string()));
+        }
+    };
+    let records = u64::from(batch.header.record_count);
+    let answer = driver.request(|request| Input::Produce { request, acks, batch, deadline });
+    Appending::Parked(Parked { driver, answer, bytes, records })
+}
+
+async fn finish(
+    context: &Context,
+    index: i32,
+    appending: Appending,
+    deadline: Instant,
+) -> PartitionProduceResponse {
+    let Parked { driver, answer, bytes, records } = match appending {
+        Appending::Refused(code, reason) => return refusal(index, code, reason),
+        Appending::Parked(parked) => parked,
+    };
+    let mut answer = answered(answer);
+    let response = tokio::select! {
+        biased;
+        response = &mut answer => response,
+        () = context.shared.doors.clock.sleep_until(deadline) => {
+            driver.tell(Input::Tick);
+            answer.await
+        }
+    };
+    match response {
+        Response::Produced { base_offset, log_append_time, log_start_offset } => {
+            context.shared.metrics.produced(&driver.metrics, bytes, records);
+            context.shared.metrics.produce_request(&driver.metrics, false);
+            PartitionProduceResponse {
+                index,
+                base_offset: errors::offset(base_offset),
+                log_append_time_ms: log_append_time.map_or(-1, |time| time.0),
+                log_start_offset: errors::offset(log_start_offset),
+                ..Default::default()
+            }
+        }
+        Response::Error(error) => {
+            context.shared.metrics.produce_request(&driver.metrics, true);
+            refusal(index, errors::of_partition(&error), Some(error.to_string()))
+        }
+        other => unreachable!("a produce was answered with {other:?}"),
+    }
+}
+
+fn refusal(index: i32, code: ErrorCode, reason: Option<String>) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: code as i16,
+        base_offset: -1,
+        error_message: reason.map(Str::from),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,275 @@
+//! The driver of one partition: it steps the machine and performs its effects in order.
+//!
+//! A step is synchronous and holds the partition's mutex; nothing awaits under it. Appends are
+//! queued on the log inside the step, so their order is the machine's order.
+
+use super::TopicPartition;
+use crate::{
+    env::{BoxFuture, Clock},
+    log::{Log, LogError, LogEvent},
+    metrics::TopicMetrics,
+    tasks::Tasks,
+};
+use highwater_core::{
+    partition::{Effect, Effects, Input, Partition, PartitionError, Response},
+    time::Now,
+    types::RequestId,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+use tokio::sync::{Notify, oneshot};
+
+/// A partition that this broker leads.
+pub struct PartitionDriver {
+    /// Which partition it is.
+    pub id: TopicPartition,
+    /// What its topic counts.
+    pub metrics: Arc<TopicMetrics>,
+    log: Log,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    state: Mutex<State>,
+    this: Weak<PartitionDriver>,
+}
+
+struct State {
+    machine: Partition,
+    /// Reused between steps; empty outside of one.
+    effects: Effects,
+    waiters: BTreeMap<RequestId, Waiter>,
+    next_request: u64,
+    checkpointing: bool,
+}
+
+/// Who hears of a request's outcome.
+enum Waiter {
+    Answer(oneshot::Sender<Response>),
+    Wake(Arc<Notify>),
+}
+
+/// Where the events of a log go once its driver exists. A log reports nothing before its first
+/// append, which only the driver makes.
+#[derive(Clone, Default)]
+pub struct EventRoute(Arc<OnceLock<Weak<PartitionDriver>>>);
+
+impl EventRoute {
+    /// The callback for [`Log::open`].
+    pub fn callback(&self) -> Arc<dyn Fn(LogEvent) + Send + Sync> {
+        let route = self.0.clone();
+        Arc::new(move |event| {
+            if let Some(driver) = route.get().and_then(Weak::upgrade) {
+                driver.on_log_event(event);
+            }
+        })
+    }
+}
+
+impl PartitionDriver {
+    /// Drives `machine` over `log`.
+    pub fn new(
+        id: TopicPartition,
+        metrics: Arc<TopicMetrics>,
+        machine: Partition,
+        log: Log,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        route: &EventRoute,
+    ) -> Arc<Self> {
+        let state = State {
+            machine,
+            effects: Effects::new(),
+            waiters: BTreeMap::new(),
+            next_request: 0,
+            checkpointing: false,
+        };
+        let driver = Arc::new_cyclic(|this: &Weak<Self>| Self {
+            id,
+            metrics,
+            log,
+            clock,
+            tasks,
+            state: Mutex::new(state),
+            this: this.clone(),
+        });
+        assert!(route.0.set(driver.this.clone()).is_ok(), "one driver per log");
+        driver
+    }
+
+    /// The partition's log, for reads.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Looks at the machine.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Partition) -> T) -> T {
+        look(&self.lock().machine)
+    }
+
+    /// Puts a request to the machine. The receiver yields its answer, perhaps at once; it fails
+    /// only when the partition is closed.
+    pub fn request(&self, input: impl FnOnce(RequestId) -> Input) -> oneshot::Receiver<Response> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let request = state.next_request();
+        state.waiters.insert(request, Waiter::Answer(sender));
+        self.step(&mut state, input(request));
+        receiver
+    }
+
+    /// Puts a request that the machine answers within the step.
+    pub fn ask(&self, input: impl FnOnce(RequestId) -> Input) -> Response {
+        self.request(input).try_recv().expect("the machine answers such a request within the step")
+    }
+
+    /// Puts a fetch that stays parked behind its first answer: `wake` is notified when the answer
+    /// may have changed. The request is to be cancelled when it is no longer wanted.
+    pub fn park(
+        &self,
+        wake: Arc<Notify>,
+        input: impl FnOnce(RequestId) -> Input,
+    ) -> (RequestId, Response) {
+        let (sender, mut receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let request = state.next_request();
+        state.waiters.insert(request, Waiter::Answer(sender));
+        self.step(&mut state, input(request));
+        let answer = receiver.try_recv().expect("the machine answers a fetch within the step");
+        state.waiters.insert(request, Waiter::Wake(wake));
+        (request, answer)
+    }
+
+    /// Forgets a parked fetch.
+    pub fn cancel(&self, request: RequestId) {
+        let mut state = self.lock();
+        state.waiters.remove(&request);
+        self.step(&mut state, Input::Cancel { request });
+    }
+
+    /// Tells the machine something that nobody waits for.
+    pub fn tell(&self, input: Input) {
+        let mut state = self.lock();
+        self.step(&mut state, input);
+    }
+
+    /// Closes the log with a checkpoint of everything flushed.
+    pub async fn close(&self) -> Result<(), LogError> {
+        self.log.close(|| self.lock().machine.side_state()).await
+    }
+
+    fn on_log_event(&self, event: LogEvent) {
+        match event {
+            LogEvent::Flushed(through) => self.tell(Input::Flushed { through }),
+            LogEvent::Failed(error) => {
+                tracing::error!(
+                    partition = %self.id, %error,
+                    "the partition is offline: its log failed; repair the disk and restart"
+                );
+                self.tell(Input::LogFailed { readable: true });
+            }
+            LogEvent::CheckpointDue => self.start_checkpoint(),
+        }
+    }
+
+    /// Writes a checkpoint beside the append path; one at a time.
+    fn start_checkpoint(&self) {
+        let side = {
+            let mut state = self.lock();
+            if std::mem::replace(&mut state.checkpointing, true) {
+                return;
+            }
+            state.machine.side_state()
+        };
+        let Some(driver) = self.this.upgrade() else { return };
+        self.tasks.spawn("checkpoint", async move {
+            if let Err(error) = driver.log.checkpoint(side).await {
+                // The last good checkpoint stays: the next recovery only scans further.
+                tracing::warn!(partition = %driver.id, %error, "checkpoint not written");
+            }
+            driver.lock().checkpointing = false;
+        });
+    }
+
+    fn step(&self, state: &mut State, input: Input) {
+        let mut effects = std::mem::take(&mut state.effects);
+        let now = self.clock.now();
+        state.machine.step(now, input, &mut effects);
+        for effect in effects.drain(..) {
+            self.perform(now, state, effect);
+        }
+        state.effects = effects;
+    }
+
+    fn perform(&self, now: Now, state: &mut State, effect: Effect) {
+        match effect {
+            Effect::Append { write, batch } => self.log.append(now, write, batch),
+            Effect::Respond { request, response } => match state.waiters.remove(&request) {
+                // The requester may have gone away: its connection was closed.
+                Some(Waiter::Answer(sender)) => drop(sender.send(response)),
+                Some(Waiter::Wake(wake)) => wake.notify_one(),
+                None => {}
+            },
+            Effect::Wake { request } => {
+                if let Some(Waiter::Wake(wake)) = state.waiters.get(&request) {
+                    wake.notify_one();
+                }
+            }
+            Effect::FindByTimestamp { request, timestamp, before } => {
+                self.run("find-by-timestamp", move |driver| async move {
+                    let found = match timestamp {
+                        Some(timestamp) => driver.log.find_by_timestamp(timestamp, before).await,
+                        None => driver.log.max_timestamp(before).await,
+                    };
+                    match found {
+                        Ok(found) => driver.tell(Input::Found { request, found }),
+                        Err(error) => {
+                            tracing::error!(partition = %driver.id, %error, "lookup failed");
+                            driver.tell(Input::FindFailed { request });
+                        }
+                    }
+                });
+            }
+            Effect::AdvanceLogStart { to } => {
+                let side = state.machine.side_state();
+                self.run("advance-log-start", move |driver| async move {
+                    match driver.log.advance_start(to, side).await {
+                        Ok(()) => driver.tell(Input::LogStartPersisted { to }),
+                        Err(error) => {
+                            tracing::error!(partition = %driver.id, %error, "log start not stored");
+                            driver.tell(Input::LogFailed { readable: true });
+                        }
+                    }
+                });
+            }
+            Effect::HighWatermarkAdvanced { .. } => {}
+        }
+    }
+
+    fn run<F>(&self, name: &'static str, work: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(driver) = self.this.upgrade() {
+            self.tasks.spawn(name, work(driver));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn next_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+}
+
+/// Completes with the answer, or with `StorageFailed` when the partition was closed meanwhile.
+pub fn answered(receiver: oneshot::Receiver<Response>) -> BoxFuture<'static, Response> {
+    Box::pin(
+        async move { receiver.await.unwrap_or(Response::Error(PartitionError::StorageFailed)) },
+    )
+}

@@ -1,0 +1,109 @@
+//! `highwater serve`: the broker with the doors of this machine, until it is told to stop.
+//!
+//! A disk that fails takes partitions offline and not the broker: it goes on serving the others.
+
+use super::{arguments::Serve, logging, settings_of};
+use crate::admin;
+use anyhow::Context;
+use highwater_node::{
+    broker::Broker,
+    config::{BrokerConfig, Settings},
+    env::{Doors, OsClock, OsDisk, OsEntropy},
+};
+use std::sync::Arc;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// Runs a broker until SIGTERM or SIGINT.
+pub async fn run(arguments: Serve) -> anyhow::Result<()> {
+    let config = config(&arguments).await?;
+    logging::start(arguments.log_format)?;
+    logging::abort_on_panic();
+    // Before anything is opened, so that an early signal ends it as cleanly as a late one.
+    let mut signals = Signals::new()?;
+    let admin_listener = match &config.admin_listen {
+        None => None,
+        Some(address) => {
+            let bound = TcpListener::bind(address.to_string()).await;
+            let hint = || {
+                format!(
+                    "cannot listen on {address} for health and metrics; choose another with \
+                         --admin HOST:PORT, or none with --admin none"
+                )
+            };
+            Some(bound.with_context(hint)?)
+        }
+    };
+    let disk = OsDisk::new().context("cannot start the I/O threads")?;
+    let doors = Doors {
+        clock: Arc::new(OsClock::new()),
+        entropy: Arc::new(OsEntropy),
+        disk: Arc::new(disk),
+    };
+    let broker = tokio::select! {
+        biased;
+        started = Broker::start(config, doors) => Arc::new(started?),
+        // Nothing was acknowledged yet, and recovery repeats what it did: stopping is safe.
+        () = signals.stop() => return Ok(()),
+    };
+    tracing::info!(address = %broker.listen_address(), "ready for clients");
+    let outcome = tokio::select! {
+        biased;
+        () = signals.stop() => Ok(()),
+        failed = admin::serve(admin_listener, broker.clone()) => failed,
+    };
+    tracing::info!("shutting down");
+    tokio::select! {
+        biased;
+        () = broker.shutdown() => {}
+        // A second signal does not wait: what was acknowledged is on disk already.
+        () = signals.stop() => tracing::warn!("stopped before the shutdown was clean"),
+    }
+    outcome
+}
+
+/// The configuration of the file under the options.
+async fn config(arguments: &Serve) -> anyhow::Result<BrokerConfig> {
+    let mut settings = match &arguments.config {
+        Some(file) => settings_of(file).await?,
+        None => Settings::new(),
+    };
+    for (option, key, value) in [
+        ("--data", "log.dirs", &arguments.data),
+        ("--listen", "listeners", &arguments.listen),
+        ("--advertise", "advertised.listeners", &arguments.advertise),
+        ("--admin", "admin.listen", &arguments.admin),
+    ] {
+        if let Some(value) = value {
+            settings.set(key, value, option);
+        }
+    }
+    Ok(settings.build()?)
+}
+
+/// The signals that ask for a clean end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Completes at the next signal.
+    async fn stop(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Network addresses in a configuration: where to listen, and what to tell clients.
+
+use std::fmt;
+
+/// A host and a port. The host is a name or an IP address without brackets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// A host name, an IPv4 address or an IPv6 address without brackets. Empty where Kafka's
+    /// listener syntax leaves it out, which means every address.
+    pub host: String,
+    /// The port; 0 means one that the system picks.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// A host and a port as they are.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
+    /// Reads `HOST:PORT`, `[V6]:PORT` or `:PORT`. The error says what was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = || {
+            "HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:9092 or [::1]:9092".to_owned()
+        };
+        let (host, port) = text.trim().rsplit_once(':').ok_or_else(expected)?;
+        let port = port.parse().map_err(|_| expected())?;
+        let host = match host.strip_prefix('[') {
+            Some(inner) => inner.strip_suffix(']').ok_or_else(expected)?,
+            None if host.contains(':') => return Err(expected()),
+            None => host,
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+        if host.len() > 255 || !host.chars().all(plain) {
+            return Err(expected());
+        }
+        Ok(Self::new(host, port))
+    }
+
+    /// Whether this means every address of the machine, which no client can connect to.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host.is_empty() || address.is_ok_and(|address| address.is_unspecified())
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.as_str() {
+            "" => write!(formatter, "0.0.0.0:{}", self.port),
+            host if host.contains(':') => write!(formatter, "[{host}]:{}", self.port),
+            host => write!(formatter, "{host}:{}", self.port),
+        }
+    }
+}
+
+/// Reads Kafka's listener list: `PLAINTEXT://HOST:PORT`, or a bare `HOST:PORT`. The error is a
+/// whole reason.
+pub fn parse_listeners(text: &str) -> Result<HostPort, String> {
+    let mut listeners = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let first = listeners.next().ok_or("no listener is named; write PLAINTEXT://HOST:PORT")?;
+    if let Some(second) = listeners.next() {
+        return Err(format!(
+            "one listener is served, and `{second}` is a second one; keep the one that clients use"
+        ));
+    }
+    let address = match first.split_once("://") {
+        None => first,
+        Some((name, address)) if name.eq_ignore_ascii_case("PLAINTEXT") => address,
+        Some((name, _)) => {
+            return Err(format!(
+                "listener `{name}` is not supported: only PLAINTEXT is; write \
+                 PLAINTEXT://HOST:PORT, and let a proxy or a private network give encryption"
+            ));
+        }
+    };
+    HostPort::parse(address).map_err(|expected| format!("`{address}` is not {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_shown_alike() {
+        for text in ["127.0.0.1:9092", "[::1]:0", "kafka-1.example:65535"] {
+            assert_eq!(HostPort::parse(text).expect("valid").to_string(), text);
+        }
+        assert_eq!(HostPort::parse(":9092"), Ok(HostPort::new("", 9092)));
+        for text in ["", "9092", "host", "host:", "host:70000", "::1:9092", "[::1:9", "a b:1"] {
+            assert!(HostPort::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn wildcards_are_known() {
+        for text in [":1", "0.0.0.0:1", "[::]:1", "[0:0:0:0:0:0:0:0]:1"] {
+            assert!(HostPort::parse(text).expect("valid").is_wildcard(), "{text}");
+        }
+        assert!(!HostPort::parse("127.0.0.1:1").expect("valid").is_wildcard());
+    }
+
+    #[test]
+    fn only_one_plaintext_listener_is_served() {
+        let local = HostPort::new("localhost", 9092);
+        assert_eq!(parse_listeners("PLAINTEXT://localhost:9092"), Ok(local.clone()));
+        assert_eq!(parse_listeners("localhost:9092"), Ok(local));
+        let refused = |text| parse_listeners(text).expect_err("refused");
+        assert!(refused("SSL://a:1").contains("only PLAINTEXT"));
+        assert!(refused("PLAINTEXT://a:1,CONTROLLER://a:2").contains("second"));
+        assert!(refused("PLAINTEXT://a").contains("HOST:PORT"));
+        assert!(refused("").contains("no listener"));
+    }
+}

@@ -1,0 +1,374 @@
+//! The one table of the broker's keys: name, type, default, whether it may change while the
+//! broker runs, what it does, and where it goes.
+//!
+//! Rows that set the same field stand in order of precedence: the later row wins when both are
+//! given (`log.dirs` over `log.dir`).
+
+use super::{
+    BrokerConfig,
+    address::{HostPort, parse_listeners},
+    value::{Kind, Value},
+};
+use core::time::Duration;
+use highwater_core::{
+    config::{ConfigType, TOPIC_CONFIGS},
+    types::BrokerId,
+};
+use std::path::PathBuf;
+
+/// One key that a configuration may set.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Kafka's name of it, or ours where Kafka has none.
+    pub name: &'static str,
+    /// Other names that mean the same.
+    pub aliases: &'static [&'static str],
+    /// Its type and bounds.
+    pub kind: Kind,
+    /// The default as text; empty when there is none.
+    pub default: &'static str,
+    /// Whether it may be altered while the broker runs.
+    pub dynamic: bool,
+    /// What it does: sentences, for the documentation and for DescribeConfigs.
+    pub doc: &'static str,
+    pub(super) target: Target,
+}
+
+/// Where a key's value goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// Into a field of the configuration. The error is a whole reason.
+    Field(Setter),
+    /// Among the defaults of topics, which core checks and reads.
+    TopicDefault,
+}
+
+type Setter = fn(&mut BrokerConfig, &Value) -> Result<(), String>;
+
+/// Every key: the broker's own, then those that give topics their defaults.
+pub fn keys() -> impl Iterator<Item = Key> {
+    KEYS.iter().copied().chain(topic_defaults())
+}
+
+/// The key of that name or alias.
+pub(super) fn find_key(name: &str) -> Option<Key> {
+    keys().find(|key| key.name == name || key.aliases.contains(&name))
+}
+
+/// The broker-level names in core's table of topic configurations.
+fn topic_defaults() -> impl Iterator<Item = Key> {
+    TOPIC_CONFIGS.iter().flat_map(|definition| {
+        definition.synonyms.iter().enumerate().map(|(index, synonym)| Key {
+            name: synonym.name,
+            aliases: &[],
+            kind: kind_of(definition.config_type, synonym.name),
+            // The strongest name shows the default; the others are empty until they are set.
+            default: if index == 0 { definition.default } else { "" },
+            dynamic: true,
+            doc: definition.documentation,
+            target: Target::TopicDefault,
+        })
+    })
+}
+
+/// Core checks the bounds; the kind only says how text is read.
+fn kind_of(config_type: ConfigType, name: &str) -> Kind {
+    let (min, max) = (i64::MIN, i64::MAX);
+    match config_type {
+        ConfigType::Boolean => Kind::Bool,
+        ConfigType::List => Kind::List,
+        ConfigType::String | ConfigType::Double => Kind::Text,
+        _ if name.ends_with(".ms") => Kind::Millis { min, max },
+        _ if name.ends_with(".bytes") => Kind::Bytes { min, max },
+        _ => Kind::Int { min, max },
+    }
+}
+
+const ANY: i64 = i64::MAX;
+const I32: i64 = i32::MAX as i64;
+
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    set: Setter,
+) -> Key {
+    let target = Target::Field(set);
+    Key { name, aliases: &[], kind, default, dynamic: false, doc, target }
+}
+
+/// A key of Kafka's that is checked and has nothing to do here.
+const fn inert(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    row(name, kind, "", doc, |_, _| Ok(()))
+}
+
+impl Key {
+    const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+}
+
+const fn int(min: i64, max: i64) -> Kind {
+    Kind::Int { min, max }
+}
+
+const fn bytes(min: i64, max: i64) -> Kind {
+    Kind::Bytes { min, max }
+}
+
+const fn millis(min: i64, max: i64) -> Kind {
+    Kind::Millis { min, max }
+}
+
+macro_rules! set {
+    (|$config:ident, $value:ident| $body:expr) => {
+        |$config: &mut BrokerConfig, $value: &Value| {
+            $body;
+            Ok(())
+        }
+    };
+}
+
+/// Every key of the broker itself. Those that give topics their defaults are in core's table.
+static KEYS: &[Key] = &[
+    row(
+        "node.id",
+        int(0, I32),
+        "1",
+        "The broker's number in its cluster. It is written into the data directory at the first \
+         start and may not change afterwards.",
+        set!(|c, v| c.node_id = BrokerId(number(v))),
+    )
+    .alias(&["broker.id"]),
+    row(
+        "cluster.id",
+        Kind::Text,
+        "",
+        "The cluster's identity. Without it one is generated at the first start and kept in the \
+         data directory.",
+        |c, v| {
+            let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=');
+            let text = v.text();
+            if text.is_empty() || text.len() > 64 || !text.bytes().all(valid) {
+                return Err("use 1 to 64 letters, digits, `-`, `_` or `=`".to_owned());
+            }
+            c.cluster_id = Some(text.to_owned());
+            Ok(())
+        },
+    ),
+    row(
+        "broker.rack",
+        Kind::Text,
+        "",
+        "The rack or zone of this broker, told to clients.",
+        set!(|c, v| c.rack = Some(v.text().to_owned()).filter(|rack| !rack.is_empty())),
+    ),
+    row(
+        "listeners",
+        Kind::List,
+        "PLAINTEXT://127.0.0.1:9092",
+        "Where to listen for clients: `PLAINTEXT://HOST:PORT` or `HOST:PORT`. One listener, and \
+         only PLAINTEXT. Port 0 lets the system pick one.",
+        |c, v| {
+            c.listen = parse_listeners(v.text())?;
+            Ok(())
+        },
+    )
+    .alias(&["listen"]),
+    row(
+        "advertised.listeners",
+        Kind::List,
+        "",
+        "The address that clients are told to connect to. Without it the listener's own. It must \
+         be given when the listener is a wildcard (`0.0.0.0`, `::`), since no client can connect \
+         to that.",
+        |c, v| {
+            let advertised = parse_listeners(v.text())?;
+            if advertised.is_wildcard() {
+                return Err(format!(
+                    "`{advertised}` is every address of a machine, and no client can connect to \
+                     that; write the name or address under which clients reach this broker"
+                ));
+            }
+            c.advertised = advertised;
+            Ok(())
+        },
+    )
+    .alias(&["advertise"]),
+    row(
+        "admin.listen",
+        Kind::Text,
+        "127.0.0.1:9644",
+        "Where `/healthz`, `/readyz` and `/metrics` are served over HTTP; `none` serves them \
+         nowhere. They need no password: keep the address private.",
+        |c, v| {
+            c.admin_listen = match v.text() {
+                "none" => None,
+                text => Some(HostPort::parse(text).map_err(|e| format!("`{text}` is not {e}"))?),
+            };
+            Ok(())
+        },
+    ),
+    row(
+        "log.dir",
+        Kind::Text,
+        "highwater-data",
+        "The data directory; `log.dirs` is preferred when both are given.",
+        data_dir,
+    )
+    .alias(&["data"]),
+    row(
+        "log.dirs",
+        Kind::List,
+        "",
+        "The data directory. Kafka takes several; this broker takes one.",
+        data_dir,
+    ),
+    row(
+        "num.partitions",
+        int(1, 10_000),
+        "1",
+        "Partitions of a topic that is created without saying how many.",
+        set!(|c, v| c.num_partitions = number(v)),
+    ),
+    row(
+        "default.replication.factor",
+        int(1, 1),
+        "1",
+        "Replicas of a topic that is created without saying how many. This broker is alone, so \
+         only 1 is possible.",
+        set!(|c, v| c.default_replication_factor = number(v)),
+    ),
+    row(
+        "auto.create.topics.enable",
+        Kind::Bool,
+        "true",
+        "Whether a topic is created when a client first asks for it.",
+        set!(|c, v| c.auto_create_topics = v.bool()),
+    ),
+    row(
+        "delete.topic.enable",
+        Kind::Bool,
+        "true",
+        "Whether topics may be deleted.",
+        set!(|c, v| c.delete_topics = v.bool()),
+    ),
+    row(
+        "socket.request.max.bytes",
+        bytes(1024, 1 << 30),
+        "104857600",
+        "The largest request that is read. A client that sends a larger one is disconnected. \
+         `queued.max.request.bytes` bounds it as well.",
+        set!(|c, v| c.socket_request_max_bytes = number(v)),
+    ),
+    row(
+        "queued.max.request.bytes",
+        bytes(1 << 20, 1 << 40),
+        "25165824",
+        "Memory for all requests that are read and not yet answered. When it is used up, \
+         connections wait before they read on. Kafka's own default is no bound; here it is what \
+         keeps the broker small, and a request larger than it is refused.",
+        set!(|c, v| c.queued_max_request_bytes = number(v)),
+    ),
+    row(
+        "max.connections",
+        int(1, 1_000_000),
+        "10000",
+        "Client connections at one time; more are closed at once.",
+        set!(|c, v| c.max_connections = number(v)),
+    ),
+    row(
+        "max.in.flight.requests.per.connection",
+        int(1, 10_000),
+        "64",
+        "Requests of one connection that are read and not yet answered; reading waits beyond it.",
+        set!(|c, v| c.max_in_flight_per_connection = number(v)),
+    ),
+    row(
+        "connections.max.idle.ms",
+        millis(-1, ANY),
+        "600000",
+        "A connection without a request for that long is closed; -1 keeps it for ever.",
+        set!(|c, v| c.connections_max_idle = optional_millis(v)),
+    ),
+    row(
+        "fetch.max.bytes",
+        bytes(1024, I32),
+        "57671680",
+        "The largest answer to a fetch, whatever the client asks for. One batch is always \
+         answered whole.",
+        set!(|c, v| c.fetch_max_bytes = number(v)),
+    ),
+    row(
+        "max.incremental.fetch.session.cache.slots",
+        int(0, 100_000),
+        "1000",
+        "Incremental fetch sessions kept (KIP-227); 0 serves none.",
+        set!(|c, v| c.fetch_session_slots = number(v)),
+    ),
+    Key {
+        name: "producer.id.expiration.ms",
+        aliases: &[],
+        kind: millis(1, I32),
+        default: "86400000",
+        dynamic: true,
+        doc: "An idempotent producer that wrote nothing to a partition for that long is forgotten \
+              there.",
+        target: Target::TopicDefault,
+    },
+    row(
+        "log.retention.check.interval.ms",
+        millis(1, ANY),
+        "300000",
+        "How often each partition looks for segments that retention may delete.",
+        set!(|c, v| c.retention_check_interval = millis_of(v)),
+    ),
+    inert("log.flush.scheduler.interval.ms", millis(1, ANY), FLUSH),
+    inert("log.flush.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),
+    inert("log.flush.start.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),
+    inert("num.network.threads", int(1, I32), THREADS),
+    inert("num.io.threads", int(1, I32), THREADS),
+    inert("num.recovery.threads.per.data.dir", int(1, I32), THREADS),
+    inert("background.threads", int(1, I32), THREADS),
+    inert(
+        "queued.max.requests",
+        int(1, I32),
+        "No effect: `queued.max.request.bytes` bounds memory.",
+    ),
+    inert("socket.send.buffer.bytes", bytes(-1, I32), BUFFERS),
+    inert("socket.receive.buffer.bytes", bytes(-1, I32), BUFFERS),
+];
+
+const FLUSH: &str = "No effect: every acknowledgement comes after the flush of its records.";
+const THREADS: &str = "No effect: the broker runs one worker per core.";
+const BUFFERS: &str = "No effect: the system sizes the socket buffers.";
+
+fn data_dir(config: &mut BrokerConfig, value: &Value) -> Result<(), String> {
+    let mut dirs = value.text().split(',').map(str::trim).filter(|dir| !dir.is_empty());
+    let first = dirs.next().ok_or("no directory is named")?;
+    if let Some(second) = dirs.next() {
+        return Err(format!(
+            "one data directory is used, and `{second}` is a second one; keep one, on a volume \
+             that spans the disks"
+        ));
+    }
+    config.data_dir = PathBuf::from(first);
+    Ok(())
+}
+
+/// The kind of the row bounds the value, so a number that does not fit is a wrong row.
+fn number<T: TryFrom<i64>>(value: &Value) -> T {
+    let number = value.int();
+    T::try_from(number)
+        .unwrap_or_else(|_| panic!("{number} passed its key's bounds and does not fit its field"))
+}
+
+fn millis_of(value: &Value) -> Duration {
+    Duration::from_millis(number(value))
+}
+
+fn optional_millis(value: &Value) -> Option<Duration> {
+    (value.int() >= 0).then(|| millis_of(value))
+}

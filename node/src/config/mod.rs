@@ -1,0 +1,305 @@
+//! The broker's configuration: one table of keys, read from TOML or Kafka's properties.
+//!
+//! [`Settings`] gathers values from files and options, later ones over earlier ones, and
+//! [`Settings::build`] checks them together into a [`BrokerConfig`]. Nothing here opens a file: the
+//! caller brings the text and the file's name.
+
+mod address;
+mod error;
+mod keys;
+mod source;
+mod value;
+
+pub use address::HostPort;
+pub use error::{ConfigError, ConfigErrors, Origin, Problem};
+pub use keys::{Key, keys};
+pub use value::{Kind, Raw, Value};
+
+use core::time::Duration;
+use highwater_core::{
+    config::{nearest, validate_broker_config},
+    types::BrokerId,
+};
+use keys::{Target, find_key};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// Everything that a broker is told at its start. All bounds of the key table hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// `node.id`.
+    pub node_id: BrokerId,
+    /// `cluster.id`; `None` lets the broker generate one at its first start.
+    pub cluster_id: Option<String>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// Where to listen for clients. Port 0 lets the system pick one.
+    pub listen: HostPort,
+    /// What clients are told to connect to. Port 0 stands for the port that was bound.
+    ///
+    /// Invariant: never a wildcard.
+    pub advertised: HostPort,
+    /// Where the binary serves health and metrics; `None` serves them nowhere.
+    pub admin_listen: Option<HostPort>,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// `num.partitions`.
+    pub num_partitions: u32,
+    /// `default.replication.factor`.
+    pub default_replication_factor: i16,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics: bool,
+    /// `delete.topic.enable`.
+    pub delete_topics: bool,
+    /// The largest request frame, without its length prefix.
+    ///
+    /// Invariant: at most [`BrokerConfig::queued_max_request_bytes`].
+    pub socket_request_max_bytes: usize,
+    /// Memory for all requests that are read and not yet answered.
+    pub queued_max_request_bytes: usize,
+    /// Client connections at one time.
+    pub max_connections: usize,
+    /// Requests of one connection that are read and not yet answered.
+    pub max_in_flight_per_connection: usize,
+    /// A connection without a request for that long is closed; `None` keeps it for ever.
+    pub connections_max_idle: Option<Duration>,
+    /// The largest answer to a fetch, except for the one batch that is always answered.
+    pub fetch_max_bytes: usize,
+    /// Incremental fetch sessions kept (KIP-227).
+    pub fetch_session_slots: usize,
+    /// How often retention looks for segments to delete.
+    pub retention_check_interval: Duration,
+    /// What was set, by the key's own name; everything else has its default.
+    explicit: BTreeMap<&'static str, (String, Origin)>,
+}
+
+/// One key with its value in force, as DescribeConfigs shows a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The key.
+    pub name: &'static str,
+    /// The value in force as text; `None` when there is neither value nor default.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The key's type.
+    pub kind: Kind,
+    /// Whether it may be altered while the broker runs.
+    pub dynamic: bool,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// Values gathered for a configuration, in the order in which they were given.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    given: BTreeMap<&'static str, (Value, Origin)>,
+    errors: Vec<ConfigError>,
+}
+
+impl Settings {
+    /// No setting: all defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a file's settings over those given so far. What is wrong is reported by
+    /// [`Settings::build`]. A name that ends in `.properties` is read as Java properties, any
+    /// other as TOML.
+    pub fn read(&mut self, text: &str, file: &str) {
+        let entries = match source::read(text, file) {
+            Ok(entries) => entries,
+            Err(error) => return self.errors.push(error),
+        };
+        let mut of_this_file = BTreeMap::new();
+        for entry in entries {
+            let Some(key) = find_key(&entry.key) else {
+                self.unknown(entry.key, entry.origin);
+                continue;
+            };
+            if let Some(first) = of_this_file.insert(key.name, entry.origin.clone()) {
+                let problem = Problem::Duplicate { key: key.name, first };
+                self.errors.push(ConfigError { origin: entry.origin, problem });
+                continue;
+            }
+            self.put(key, &entry.value, entry.origin);
+        }
+    }
+
+    /// Takes one setting over those given so far. `by` says who gives it: `--listen`.
+    pub fn set(&mut self, key: &str, value: &str, by: &str) {
+        let origin = Origin::Given(by.into());
+        match find_key(key) {
+            Some(key) => self.put(key, &Raw::Text(value.to_owned()), origin),
+            None => self.unknown(key.to_owned(), origin),
+        }
+    }
+
+    /// Checks everything together. The error holds all that is wrong, in the order given.
+    pub fn build(self) -> Result<BrokerConfig, ConfigErrors> {
+        let mut config = BrokerConfig::with_defaults();
+        let mut errors = self.errors;
+        for key in keys() {
+            let Some((value, origin)) = self.given.get(key.name) else { continue };
+            if let Err(problem) = config.apply(&key, value) {
+                errors.push(ConfigError { origin: origin.clone(), problem });
+                continue;
+            }
+            config.explicit.insert(key.name, (value.to_text(), origin.clone()));
+        }
+        if errors.is_empty()
+            && let Err(error) = config.settle()
+        {
+            errors.push(error);
+        }
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+    }
+
+    fn put(&mut self, key: Key, raw: &Raw, origin: Origin) {
+        match check(&key, raw) {
+            Ok(value) => {
+                self.given.insert(key.name, (value, origin));
+            }
+            Err(expected) => {
+                let problem = Problem::BadValue { key: key.name, found: raw.shown(), expected };
+                self.errors.push(ConfigError { origin, problem });
+            }
+        }
+    }
+
+    fn unknown(&mut self, key: String, origin: Origin) {
+        let nearest = nearest(&key, key_names());
+        self.errors.push(ConfigError { origin, problem: Problem::UnknownKey { key, nearest } });
+    }
+}
+
+impl BrokerConfig {
+    /// Reads one file's text over the defaults, as [`Settings::read`] does.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigErrors> {
+        let mut settings = Settings::new();
+        settings.read(text, file);
+        settings.build()
+    }
+
+    /// Every key of the broker with its value in force, in the table's order.
+    pub fn entries(&self) -> impl Iterator<Item = ConfigEntry> + '_ {
+        keys().map(|key| {
+            let (value, origin) = match self.explicit.get(key.name) {
+                Some((value, origin)) => (Some(value.clone()), origin.clone()),
+                None => {
+                    let default = Some(key.default).filter(|default| !default.is_empty());
+                    (default.map(str::to_owned), Origin::Default)
+                }
+            };
+            let Key { name, kind, dynamic, doc, .. } = key;
+            ConfigEntry { name, value, origin, kind, dynamic, doc }
+        })
+    }
+
+    /// What was set, as the layer of configuration below the dynamic ones.
+    #[must_use]
+    pub fn static_configs(&self) -> BTreeMap<String, String> {
+        let set = self.explicit.iter();
+        set.map(|(name, (value, _))| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    fn with_defaults() -> Self {
+        let mut config = Self {
+            node_id: BrokerId(0),
+            cluster_id: None,
+            rack: None,
+            listen: HostPort::new("", 0),
+            advertised: HostPort::new("", 0),
+            admin_listen: None,
+            data_dir: PathBuf::new(),
+            num_partitions: 0,
+            default_replication_factor: 0,
+            auto_create_topics: false,
+            delete_topics: false,
+            socket_request_max_bytes: 0,
+            queued_max_request_bytes: 0,
+            max_connections: 0,
+            max_in_flight_per_connection: 0,
+            connections_max_idle: None,
+            fetch_max_bytes: 0,
+            fetch_session_slots: 0,
+            retention_check_interval: Duration::ZERO,
+            explicit: BTreeMap::new(),
+        };
+        for key in keys().filter(|key| matches!(key.target, Target::Field(_))) {
+            if key.default.is_empty() {
+                continue;
+            }
+            let value = key.kind.check(&Raw::Text(key.default.to_owned()));
+            let value = value.unwrap_or_else(|expected| {
+                panic!("the default of {} is {:?}, not {expected}", key.name, key.default)
+            });
+            let applied = config.apply(&key, &value);
+            assert!(applied.is_ok(), "the default of {} is refused: {applied:?}", key.name);
+        }
+        config
+    }
+
+    fn apply(&mut self, key: &Key, value: &Value) -> Result<(), Problem> {
+        match key.target {
+            Target::Field(set) => {
+                set(self, value).map_err(|reason| Problem::Unsupported { key: key.name, reason })
+            }
+            // Read back through `static_configs`.
+            Target::TopicDefault => Ok(()),
+        }
+    }
+
+    /// The rules between keys.
+    fn settle(&mut self) -> Result<(), ConfigError> {
+        if !self.explicit.contains_key("advertised.listeners") {
+            if self.listen.is_wildcard() {
+                let origin = self.origin("listeners");
+                let reason = format!(
+                    "`{}` is every address of this machine, and no client can connect to that; set \
+                     `advertised.listeners` (or --advertise) to the name or address under which \
+                     clients reach this broker, such as PLAINTEXT://{}:{}",
+                    self.listen, "kafka.example.com", self.listen.port
+                );
+                let problem = Problem::Unsupported { key: "listeners", reason };
+                return Err(ConfigError { origin, problem });
+            }
+            self.advertised = self.listen.clone();
+        }
+        self.socket_request_max_bytes =
+            self.socket_request_max_bytes.min(self.queued_max_request_bytes);
+        Ok(())
+    }
+
+    fn origin(&self, key: &str) -> Origin {
+        self.explicit.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Settings::new().build().unwrap_or_else(|errors| panic!("the defaults are wrong: {errors}"))
+    }
+}
+
+/// Checks one value by its key's kind, and by core's rule for a default of topics.
+fn check(key: &Key, raw: &Raw) -> Result<Value, String> {
+    let value = key.kind.check(raw);
+    if let Target::Field(_) = key.target {
+        return value;
+    }
+    // A value of the wrong kind goes to core too, for its words of what is expected.
+    let text = value.as_ref().map_or_else(|_| raw.shown(), Value::to_text);
+    match validate_broker_config(key.name, &text) {
+        Ok(()) => value,
+        Err(highwater_core::config::ConfigError::InvalidValue { rule, .. }) => Err(rule.to_owned()),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+fn key_names() -> impl Iterator<Item = &'static str> {
+    keys().flat_map(|key| core::iter::once(key.name).chain(key.aliases.iter().copied()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The checkpoint: everything beside the batches that a partition needs to open quickly, replaced
+//! as one file, so that its parts can never disagree.
+//!
+//! It is written whole into a temporary file, synced, renamed over the old one, and the directory
+//! is synced: after a power cut there is the old one or the new one.
+
+use super::{
+    LogError,
+    format::{Decoder, Encoder, FormatError},
+    index::Index,
+    segment::{ClosedSegment, read_file},
+};
+use crate::env::{Disk, OpenMode};
+use bytes::Bytes;
+use highwater_core::{mutant::Mutant, partition::SideState, time::Timestamp, types::Offset};
+use std::{io, path::Path};
+
+const FILE: &str = "checkpoint";
+const TEMPORARY_FILE: &str = "checkpoint.tmp";
+const MAGIC: &[u8; 4] = b"HWCP";
+const VERSION: u16 = 1;
+
+/// The contents of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Checkpoint {
+    /// The log was closed behind this checkpoint; a log that holds more was not.
+    pub(super) clean: bool,
+    /// The first offset that may be read.
+    pub(super) log_start_offset: Offset,
+    /// Every batch below it is durable: damage there is corruption, never a torn tail.
+    /// Invariant: a batch boundary, at most the flushed offset when it was written.
+    pub(super) recovery_offset: Offset,
+    /// Epochs and producers as of the recovery offset.
+    pub(super) side: SideState,
+    /// The segments wholly below the recovery offset, oldest first, without a gap.
+    pub(super) closed: Vec<ClosedSegment>,
+    /// The index of the segment that holds the recovery offset. It may know batches behind it.
+    pub(super) index: Index,
+    /// Wall clock of the last append to that segment.
+    pub(super) modified: Timestamp,
+}
+
+impl Checkpoint {
+    /// The checkpoint of a log that has nothing in it yet.
+    pub(super) fn of_new_log() -> Self {
+        let start = Offset(0);
+        Self {
+            clean: true,
+            log_start_offset: start,
+            recovery_offset: start,
+            side: SideState::starting_at(start),
+            closed: Vec::new(),
+            index: Index::new(start),
+            modified: Timestamp(0),
+        }
+    }
+
+    /// Replaces the checkpoint in `dir`, durably.
+    pub(super) async fn save(&self, disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+        let temporary = dir.join(TEMPORARY_FILE);
+        let file = disk.open(&temporary, OpenMode::Replace).await?;
+        file.write_at(0, vec![Bytes::from(self.encode())]).await?;
+        file.sync().await?;
+        disk.rename(&temporary, &dir.join(FILE)).await?;
+        if Mutant::RenameWithoutDirSync.is_planted() {
+            return Ok(());
+        }
+        disk.sync_dir(dir).await?;
+        Ok(())
+    }
+
+    /// The checkpoint in `dir`; `None` when there is none.
+    pub(super) async fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, LogError> {
+        let path = dir.join(FILE);
+        let bytes = match read_file(disk, &path).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // The log start and the producers are nowhere else: a scan could bring deleted records
+        // and forgotten producers back.
+        match Self::decode(&bytes) {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(error) => Err(LogError::corrupt(&path, Offset(0), 0, error)),
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::new(MAGIC, VERSION);
+        out.u8(u8::from(self.clean));
+        out.u64(self.log_start_offset.0);
+        out.u64(self.recovery_offset.0);
+        out.i64(self.modified.0);
+        out.bytes(&self.side.encode());
+        out.count(self.closed.len());
+        for segment in &self.closed {
+            segment.encode(&mut out);
+        }
+        self.index.encode(&mut out);
+        out.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut from = Decoder::open(bytes, MAGIC, VERSION)?;
+        let clean = from.u8()? != 0;
+        let (log_start_offset, recovery_offset) = (Offset(from.u64()?), Offset(from.u64()?));
+        let modified = Timestamp(from.i64()?);
+        let side = SideState::decode(from.bytes()?)
+            .map_err(|_| FormatError("its epochs and producers cannot be read"))?;
+        let count = from.count(ClosedSegment::ENCODED_BYTES)?;
+        let mut closed = Vec::with_capacity(count);
+        for _ in 0..count {
+            closed.push(ClosedSegment::decode(&mut from)?);
+        }
+        let index = Index::decode(&mut from)?;
+        from.finish()?;
+        let chained = closed.is_sorted_by(|a, b| a.end_offset == b.base_offset);
+        let reaches = closed.last().is_none_or(|last| last.end_offset == index.base_offset());
+        if !chained || !reaches || index.base_offset() > recovery_offset {
+            return Err(FormatError("its segments do not follow one another"));
+        }
+        Ok(Self { clean, log_start_offset, recovery_offset, side, closed, index, modified })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::tests::batches::header;
+
+    fn checkpoint() -> Checkpoint {
+        let mut index = Index::new(Offset(20));
+        index.add(0, &header(20, 5, 100, 7), 10);
+        index.add(100, &header(25, 5, 100, 8), 10);
+        let closed = |base, end| ClosedSegment {
+            base_offset: Offset(base),
+            end_offset: Offset(end),
+            bytes: 1000,
+            newest: None,
+            modified: Timestamp(99),
+        };
+        Checkpoint {
+            clean: false,
+            log_start_offset: Offset(3),
+            recovery_offset: Offset(25),
+            side: SideState::starting_at(Offset(25)),
+            closed: vec![closed(0, 10), closed(10, 20)],
+            index,
+            modified: Timestamp(100),
+        }
+    }
+
+    #[test]
+    fn it_reads_back_what_was_written() {
+        assert_eq!(Checkpoint::decode(&checkpoint().encode()), Ok(checkpoint()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_refused() {
+        let bytes = checkpoint().encode();
+        for position in 0..bytes.len() {
+            assert!(Checkpoint::decode(&bytes[..position]).is_err(), "cut at {position}");
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[position] ^= 1 << bit;
+                assert!(Checkpoint::decode(&flipped).is_err(), "bit {bit} of {position}");
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Reading batches: located by index, checked in full before anybody sees them.
+
+use super::{
+    Log, LogError,
+    index::Index,
+    segment::{ClosedSegment, OpenSegment, segment_path},
+    walk::{Walk, usize_of},
+};
+use crate::env::DiskFile;
+use bytes::Bytes;
+use highwater_core::{
+    record::{BATCH_HEADER_BYTES, BatchHeader, verify_crc},
+    types::Offset,
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// A segment as a reader sees it: what was in it at one moment.
+pub(super) struct ReadView {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) path: PathBuf,
+    /// Where to start: a batch boundary (offset, position).
+    pub(super) from: (Offset, u64),
+    /// Bytes of batches in the file.
+    pub(super) bytes: u64,
+}
+
+/// A place to look for something in: the segment that holds an offset.
+enum Place {
+    Active(ReadView),
+    Closed(ClosedSegment),
+}
+
+impl Log {
+    /// Reads whole batches, from the one that holds `from` up to the last that ends at or before
+    /// `before` (exclusive), all from one segment and at most `max_bytes` of them; with
+    /// `at_least_one` the first batch is returned even if it is larger than that. Empty when there
+    /// is nothing between the two offsets. The bytes are one slice of one read.
+    ///
+    /// Each returned batch has passed its CRC, follows the one before it without a gap and has the
+    /// leader epoch that it was appended in.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] for an offset below the log start or above the log end;
+    /// [`LogError::Corrupt`] instead of bytes that are not what was written.
+    pub async fn read(
+        &self,
+        from: Offset,
+        before: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Bytes, LogError> {
+        self.check_range(from)?;
+        if from >= before || from >= self.shared.lock().end {
+            return Ok(Bytes::new());
+        }
+        let result = match self.view_at(from).await {
+            Ok(view) => self.read_batches(view, from, before, max_bytes, at_least_one).await,
+            Err(error) => Err(error),
+        };
+        // The segment may have been removed under the read: then that is the answer.
+        result.or_else(|error| self.check_range(from).and(Err(error)))
+    }
+
+    fn check_range(&self, offset: Offset) -> Result<(), LogError> {
+        let state = self.shared.lock();
+        let (log_start_offset, log_end_offset) = (state.log_start_offset, state.end);
+        if (log_start_offset..=log_end_offset).contains(&offset) {
+            return Ok(());
+        }
+        Err(LogError::OffsetOutOfRange { offset, log_start_offset, log_end_offset })
+    }
+
+    /// The segment that holds `offset`, from the last indexed batch at or before it.
+    pub(super) async fn view_at(&self, offset: Offset) -> Result<ReadView, LogError> {
+        self.view(offset, |index| index.floor(offset)).await
+    }
+
+    /// The segment that holds `offset`, from the place that `locate` finds in its index.
+    pub(super) async fn view(
+        &self,
+        offset: Offset,
+        locate: impl Fn(&Index) -> (Offset, u64),
+    ) -> Result<ReadView, LogError> {
+        let place = {
+            let state = self.shared.lock();
+            match state.closed.range(..=offset).next_back() {
+                Some((_, segment)) if offset < segment.end_offset => Place::Closed(*segment),
+                _ => Place::Active(ReadView {
+                    file: state.active.file.clone(),
+                    path: state.active.path.clone(),
+                    from: locate(&state.active.index),
+                    bytes: state.active.written,
+                }),
+            }
+        };
+        match place {
+            Place::Active(view) => Ok(view),
+            Place::Closed(segment) => {
+                let open = self.open_segment(&segment).await?;
+                let path = segment_path(&self.shared.dir, segment.base_offset);
+                let from = locate(&open.index);
+                Ok(ReadView { file: open.file, path, from, bytes: segment.bytes })
+            }
+        }
+    }
+
+    async fn open_segment(&self, segment: &ClosedSegment) -> Result<OpenSegment, LogError> {
+        let (found, interval_bytes) = {
+            let mut state = self.shared.lock();
+            (state.open_segment(segment.base_offset), state.options.index_interval_bytes)
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let (disk, dir) = (&*self.shared.disk, &self.shared.dir);
+        let open = OpenSegment::open(disk, dir, segment, interval_bytes).await?;
+        let mut state = self.shared.lock();
+        if state.closed.contains_key(&segment.base_offset) {
+            state.keep_open(segment.base_offset, open.clone());
+        }
+        Ok(open)
+    }
+
+    async fn read_batches(
+        &self,
+        view: ReadView,
+        from: Offset,
+        before: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Bytes, LogError> {
+        let (offset, position) = view.find(from).await?;
+        let mut window = view.read(position, max_bytes.max(BATCH_HEADER_BYTES)).await?;
+        let first = view.parse(&window, offset, position)?;
+        if first.size_in_bytes > window.len() {
+            if !at_least_one {
+                return Ok(Bytes::new());
+            }
+            window = view.read(position, first.size_in_bytes).await?;
+        }
+        let limit = if at_least_one { max_bytes.max(first.size_in_bytes) } else { max_bytes };
+        window.truncate(limit);
+        let whole = self.check_batches(&view, &window, (offset, position), before)?;
+        Ok(window.split_to(whole))
+    }
+
+    /// Checks the whole batches at the front of `window` that end at or before `before`, and
+    /// returns their size.
+    fn check_batches(
+        &self,
+        view: &ReadView,
+        window: &[u8],
+        (mut offset, position): (Offset, u64),
+        before: Offset,
+    ) -> Result<usize, LogError> {
+        let mut whole = 0;
+        while window.len() - whole >= BATCH_HEADER_BYTES {
+            let at = position + whole as u64;
+            let header = view.parse(&window[whole..], offset, at)?;
+            let end = whole.saturating_add(header.size_in_bytes);
+            if end > window.len() || header.next_offset() > before {
+                break;
+            }
+            self.check_batch(view, &header, &window[whole..end], at)?;
+            (whole, offset) = (end, header.next_offset());
+        }
+        Ok(whole)
+    }
+
+    /// Checks the parts of a batch that its place does not show.
+    pub(super) fn check_batch(
+        &self,
+        view: &ReadView,
+        header: &BatchHeader,
+        batch: &[u8],
+        position: u64,
+    ) -> Result<(), LogError> {
+        let reason = if !verify_crc(batch) {
+            "its CRC does not match"
+        } else if !self.shared.lock().epoch_matches(header) {
+            "its leader epoch is not the one that it was appended in"
+        } else {
+            return Ok(());
+        };
+        Err(LogError::corrupt(&view.path, header.base_offset, position, reason))
+    }
+}
+
+impl ReadView {
+    /// The batch that holds `offset`: (base offset, position).
+    async fn find(&self, offset: Offset) -> Result<(Offset, u64), LogError> {
+        if self.from.0 == offset {
+            return Ok(self.from);
+        }
+        let mut walk = self.walk();
+        while let Some(batch) = walk.next().await? {
+            if batch.header.next_offset() > offset {
+                return Ok((batch.header.base_offset, batch.position));
+            }
+        }
+        let reason = format!("offset {offset} must be in this segment");
+        Err(LogError::corrupt(&self.path, walk.offset(), walk.position(), reason))
+    }
+
+    /// A walk from the place that was located.
+    pub(super) fn walk(&self) -> Walk {
+        Walk::new(self.file.clone(), self.path.clone(), self.from, self.bytes)
+    }
+
+    /// Up to `length` bytes; fewer only at the end of the segment.
+    pub(super) async fn read(&self, position: u64, length: usize) -> Result<Bytes, LogError> {
+        let left = usize_of(self.bytes.saturating_sub(position));
+        Ok(self.file.read_at(position, length.min(left)).await?)
+    }
+
+    /// The header of the batch of `offset` at the front of `bytes`.
+    fn parse(&self, bytes: &[u8], offset: Offset, position: u64) -> Result<BatchHeader, LogError> {
+        let corrupt = |reason: String| LogError::corrupt(&self.path, offset, position, reason);
+        let header = BatchHeader::parse(bytes).map_err(|error| corrupt(error.to_string()))?;
+        if header.base_offset != offset {
+            return Err(corrupt(format!("a batch of offset {} is here", header.base_offset)));
+        }
+        if header.size_in_bytes as u64 > self.bytes.saturating_sub(position) {
+            return Err(corrupt("the segment ends inside of a batch".to_owned()));
+        }
+        Ok(header)
+    }
+}

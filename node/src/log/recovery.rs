@@ -1,0 +1,329 @@
+//! Opening a log: what the checkpoint states is taken over, what follows it is scanned.
+//!
+//! Every step can be repeated: a crash during recovery leaves a log that recovers to the same
+//! state. The rules of what is damage and what is a torn tail are in the documentation of
+//! [`super`].
+
+use super::{
+    LogError, LogOptions, RecoveredLog,
+    checkpoint::Checkpoint,
+    index::Index,
+    segment::{ClosedSegment, index_path, parse_segment_name, segment_path},
+    state::{ActiveSegment, Opened, State},
+    walk::Walk,
+    writer::create_segment,
+};
+use crate::env::{Disk, DiskFile, OpenMode};
+use highwater_core::{mutant::Mutant, partition::SideState, time::Timestamp, types::Offset};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
+
+/// Opens the log in `dir`, or makes a new one.
+pub(super) async fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: LogOptions,
+) -> Result<(State, RecoveredLog), LogError> {
+    let segments = list_segments(disk, dir).await?;
+    match Checkpoint::load(disk, dir).await? {
+        Some(checkpoint) => {
+            // An entry that is seen here may not be durable yet.
+            disk.sync_dir(dir).await?;
+            reopen(disk, dir, options, checkpoint, segments).await
+        }
+        None if segments.is_empty() => create(disk, dir, options).await,
+        None => {
+            let reason = "there are segments but no checkpoint";
+            Err(LogError::corrupt(dir, Offset(0), 0, reason))
+        }
+    }
+}
+
+/// The base offsets of the segment files. Empty when there is no such directory.
+async fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<BTreeSet<Offset>, LogError> {
+    match disk.list(dir).await {
+        Ok(entries) => {
+            Ok(entries.iter().filter_map(|entry| parse_segment_name(&entry.name)).collect())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a new log. Each step is durable before the next: segments without a checkpoint can only
+/// mean that the checkpoint was lost.
+async fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: LogOptions,
+) -> Result<(State, RecoveredLog), LogError> {
+    disk.create_dir(dir).await?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent).await?;
+    }
+    let checkpoint = Checkpoint::of_new_log();
+    checkpoint.save(disk, dir).await?;
+    reopen(disk, dir, options, checkpoint, BTreeSet::new()).await
+}
+
+async fn reopen(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: LogOptions,
+    checkpoint: Checkpoint,
+    mut segments: BTreeSet<Offset>,
+) -> Result<(State, RecoveredLog), LogError> {
+    let closed = remove_below_start(disk, dir, &checkpoint, &mut segments).await?;
+    check_segments(dir, &checkpoint, &closed, &mut segments)?;
+    let mut scan = Scan {
+        disk,
+        dir,
+        interval_bytes: options.index_interval_bytes,
+        recovery_offset: checkpoint.recovery_offset,
+        end: checkpoint.recovery_offset,
+        side: checkpoint.side,
+        modified: checkpoint.modified,
+        closed,
+        unsaved_indexes: BTreeMap::new(),
+        scanned_bytes: 0,
+        cut_bytes: 0,
+    };
+    let active = scan.run(checkpoint.index, &segments).await?;
+    let recovered = RecoveredLog {
+        log_start_offset: checkpoint.log_start_offset,
+        log_end_offset: scan.end,
+        side: scan.side.clone(),
+        clean: checkpoint.clean && scan.scanned_bytes + scan.cut_bytes == 0,
+        cut_bytes: scan.cut_bytes,
+    };
+    if recovered.cut_bytes > 0 {
+        tracing::warn!(
+            dir = %dir.display(), bytes = scan.cut_bytes, end = %scan.end,
+            "cut the torn tail of a log"
+        );
+    }
+    if scan.end < checkpoint.log_start_offset {
+        let reason = format!("the log must reach its start at {}", checkpoint.log_start_offset);
+        return Err(LogError::corrupt(&active.path, scan.end, active.written, reason));
+    }
+    let opened = Opened {
+        log_start_offset: checkpoint.log_start_offset,
+        end: scan.end,
+        closed: scan.closed,
+        unsaved_indexes: scan.unsaved_indexes,
+        active,
+        epochs: scan.side.epochs,
+        checkpoint_offset: checkpoint.recovery_offset,
+        scanned_bytes: scan.scanned_bytes,
+    };
+    Ok((State::new(options, opened), recovered))
+}
+
+/// Finishes a removal that a crash interrupted, and returns the closed segments that stay.
+async fn remove_below_start(
+    disk: &dyn Disk,
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    segments: &mut BTreeSet<Offset>,
+) -> Result<BTreeMap<Offset, ClosedSegment>, LogError> {
+    let start = checkpoint.log_start_offset;
+    let closed: BTreeMap<Offset, ClosedSegment> = checkpoint
+        .closed
+        .iter()
+        .filter(|segment| segment.end_offset > start)
+        .map(|segment| (segment.base_offset, *segment))
+        .collect();
+    let first = closed.keys().next().copied().unwrap_or(checkpoint.index.base_offset());
+    let keep = segments.split_off(&first);
+    for leftover in std::mem::replace(segments, keep) {
+        remove_segment(disk, dir, leftover).await?;
+    }
+    Ok(closed)
+}
+
+/// Removes a segment's files. What is already gone is fine.
+pub(super) async fn remove_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    base_offset: Offset,
+) -> Result<(), LogError> {
+    for path in [index_path(dir, base_offset), segment_path(dir, base_offset)] {
+        match disk.remove(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks that every segment below the recovery point is there, and no other, and leaves in
+/// `segments` those that are scanned.
+fn check_segments(
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    closed: &BTreeMap<Offset, ClosedSegment>,
+    segments: &mut BTreeSet<Offset>,
+) -> Result<(), LogError> {
+    let scanned = segments.split_off(&checkpoint.index.base_offset());
+    let below = std::mem::replace(segments, scanned);
+    if let Some(missing) = closed.keys().find(|base| !below.contains(base)) {
+        let path = segment_path(dir, *missing);
+        return Err(LogError::corrupt(&path, *missing, 0, "the segment is missing"));
+    }
+    if let Some(unknown) = below.iter().find(|base| !closed.contains_key(base)) {
+        let path = segment_path(dir, *unknown);
+        return Err(LogError::corrupt(&path, *unknown, 0, "no such segment was written"));
+    }
+    Ok(())
+}
+
+/// The scan from the recovery point to the end.
+struct Scan<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    interval_bytes: u64,
+    recovery_offset: Offset,
+    /// Offset behind the last sound batch.
+    end: Offset,
+    side: SideState,
+    /// Wall clock of the last append as far as the checkpoint knows it, or the newest timestamp.
+    modified: Timestamp,
+    closed: BTreeMap<Offset, ClosedSegment>,
+    unsaved_indexes: BTreeMap<Offset, Arc<Index>>,
+    /// Bytes behind the recovery point that were kept, and that were cut.
+    scanned_bytes: u64,
+    cut_bytes: u64,
+}
+
+/// A segment as the scan left it.
+struct Scanned {
+    file: Arc<dyn DiskFile>,
+    index: Index,
+    bytes: u64,
+}
+
+impl Scan<'_> {
+    /// Scans the segments from the one with the recovery point on; the last one becomes the active
+    /// segment, behind its last sound batch.
+    async fn run(
+        &mut self,
+        mut index: Index,
+        segments: &BTreeSet<Offset>,
+    ) -> Result<ActiveSegment, LogError> {
+        let mut base_offset = index.base_offset();
+        let mut from = if Mutant::IndexNotTruncated.is_planted() {
+            index.clone().truncate(self.recovery_offset)
+        } else {
+            index.truncate(self.recovery_offset)
+        };
+        if !segments.contains(&base_offset) {
+            return self.start_segment(base_offset, from, segments).await;
+        }
+        loop {
+            let next = segments.range(base_offset.plus(1)..).next().copied();
+            let scanned = self.scan_segment(index, from, next).await?;
+            let Some(next) = next else {
+                return Ok(ActiveSegment {
+                    base_offset,
+                    path: segment_path(self.dir, base_offset),
+                    file: scanned.file,
+                    index: scanned.index,
+                    written: scanned.bytes,
+                    first_append: None,
+                    modified: self.modified,
+                });
+            };
+            let segment = ClosedSegment {
+                base_offset,
+                end_offset: next,
+                bytes: scanned.bytes,
+                newest: scanned.index.newest(),
+                modified: self.modified,
+            };
+            self.closed.insert(base_offset, segment);
+            self.unsaved_indexes.insert(base_offset, Arc::new(scanned.index));
+            (base_offset, index, from) = (next, Index::new(next), (next, 0));
+        }
+    }
+
+    /// The segment that holds the recovery point does not exist: right only when it would be
+    /// empty, because a crash came before its creation was durable.
+    async fn start_segment(
+        &self,
+        base_offset: Offset,
+        from: (Offset, u64),
+        segments: &BTreeSet<Offset>,
+    ) -> Result<ActiveSegment, LogError> {
+        if from.1 > 0 || base_offset != self.recovery_offset || !segments.is_empty() {
+            let path = segment_path(self.dir, base_offset);
+            return Err(LogError::corrupt(&path, base_offset, 0, "the segment is missing"));
+        }
+        create_segment(self.disk, self.dir, base_offset).await
+    }
+
+    /// Scans one segment from a batch boundary on. `next` is the base offset of the segment that
+    /// follows; the last one may have a torn tail, which is cut.
+    async fn scan_segment(
+        &mut self,
+        mut index: Index,
+        from: (Offset, u64),
+        next: Option<Offset>,
+    ) -> Result<Scanned, LogError> {
+        let path = segment_path(self.dir, index.base_offset());
+        let file = self.disk.open(&path, OpenMode::Write).await?;
+        let size = file.size().await?;
+        let mut sound_bytes = from.1;
+        self.end = from.0;
+        if size < sound_bytes {
+            let reason = "the file ends before its recovery point";
+            return Err(LogError::corrupt(&path, self.end, size, reason));
+        }
+        let mut walk = Walk::new(file.clone(), path.clone(), from, size).checking();
+        let torn = loop {
+            match self.scan_batch(&mut walk, &mut index).await {
+                Ok(true) => sound_bytes = walk.position(),
+                Ok(false) => break None,
+                Err(error @ LogError::Corrupt { .. }) => break Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        let may_be_cut = next.is_none() && self.end >= self.recovery_offset;
+        match torn {
+            Some(_) if may_be_cut => {
+                self.cut_bytes = size - sound_bytes;
+                file.truncate(sound_bytes).await?;
+            }
+            Some(error) => return Err(error),
+            None => {}
+        }
+        let reaches = next.unwrap_or(self.recovery_offset.max(self.end));
+        if self.end != reaches {
+            let reason = format!("the segment must reach offset {reaches}");
+            return Err(LogError::corrupt(&path, self.end, sound_bytes, reason));
+        }
+        // What was read here may still be on its way to the device.
+        file.sync().await?;
+        Ok(Scanned { file, index, bytes: sound_bytes })
+    }
+
+    /// Checks and accounts for the next batch; false at the end of the segment.
+    async fn scan_batch(&mut self, walk: &mut Walk, index: &mut Index) -> Result<bool, LogError> {
+        let Some(batch) = walk.next().await? else { return Ok(false) };
+        walk.check_crc(&batch).await?;
+        let header = &batch.header;
+        if let Err(error) = self.side.replay(header) {
+            return Err(walk.corrupt(&batch, error));
+        }
+        index.add(batch.position, header, self.interval_bytes);
+        self.end = header.next_offset();
+        if self.end > self.recovery_offset {
+            self.scanned_bytes += header.size_in_bytes as u64;
+        }
+        self.modified = self.modified.max(header.max_timestamp);
+        Ok(true)
+    }
+}

@@ -1,0 +1,190 @@
+//! What a log knows in memory.
+
+use super::{
+    LogError, LogOptions,
+    index::Index,
+    segment::{ClosedSegment, OpenSegment},
+};
+use crate::env::DiskFile;
+use highwater_core::{
+    epochs::EpochCache,
+    record::{BatchHeader, PlacedBatch},
+    time::{Instant, Now, Timestamp},
+    types::{Offset, WriteId},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// How many closed segments of a log are kept open: reads of old records move on in order.
+const OPEN_SEGMENTS: usize = 2;
+
+/// A batch on its way to the disk.
+pub(super) struct Append {
+    pub(super) now: Now,
+    pub(super) write: WriteId,
+    pub(super) batch: PlacedBatch,
+}
+
+/// The segment that is appended to.
+pub(super) struct ActiveSegment {
+    pub(super) base_offset: Offset,
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) index: Index,
+    /// Bytes of batches in the file. The file may be longer while a write is under way or after
+    /// one failed; what lies behind is not part of the log.
+    pub(super) written: u64,
+    /// When the first batch was appended since the log was opened.
+    pub(super) first_append: Option<Instant>,
+    /// Wall clock of the last append.
+    pub(super) modified: Timestamp,
+}
+
+/// Whether a log takes appends.
+pub(super) enum Status {
+    Open,
+    /// It failed, was closed or deleted.
+    Stopped(LogError),
+}
+
+pub(super) struct State {
+    pub(super) options: LogOptions,
+    pub(super) status: Status,
+    /// Invariant: `log_start_offset <= flushed <= end`.
+    pub(super) log_start_offset: Offset,
+    pub(super) flushed: Offset,
+    pub(super) end: Offset,
+    /// Offset behind everything queued. Invariant: at least `end` while the log is open.
+    queued_end: Offset,
+    /// By base offset. Invariant: without a gap, and the last one ends where `active` begins.
+    pub(super) closed: BTreeMap<Offset, ClosedSegment>,
+    pub(super) active: ActiveSegment,
+    /// Recently read closed segments, the latest last. Invariant: at most [`OPEN_SEGMENTS`].
+    open_segments: VecDeque<(Offset, OpenSegment)>,
+    /// Indexes of closed segments that have no index file yet.
+    pub(super) unsaved_indexes: BTreeMap<Offset, Arc<Index>>,
+    /// The leader epoch of every batch: a batch's own epoch lies outside its CRC.
+    pub(super) epochs: EpochCache,
+    pub(super) queue: VecDeque<Append>,
+    pub(super) writer_runs: bool,
+    /// Bytes flushed since the last checkpoint, and whether another was asked for.
+    pub(super) flushed_since_checkpoint: u64,
+    pub(super) checkpoint_asked: bool,
+    /// The recovery offset of the last checkpoint.
+    pub(super) checkpoint_offset: Offset,
+}
+
+/// What recovery found, to make the first state of.
+pub(super) struct Opened {
+    pub(super) log_start_offset: Offset,
+    pub(super) end: Offset,
+    pub(super) closed: BTreeMap<Offset, ClosedSegment>,
+    pub(super) unsaved_indexes: BTreeMap<Offset, Arc<Index>>,
+    pub(super) active: ActiveSegment,
+    pub(super) epochs: EpochCache,
+    pub(super) checkpoint_offset: Offset,
+    pub(super) scanned_bytes: u64,
+}
+
+impl State {
+    pub(super) fn new(options: LogOptions, opened: Opened) -> Self {
+        Self {
+            options,
+            status: Status::Open,
+            log_start_offset: opened.log_start_offset,
+            flushed: opened.end,
+            end: opened.end,
+            queued_end: opened.end,
+            closed: opened.closed,
+            active: opened.active,
+            open_segments: VecDeque::new(),
+            unsaved_indexes: opened.unsaved_indexes,
+            epochs: opened.epochs,
+            queue: VecDeque::new(),
+            writer_runs: false,
+            flushed_since_checkpoint: opened.scanned_bytes,
+            checkpoint_asked: false,
+            checkpoint_offset: opened.checkpoint_offset,
+        }
+    }
+
+    /// Queues an append, unless the log has stopped. Returns whether a writer must be started.
+    pub(super) fn enqueue(&mut self, append: Append) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        let header = &append.batch.header;
+        assert_eq!(header.base_offset, self.queued_end, "batches are appended without a gap");
+        let epoch = header.leader_epoch.expect("a placed batch has a leader epoch");
+        assert!(self.epochs.assign(epoch, header.base_offset), "leader epochs never go back");
+        self.queued_end = header.next_offset();
+        self.queue.push_back(append);
+        !std::mem::replace(&mut self.writer_runs, true)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.status, Status::Open)
+    }
+
+    /// Stops the log for good. The first reason stays.
+    pub(super) fn stop(&mut self, reason: LogError) {
+        self.queue.clear();
+        if self.is_open() {
+            self.status = Status::Stopped(reason);
+        }
+    }
+
+    /// Whether a batch of the log has the epoch that it was appended in. Only the newest records
+    /// of a batch that reaches below the log start are sure to be known.
+    pub(super) fn epoch_matches(&self, header: &BatchHeader) -> bool {
+        self.epochs.epoch_at(header.last_offset()) == header.leader_epoch
+    }
+
+    /// A closed segment that is open already.
+    pub(super) fn open_segment(&mut self, base_offset: Offset) -> Option<OpenSegment> {
+        let at = self.open_segments.iter().position(|(base, _)| *base == base_offset)?;
+        let found = self.open_segments.remove(at)?;
+        self.open_segments.push_back(found.clone());
+        Some(found.1)
+    }
+
+    /// Keeps a closed segment open, and lets the one go that was not read for longest.
+    pub(super) fn keep_open(&mut self, base_offset: Offset, segment: OpenSegment) {
+        self.forget_open(base_offset);
+        if self.open_segments.len() == OPEN_SEGMENTS {
+            self.open_segments.pop_front();
+        }
+        self.open_segments.push_back((base_offset, segment));
+    }
+
+    pub(super) fn forget_open(&mut self, base_offset: Offset) {
+        self.open_segments.retain(|(base, _)| *base != base_offset);
+    }
+
+    /// Closes the active segment and goes on with a new one that begins at the log's end.
+    pub(super) fn roll(&mut self, next: ActiveSegment) {
+        assert_eq!(self.flushed, self.end, "a segment is closed when it is durable");
+        assert_eq!(next.base_offset, self.end, "segments follow without a gap");
+        let closed = std::mem::replace(&mut self.active, next);
+        let segment = ClosedSegment {
+            base_offset: closed.base_offset,
+            end_offset: self.end,
+            bytes: closed.written,
+            newest: closed.index.newest(),
+            modified: closed.modified,
+        };
+        let index = Arc::new(closed.index);
+        self.closed.insert(segment.base_offset, segment);
+        self.unsaved_indexes.insert(segment.base_offset, index.clone());
+        self.keep_open(segment.base_offset, OpenSegment { file: closed.file, index });
+    }
+
+    /// Asks for a checkpoint when one is due and was not asked for since the last one.
+    pub(super) fn asks_for_checkpoint(&mut self, rolled: bool) -> bool {
+        let due = rolled || self.flushed_since_checkpoint >= self.options.checkpoint_bytes;
+        due && !std::mem::replace(&mut self.checkpoint_asked, true)
+    }
+}

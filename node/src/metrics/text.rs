@@ -1,0 +1,316 @@
+//! [`Metrics`] as Prometheus text.
+
+use super::{BUCKETS_MICROS, Counter, Gauge, Histogram, Metrics, TopicMetrics};
+use crate::wire::{ApiKey, ErrorCode};
+use std::{
+    fmt::Write,
+    sync::{PoisonError, atomic::Ordering::Relaxed},
+};
+
+pub(super) fn render(metrics: &Metrics) -> String {
+    let mut page = Page { text: String::with_capacity(16 << 10) };
+    topics(&mut page, metrics);
+    requests(&mut page, metrics);
+    replicas(&mut page, metrics);
+    sockets_and_memory(&mut page, metrics);
+    flushes(&mut page, metrics);
+    page.text
+}
+
+type OfTopic = fn(&TopicMetrics) -> &Counter;
+
+/// Kafka has each of these once without a label, for all topics, and once per topic.
+const TOPIC_COUNTERS: [(&str, &str, OfTopic); 7] = [
+    ("bytesin", "Bytes of batches appended.", |topic| &topic.bytes_in),
+    ("bytesout", "Bytes of batches read by consumers.", |topic| &topic.bytes_out),
+    ("messagesin", "Records appended.", |topic| &topic.messages_in),
+    ("totalproducerequests", "Produce requests to partitions.", |topic| &topic.produce_requests),
+    ("totalfetchrequests", "Fetch requests to partitions.", |topic| &topic.fetch_requests),
+    ("failedproducerequests", "Produce requests that got an error.", |topic| {
+        &topic.failed_produces
+    }),
+    ("failedfetchrequests", "Fetch requests that got an error.", |topic| &topic.failed_fetches),
+];
+
+fn topics(page: &mut Page, metrics: &Metrics) {
+    let topics = metrics.topics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for (name, help, counter) in TOPIC_COUNTERS {
+        let name = format!("kafka_server_brokertopicmetrics_{name}_total");
+        page.family(&name, "counter", help);
+        page.sample(&name, &[], counter(&metrics.all_topics).value());
+        for (topic, counters) in &topics {
+            page.sample(&name, &[("topic", topic)], counter(counters).value());
+        }
+    }
+}
+
+fn requests(page: &mut Page, metrics: &Metrics) {
+    let served: Vec<_> = ApiKey::all()
+        .filter_map(|key| Some((key.name(), metrics.apis[key as usize].get()?)))
+        .collect();
+    let name = "kafka_network_requestmetrics_requests_total";
+    page.family(name, "counter", "Requests answered.");
+    for (request, api) in &served {
+        page.sample(name, &[("request", request)], api.requests());
+    }
+    let name = "kafka_network_requestmetrics_errors_total";
+    page.family(name, "counter", "Answers by their first error code.");
+    for (request, api) in &served {
+        for (index, count) in api.errors.iter().enumerate() {
+            if count.value() > 0 {
+                let error = error_name(index as i16 - 1);
+                page.sample(name, &[("request", request), ("error", &error)], count.value());
+            }
+        }
+    }
+    for (name, help, counter) in [
+        ("highwater_request_bytes_total", "Bytes of requests read.", request_bytes as OfApi),
+        ("highwater_response_bytes_total", "Bytes of answers written.", response_bytes),
+    ] {
+        page.family(name, "counter", help);
+        for (request, api) in &served {
+            page.sample(name, &[("request", request)], counter(api).value());
+        }
+    }
+    let name = "highwater_request_duration_seconds";
+    page.family(name, "histogram", "From a request's last byte read to its answer written.");
+    for (request, api) in &served {
+        page.histogram(name, &[("request", request)], &api.latency);
+    }
+}
+
+type OfApi = fn(&super::ApiMetrics) -> &Counter;
+
+fn request_bytes(api: &super::ApiMetrics) -> &Counter {
+    &api.request_bytes
+}
+
+fn response_bytes(api: &super::ApiMetrics) -> &Counter {
+    &api.response_bytes
+}
+
+fn error_name(code: i16) -> String {
+    ErrorCode::from_i16(code).map_or_else(|| code.to_string(), |code| code.name().to_owned())
+}
+
+fn replicas(page: &mut Page, metrics: &Metrics) {
+    let replicas = &metrics.replicas;
+    for (name, help, gauge) in [
+        ("kafka_server_replicamanager_partitioncount", "Partitions here.", &replicas.partitions),
+        ("kafka_server_replicamanager_leadercount", "Partitions led from here.", &replicas.leaders),
+        (
+            "kafka_server_replicamanager_underreplicatedpartitions",
+            "Partitions with fewer replicas in sync than they have.",
+            &replicas.under_replicated,
+        ),
+        (
+            "kafka_server_replicamanager_offlinereplicacount",
+            "Partitions whose log failed: they refuse writes until a restart.",
+            &replicas.offline,
+        ),
+        (
+            "kafka_controller_kafkacontroller_offlinepartitionscount",
+            "Partitions without a leader that can be written.",
+            &replicas.offline,
+        ),
+    ] {
+        page.gauge(name, help, gauge);
+    }
+}
+
+fn sockets_and_memory(page: &mut Page, metrics: &Metrics) {
+    let network = &metrics.network;
+    let memory = &metrics.memory;
+    for (name, help, counter) in [
+        ("highwater_network_bytes_in_total", "Bytes read from clients.", &network.bytes_in),
+        ("highwater_network_bytes_out_total", "Bytes written to clients.", &network.bytes_out),
+        ("highwater_connections_accepted_total", "Connections accepted.", &network.accepted),
+        (
+            "highwater_connections_refused_total",
+            "Connections closed because max.connections were open.",
+            &network.refused,
+        ),
+        (
+            "highwater_connections_malformed_total",
+            "Connections closed because of a frame that no client may send.",
+            &network.malformed,
+        ),
+        (
+            "highwater_connections_idle_closed_total",
+            "Connections closed because they were idle.",
+            &network.idle_closed,
+        ),
+        (
+            "highwater_request_memory_waits_total",
+            "Requests that waited for memory (queued.max.request.bytes).",
+            &memory.waits,
+        ),
+    ] {
+        page.counter(name, help, counter);
+    }
+    page.gauge("highwater_connections", "Connections open now.", &network.connections);
+    page.gauge(
+        "highwater_request_memory_bytes",
+        "Bytes held by requests that are not yet answered.",
+        &memory.in_use,
+    );
+    let name = "highwater_request_memory_wait_seconds";
+    page.family(name, "histogram", "How long requests waited for memory.");
+    page.histogram(name, &[], &memory.wait_latency);
+}
+
+fn flushes(page: &mut Page, metrics: &Metrics) {
+    let fsync = &metrics.fsync;
+    for (name, help, counter) in [
+        ("highwater_flush_rounds_total", "Rounds of group commit.", &fsync.rounds),
+        ("highwater_flushed_bytes_total", "Bytes made durable.", &fsync.bytes),
+        ("highwater_flush_failures_total", "Flushes that failed.", &fsync.failures),
+    ] {
+        page.counter(name, help, counter);
+    }
+    let name = "highwater_flush_duration_seconds";
+    page.family(name, "histogram", "How long the flush of one file took.");
+    page.histogram(name, &[], &fsync.latency);
+}
+
+/// The text so far. Writing to a string cannot fail.
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.family(name, "counter", help);
+        self.sample(name, &[], counter.value());
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], gauge.value());
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.text.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let opening = if index == 0 { '{' } else { ',' };
+            let _ = write!(self.text, "{opening}{label}=\"");
+            self.escaped(text);
+            self.text.push('"');
+        }
+        let closing = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{closing} {value}");
+    }
+
+    fn escaped(&mut self, label: &str) {
+        for character in label.chars() {
+            match character {
+                '\\' => self.text.push_str("\\\\"),
+                '"' => self.text.push_str("\\\""),
+                '\n' => self.text.push_str("\\n"),
+                other => self.text.push(other),
+            }
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
+        let buckets = format!("{name}_bucket");
+        let mut below = 0;
+        // One pass over the buckets: the last sum is the count, so that both always agree.
+        for (index, bucket) in histogram.buckets.iter().enumerate() {
+            below += bucket.load(Relaxed);
+            let bound = BUCKETS_MICROS
+                .get(index)
+                .map_or("+Inf".to_owned(), |micros| (*micros as f64 / 1e6).to_string());
+            let labels: Vec<_> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
+            self.sample(&buckets, &labels, below);
+        }
+        self.sample(&format!("{name}_sum"), labels, histogram.sum().as_secs_f64());
+        self.sample(&format!("{name}_count"), labels, below);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn lines(metrics: &Metrics, with: &str) -> Vec<String> {
+        let text = metrics.render();
+        text.lines().filter(|line| line.starts_with(with)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_topic_counts_under_its_name_and_for_all_topics() {
+        let metrics = Metrics::new();
+        let orders = metrics.topic("orders");
+        metrics.produced(&orders, 100, 3);
+        metrics.produced(&metrics.topic("other"), 11, 1);
+        metrics.forget_topic("other");
+        assert_eq!(
+            lines(&metrics, "kafka_server_brokertopicmetrics_bytesin_total"),
+            [
+                "kafka_server_brokertopicmetrics_bytesin_total 111",
+                "kafka_server_brokertopicmetrics_bytesin_total{topic=\"orders\"} 100",
+            ]
+        );
+        assert_eq!(
+            lines(&metrics, "kafka_server_brokertopicmetrics_messagesin_total{"),
+            ["kafka_server_brokertopicmetrics_messagesin_total{topic=\"orders\"} 3"]
+        );
+    }
+
+    #[test]
+    fn requests_are_counted_by_name_and_by_error() {
+        let metrics = Metrics::new();
+        let fetch = metrics.api(ApiKey::Fetch as i16);
+        fetch.answered(0, Duration::from_micros(400));
+        fetch.answered(3, Duration::from_secs(60));
+        fetch.answered(999, Duration::ZERO);
+        assert_eq!(
+            lines(&metrics, "kafka_network_requestmetrics_"),
+            [
+                "kafka_network_requestmetrics_requests_total{request=\"Fetch\"} 3",
+                "kafka_network_requestmetrics_errors_total{request=\"Fetch\",error=\"UNKNOWN_SERVER_ERROR\"} 1",
+                "kafka_network_requestmetrics_errors_total{request=\"Fetch\",error=\"NONE\"} 1",
+                "kafka_network_requestmetrics_errors_total{request=\"Fetch\",error=\"UNKNOWN_TOPIC_OR_PARTITION\"} 1",
+            ]
+        );
+        let buckets = lines(&metrics, "highwater_request_duration_seconds_bucket");
+        assert_eq!(buckets.len(), BUCKETS_MICROS.len() + 1);
+        assert!(buckets[3].ends_with("le=\"0.00035\"} 1"), "{}", buckets[3]);
+        assert!(buckets[4].ends_with("le=\"0.0005\"} 2"), "{}", buckets[4]);
+        assert!(buckets[20].ends_with("le=\"+Inf\"} 3"), "{}", buckets[20]);
+        assert_eq!(
+            lines(&metrics, "highwater_request_duration_seconds_count"),
+            ["highwater_request_duration_seconds_count{request=\"Fetch\"} 3"]
+        );
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        let histogram = Histogram::default();
+        histogram.observe(Duration::from_micros(50));
+        histogram.observe(Duration::from_micros(51));
+        assert_eq!(histogram.buckets[0].load(Relaxed), 1);
+        assert_eq!(histogram.buckets[1].load(Relaxed), 1);
+        assert_eq!((histogram.count(), histogram.sum()), (2, Duration::from_micros(101)));
+    }
+
+    #[test]
+    fn every_family_is_announced_once_and_labels_are_escaped() {
+        let metrics = Metrics::new();
+        let _kept = metrics.topic("a\"b\\c\nd");
+        let text = metrics.render();
+        assert!(text.contains("{topic=\"a\\\"b\\\\c\\nd\"} 0"));
+        let mut families: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let all = families.len();
+        families.sort_unstable();
+        families.dedup();
+        assert_eq!(families.len(), all);
+        assert!(text.contains("\nkafka_server_replicamanager_underreplicatedpartitions 0\n"));
+    }
+}

@@ -1,0 +1,11 @@
+//! The wire codec against an independent implementation, against hostile bytes, and against frames
+//! whose bytes were written down by hand.
+
+mod agreement;
+mod allocation;
+mod codecs;
+mod golden;
+mod hostile;
+mod samples;
+#[path = "../../../xtask/src/codegen/schema.rs"]
+mod schema;

@@ -1,0 +1,357 @@
+//! What happened in a run, as the clients saw it and as the simulator knows it: calls with their
+//! outcomes, faults, boundaries at crashes, and the state at the end. Oracles judge nothing else.
+
+use crate::batch::{Producer, ReadBatch, Sent};
+use std::collections::BTreeMap;
+
+/// A position in the total order of everything that happened.
+pub type Moment = u64;
+
+/// One partition of one incarnation of a topic: the index of the topic in [`History::topics`], and
+/// the partition's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    /// Index in [`History::topics`].
+    pub topic: usize,
+    /// Index of the partition, from zero.
+    pub index: i32,
+}
+
+/// One incarnation of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id, which no other incarnation has.
+    pub id: [u8; 16],
+    /// `retention.ms`, when time may remove records.
+    pub retention_millis: Option<i64>,
+    /// Whether somebody asked for its deletion.
+    pub deleted: bool,
+}
+
+/// Everything that happened in one run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Every topic that was ever created.
+    pub topics: Vec<Topic>,
+    /// Every call, in the order of its beginning.
+    pub calls: Vec<Call>,
+    /// Faults and lives of the broker.
+    pub marks: Vec<Mark>,
+    /// The logs around each end of the broker's life.
+    pub boundaries: Vec<Boundary>,
+    /// What the healed broker serves at the end.
+    pub finals: Vec<FinalLog>,
+    /// The topics that the healed broker describes at the end.
+    pub final_topics: Vec<FinalTopic>,
+    /// The latest time that the broker's wall clock ever showed, in milliseconds.
+    pub latest_wall: i64,
+    next: Moment,
+}
+
+/// One call of one client.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Which client made it. A client makes its calls one after the other unless they are pipelined.
+    pub client: u32,
+    /// When it was invoked.
+    pub invoked: Moment,
+    /// When its outcome was known; `None` when it never was, so that it may take effect at any time.
+    pub ended: Option<Moment>,
+    /// What was asked.
+    pub request: Request,
+    /// What came back.
+    pub outcome: Outcome,
+}
+
+/// What a client asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// One batch to one partition.
+    Produce(Produce),
+    /// Records of a partition from an offset.
+    Fetch {
+        /// Where to read.
+        partition: Partition,
+        /// The first offset wanted.
+        offset: i64,
+    },
+    /// An offset by timestamp, or Kafka's special values (-1 latest, -2 earliest, -3 maximum).
+    ListOffsets {
+        /// Where to look.
+        partition: Partition,
+        /// Milliseconds, or a special value.
+        timestamp: i64,
+    },
+    /// Removal of the records before an offset.
+    DeleteRecords {
+        /// Where.
+        partition: Partition,
+        /// The new log start; -1 is the high watermark.
+        before: i64,
+    },
+    /// A producer id, or a new epoch of this one.
+    InitProducer {
+        /// The identity to bump.
+        bump: Option<(i64, i16)>,
+    },
+    /// Anything else, by name: topic creation and deletion, configurations.
+    Admin(String),
+}
+
+/// One batch sent to one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Produce {
+    /// Where to.
+    pub partition: Partition,
+    /// 0, 1 or -1 for all.
+    pub acks: i16,
+    /// The idempotent producer, if it is one.
+    pub producer: Option<Producer>,
+    /// The records.
+    pub records: Vec<Sent>,
+}
+
+/// What came back from a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Nothing: the connection broke, or it took too long. It may have taken effect.
+    Unknown,
+    /// An error code.
+    Failed(i16),
+    /// A produce was acknowledged.
+    Produced {
+        /// Offset of the first record; negative when the broker did not say (acks=0).
+        base_offset: i64,
+        /// The broker's timestamp under LogAppendTime, else -1.
+        append_time: i64,
+        /// The log start offset, or -1.
+        log_start: i64,
+    },
+    /// Records were read, perhaps none.
+    Fetched {
+        /// Exclusive bound of what readers may see.
+        high_watermark: i64,
+        /// The first offset there is.
+        log_start: i64,
+        /// What was read.
+        batches: Vec<ReadBatch>,
+        /// Why reading the bytes stopped before their end, if it did for another reason than that
+        /// the response was full.
+        bad: Option<String>,
+    },
+    /// An offset was found; -1 when there is none.
+    Offset {
+        /// The offset.
+        offset: i64,
+        /// The timestamp of its record, or -1.
+        timestamp: i64,
+    },
+    /// Records were removed.
+    Deleted {
+        /// The log start that is durable now.
+        low_watermark: i64,
+    },
+    /// A producer identity was given.
+    Identity {
+        /// Producer id.
+        id: i64,
+        /// Producer epoch.
+        epoch: i16,
+    },
+    /// It succeeded and that is all.
+    Done,
+}
+
+/// A fault, or a turn in the broker's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When.
+    pub at: Moment,
+    /// What.
+    pub kind: MarkKind,
+}
+
+/// What a [`Mark`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarkKind {
+    /// The broker's process died or its machine lost its power.
+    Stopped,
+    /// The broker answered for the first time in this life.
+    Ready,
+    /// A sync of this partition's log failed.
+    SyncFailed(Partition),
+    /// A bit in a closed segment of this partition was flipped, in a record of this offset.
+    Rotten(Partition, i64),
+    /// The wall clock jumped by this many milliseconds.
+    ClockStepped(i64),
+}
+
+/// The logs around one end of the broker's life, as they lay on its disk.
+#[derive(Clone, Debug, Default)]
+pub struct Boundary {
+    /// When the life ended.
+    pub stopped: Moment,
+    /// Whether the machine lost its power, or only the process died.
+    pub power: bool,
+    /// What the process had written when it ended.
+    pub before: BTreeMap<Partition, LogImage>,
+    /// What the disk held after the power cut, before anybody looked.
+    pub after: BTreeMap<Partition, LogImage>,
+    /// What the next life had made of it when it was ready; `None` when it never was.
+    pub recovered: Option<BTreeMap<Partition, LogImage>>,
+}
+
+/// One partition's log on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogImage {
+    /// Its whole batches, in order.
+    pub batches: Vec<BatchImage>,
+    /// The checkpoint beside it, if there is a readable one.
+    pub checkpoint: Option<CheckpointImage>,
+    /// Whether a fault flipped a bit of it.
+    pub rotten: bool,
+}
+
+/// A batch in a log file, without its contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchImage {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// Leader epoch of the append.
+    pub leader_epoch: i32,
+    /// The checksum, which stands for the content.
+    pub crc: u32,
+    /// The number of its first record, if it is one of ours.
+    pub first_number: Option<u64>,
+    /// The producer, if it was idempotent.
+    pub producer: Option<Producer>,
+}
+
+/// What a checkpoint file promises.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointImage {
+    /// Everything before this offset is durable.
+    pub recovery_point: i64,
+    /// The first offset there is.
+    pub log_start: i64,
+    /// The producers at the recovery point: (id, epoch, last sequence).
+    pub producers: Vec<(i64, i16, i32)>,
+}
+
+/// A topic that the healed broker describes at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinalTopic {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: [u8; 16],
+    /// How many partitions it has.
+    pub partitions: usize,
+}
+
+/// What the healed broker serves of one partition at the end.
+#[derive(Clone, Debug, Default)]
+pub struct FinalLog {
+    /// Which partition; `None` in an empty value only.
+    pub partition: Option<Partition>,
+    /// The error it is offline with, if it is.
+    pub error: Option<i16>,
+    /// The first offset there is.
+    pub log_start: i64,
+    /// The offset after the last record.
+    pub end: i64,
+    /// Everything from `log_start` to `end`.
+    pub batches: Vec<ReadBatch>,
+    /// Lookups by timestamp: asked milliseconds, and the (offset, timestamp) answered.
+    pub lookups: Vec<(i64, Option<(i64, i64)>)>,
+    /// The (offset, timestamp) answered for the maximum timestamp.
+    pub newest: Option<(i64, i64)>,
+    /// Fetches at single offsets: the offset asked, and the batch that came first.
+    pub points: Vec<(i64, Option<(i64, i64)>)>,
+    /// The active producers described: (id, epoch, last sequence).
+    pub producers: Vec<(i64, i32, i32)>,
+}
+
+impl History {
+    /// The next moment.
+    pub fn tick(&mut self) -> Moment {
+        self.next += 1;
+        self.next
+    }
+
+    /// Notes that a call begins; returns its index.
+    pub fn invoke(&mut self, client: u32, request: Request) -> usize {
+        let invoked = self.tick();
+        let outcome = Outcome::Unknown;
+        self.calls.push(Call { client, invoked, ended: None, request, outcome });
+        self.calls.len() - 1
+    }
+
+    /// Notes how a call ended. An unknown outcome has no end: it may still take effect.
+    pub fn end(&mut self, call: usize, outcome: Outcome) {
+        let now = self.tick();
+        self.calls[call].ended = (outcome != Outcome::Unknown).then_some(now);
+        self.calls[call].outcome = outcome;
+    }
+
+    /// Notes a fault or a turn in the broker's life.
+    pub fn mark(&mut self, kind: MarkKind) -> Moment {
+        let at = self.tick();
+        self.marks.push(Mark { at, kind });
+        at
+    }
+
+    /// Every produce with its call.
+    pub fn produces(&self) -> impl Iterator<Item = (&Call, &Produce)> {
+        self.calls.iter().filter_map(|call| match &call.request {
+            Request::Produce(produce) => Some((call, produce)),
+            _ => None,
+        })
+    }
+
+    /// Every acknowledged produce that promises durability, with its base offset.
+    pub fn acknowledged(&self) -> impl Iterator<Item = (&Call, &Produce, i64)> {
+        self.produces().filter_map(|(call, produce)| match call.outcome {
+            Outcome::Produced { base_offset, .. } if produce.acks != 0 && base_offset >= 0 => {
+                Some((call, produce, base_offset))
+            }
+            _ => None,
+        })
+    }
+
+    /// Every batch that a client read, with the call, or `None` for the reading at the end.
+    pub fn reads(&self) -> impl Iterator<Item = (Partition, Option<&Call>, &ReadBatch)> {
+        let fetched = self.calls.iter().flat_map(|call| match (&call.request, &call.outcome) {
+            (Request::Fetch { partition, .. }, Outcome::Fetched { batches, .. }) => {
+                batches.iter().map(|batch| (*partition, Some(call), batch)).collect()
+            }
+            _ => Vec::new(),
+        });
+        let last = self.finals.iter().flat_map(|log| {
+            let partition = log.partition;
+            log.batches.iter().filter_map(move |batch| Some((partition?, None, batch)))
+        });
+        fetched.chain(last)
+    }
+
+    /// A partition's name as people write it.
+    #[must_use]
+    pub fn name(&self, partition: Partition) -> String {
+        let topic = self.topics.get(partition.topic).map_or("?", |topic| topic.name.as_str());
+        format!("{topic}-{}", partition.index)
+    }
+
+    /// How many calls succeeded, failed and remained unknown.
+    #[must_use]
+    pub fn outcomes(&self) -> (u64, u64, u64) {
+        self.calls.iter().fold((0, 0, 0), |(ok, failed, unknown), call| match call.outcome {
+            Outcome::Unknown => (ok, failed, unknown + 1),
+            Outcome::Failed(_) => (ok, failed + 1, unknown),
+            _ => (ok + 1, failed, unknown),
+        })
+    }
+}

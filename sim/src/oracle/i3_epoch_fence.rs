@@ -1,0 +1,77 @@
+//! I3: once a producer's newer epoch has written, an older one writes nothing.
+
+use super::{Check, index::Index};
+use crate::history::{Moment, Outcome, Partition};
+use std::collections::BTreeMap;
+
+pub const CHECK: Check = Check {
+    name: "I3 epoch fence",
+    claim: "once a producer's newer epoch has written to a partition, an older one is refused",
+    judge,
+};
+
+fn judge(index: &Index<'_>) -> Result<(), String> {
+    for (partition, log) in &index.finals {
+        let mut newest: BTreeMap<i64, i16> = BTreeMap::new();
+        for batch in &log.batches {
+            let Some(producer) = batch.producer else { continue };
+            let epoch = newest.entry(producer.id).or_insert(producer.epoch);
+            if producer.epoch < *epoch {
+                let (name, offset) = (index.name(*partition), batch.base_offset);
+                return Err(format!("{name}: {producer:?} at {offset} follows epoch {epoch}"));
+            }
+            *epoch = producer.epoch;
+        }
+    }
+    refused_afterwards(index)
+}
+
+fn refused_afterwards(index: &Index<'_>) -> Result<(), String> {
+    // When each epoch of a producer was first acknowledged in a partition.
+    let mut first: BTreeMap<(Partition, i64, i16), Moment> = BTreeMap::new();
+    for (call, produce, _) in index.history.acknowledged() {
+        if let (Some(producer), Some(ended)) = (produce.producer, call.ended) {
+            let key = (produce.partition, producer.id, producer.epoch);
+            let at = first.entry(key).or_insert(ended);
+            *at = ended.min(*at);
+        }
+    }
+    for (call, produce) in index.history.produces() {
+        let Some(producer) = produce.producer else { continue };
+        let next = (produce.partition, producer.id, producer.epoch.saturating_add(1));
+        let last = (produce.partition, producer.id, i16::MAX);
+        let fenced = first.range(next..=last).any(|(_, ended)| *ended < call.invoked);
+        if fenced && matches!(call.outcome, Outcome::Produced { .. }) {
+            let name = index.name(produce.partition);
+            return Err(format!("{name}: {producer:?} was acknowledged behind a newer epoch"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, batch_by, producer};
+    use super::CHECK;
+
+    #[test]
+    fn an_old_epoch_in_the_log_is_found() {
+        let (old, new) = (batch_by(0, 0..2, producer(0, 0)), batch_by(2, 2..4, producer(1, 0)));
+        let mut example = Example::new();
+        example.finish(vec![old, new.clone()]);
+        assert!(example.holds(&CHECK));
+        example.history.finals.clear();
+        example.finish(vec![new, batch_by(4, 4..5, producer(0, 2))]);
+        assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn an_acknowledged_old_epoch_is_found() {
+        let mut example = Example::new();
+        example.produced_by(0..1, 0, producer(0, 0));
+        example.produced_by(1..2, 1, producer(1, 0));
+        assert!(example.holds(&CHECK));
+        example.produced_by(2..3, 2, producer(0, 1));
+        assert!(!example.holds(&CHECK));
+    }
+}

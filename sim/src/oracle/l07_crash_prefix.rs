@@ -1,0 +1,134 @@
+//! L7: after a crash, the log is a prefix of what was written that holds all that was acknowledged.
+
+use super::{Check, index::{Index, surely_not_appended}};
+use crate::history::{Boundary, LogImage};
+
+pub const CHECK: Check = Check {
+    name: "L7 crash prefix",
+    claim: "a crash leaves a prefix of the log with every acknowledged record, and nothing else",
+    judge,
+};
+
+fn judge(index: &Index<'_>) -> Result<(), String> {
+    acknowledged_records_are_there(index)?;
+    nothing_else_is_there(index)?;
+    index.history.boundaries.iter().try_for_each(|boundary| recovered_a_prefix(index, boundary))
+}
+
+fn acknowledged_records_are_there(index: &Index<'_>) -> Result<(), String> {
+    for (_, produce, base_offset) in index.history.acknowledged() {
+        let Some(log) = index.online(produce.partition) else { continue };
+        let records = &index.records[&produce.partition];
+        for (at, sent) in produce.records.iter().enumerate() {
+            let offset = base_offset + at as i64;
+            if offset < log.log_start {
+                continue;
+            }
+            let there = records.get(&offset).and_then(|record| record.number);
+            if there != Some(sent.number) {
+                let (name, acks, number) =
+                    (index.name(produce.partition), produce.acks, sent.number);
+                let end = log.end;
+                return Err(format!(
+                    "{name}: record {number} was acknowledged (acks={acks}) at {offset}, where \
+                     there is now {there:?}; the log ends at {end}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nothing_else_is_there(index: &Index<'_>) -> Result<(), String> {
+    for (partition, _, batch) in index.history.reads() {
+        for record in &batch.records {
+            let Some(attempts) = record.number.and_then(|number| index.attempts.get(&number))
+            else {
+                continue;
+            };
+            if attempts.iter().all(|(call, _)| surely_not_appended(&call.outcome)) {
+                let (name, offset) = (index.name(partition), record.offset);
+                return Err(format!("{name}: the record at {offset} had been refused"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn recovered_a_prefix(index: &Index<'_>, boundary: &Boundary) -> Result<(), String> {
+    for (partition, recovered) in boundary.recovered.iter().flatten() {
+        let Some(before) = boundary.before.get(partition) else { continue };
+        if before.rotten {
+            continue;
+        }
+        prefix(before, recovered, boundary.power)
+            .map_err(|found| format!("{}: {found}", index.name(*partition)))?;
+    }
+    Ok(())
+}
+
+/// Below its own log start the recovered log may lack what was removed by request or retention.
+fn prefix(before: &LogImage, recovered: &LogImage, power: bool) -> Result<(), String> {
+    let Some(first) = recovered.batches.first() else {
+        return match before.batches.last().filter(|_| !power) {
+            Some(last) => Err(format!("a killed process lost all up to {}", last.last_offset)),
+            None => Ok(()),
+        };
+    };
+    let mut written = before.batches.iter().skip_while(|b| b.base_offset < first.base_offset);
+    for batch in &recovered.batches {
+        match written.next() {
+            Some(was) if (was.base_offset, was.crc) == (batch.base_offset, batch.crc) => {}
+            Some(was) => {
+                let (offset, expected) = (batch.base_offset, was.base_offset);
+                return Err(format!("{offset} was recovered where {expected} had been written"));
+            }
+            None => return Err(format!("{} was never written", batch.base_offset)),
+        }
+    }
+    match written.next().filter(|_| !power) {
+        Some(lost) => Err(format!("a killed process lost the batch at {}", lost.base_offset)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, batch, image};
+    use super::CHECK;
+    use crate::history::Outcome;
+
+    #[test]
+    fn a_lost_acknowledged_record_is_found() {
+        let mut example = Example::new();
+        example.produced(0..2, 0);
+        example.produced(2..4, 2);
+        let mut lost = example.clone();
+        example.finish(vec![batch(0, 0..2), batch(2, 2..4)]);
+        assert!(example.holds(&CHECK));
+        lost.finish(vec![batch(0, 0..2)]);
+        assert!(!lost.holds(&CHECK));
+    }
+
+    #[test]
+    fn a_refused_record_that_is_there_is_found() {
+        let mut example = Example::new();
+        let call = example.produce(0..2, None);
+        example.history.end(call, Outcome::Failed(45));
+        example.finish(vec![batch(0, 0..2)]);
+        assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn a_recovered_log_that_is_no_prefix_is_found() {
+        let (first, second, third) = (batch(0, 0..2), batch(2, 2..4), batch(2, 8..9));
+        let before = image(&[first.clone(), second]);
+        let after_with = |batches: &[_]| {
+            let mut example = Example::new();
+            example.boundary(before.clone(), before.clone(), image(batches));
+            example.holds(&CHECK)
+        };
+        assert!(after_with(&[first.clone()]));
+        assert!(!after_with(&[first, third]));
+    }
+}

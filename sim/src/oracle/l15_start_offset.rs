@@ -1,0 +1,135 @@
+//! L15: the log start never goes back, moves only when somebody asked or retention may, and nothing
+//! below it is served.
+
+use super::{Check, index::Index};
+use crate::history::{Call, Outcome, Partition, Request};
+use std::collections::BTreeMap;
+
+pub const CHECK: Check = Check {
+    name: "L15 start offset",
+    claim: "the log start never goes back, and nothing is served from below it",
+    judge,
+};
+
+fn judge(index: &Index<'_>) -> Result<(), String> {
+    never_back(index)?;
+    nothing_below(index)?;
+    moved_by_somebody(index)
+}
+
+/// A log start that a call showed: its partition, the value, and whether the call asked for it.
+fn shown(call: &Call) -> Option<(Partition, i64)> {
+    match (&call.request, &call.outcome) {
+        (Request::Fetch { partition, .. }, Outcome::Fetched { log_start, .. }) => {
+            Some((*partition, *log_start))
+        }
+        (Request::DeleteRecords { partition, .. }, Outcome::Deleted { low_watermark }) => {
+            Some((*partition, *low_watermark))
+        }
+        (Request::Produce(produce), Outcome::Produced { log_start, .. }) if *log_start >= 0 => {
+            Some((produce.partition, *log_start))
+        }
+        _ => None,
+    }
+}
+
+fn never_back(index: &Index<'_>) -> Result<(), String> {
+    let calls = index.history.calls.iter();
+    let seen: Vec<_> = calls.filter_map(|call| Some((call, shown(call)?))).collect();
+    let mut ends: Vec<_> =
+        seen.iter().filter_map(|(call, (of, start))| Some((call.ended?, *of, *start))).collect();
+    ends.sort_unstable();
+    let last = index.finals.values().filter(|log| log.error.is_none());
+    let last = last.filter_map(|log| Some((u64::MAX, log.partition?, log.log_start)));
+    let begins = seen.iter().map(|(call, (of, start))| (call.invoked, *of, *start)).chain(last);
+    let mut highest: BTreeMap<Partition, i64> = BTreeMap::new();
+    let mut done = ends.into_iter().peekable();
+    for (invoked, partition, start) in begins {
+        while let Some((_, of, before)) = done.next_if(|(ended, ..)| *ended < invoked) {
+            let entry = highest.entry(of).or_insert(before);
+            *entry = (*entry).max(before);
+        }
+        if let Some(before) = highest.get(&partition).filter(|before| **before > start) {
+            let name = index.name(partition);
+            return Err(format!("{name}: the log start went from {before} back to {start}"));
+        }
+    }
+    Ok(())
+}
+
+fn nothing_below(index: &Index<'_>) -> Result<(), String> {
+    for call in &index.history.calls {
+        if let (
+            Request::Fetch { partition, offset },
+            Outcome::Fetched { log_start, batches, high_watermark, .. },
+        ) = (&call.request, &call.outcome)
+        {
+            let name = index.name(*partition);
+            if offset < log_start && !batches.is_empty() {
+                return Err(format!("{name}: a fetch from {offset} below {log_start} got records"));
+            }
+            if log_start > high_watermark {
+                return Err(format!("{name}: log start {log_start} > {high_watermark}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn moved_by_somebody(index: &Index<'_>) -> Result<(), String> {
+    for (partition, log) in &index.finals {
+        if index.history.topics[partition.topic].retention_millis.is_some() || log.error.is_some() {
+            continue;
+        }
+        let asked = index.history.calls.iter().filter_map(|call| match &call.request {
+            Request::DeleteRecords { partition: of, before } if of == partition => {
+                Some(if *before < 0 { i64::MAX } else { *before })
+            }
+            _ => None,
+        });
+        let most = asked.max().unwrap_or(0);
+        if log.log_start > most {
+            let (name, start) = (index.name(*partition), log.log_start);
+            return Err(format!("{name}: the log starts at {start}, deletion was asked to {most}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, PARTITION, batch};
+    use super::CHECK;
+    use crate::history::{Outcome, Request};
+
+    fn deleted(example: &mut Example, before: i64) {
+        let request = Request::DeleteRecords { partition: PARTITION, before };
+        let call = example.history.invoke(2, request);
+        example.history.end(call, Outcome::Deleted { low_watermark: before });
+    }
+
+    #[test]
+    fn a_log_start_that_goes_back_is_found() {
+        let mut example = Example::new();
+        deleted(&mut example, 5);
+        let mut clean = example.clone();
+        clean.fetched_from(5, 5, 9, vec![batch(5, 5..9)]);
+        assert!(clean.holds(&CHECK));
+        example.fetched_from(5, 3, 9, vec![batch(5, 5..9)]);
+        assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn records_from_below_the_log_start_are_found() {
+        let mut example = Example::new();
+        example.fetched_from(2, 5, 9, vec![batch(2, 2..4)]);
+        assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn a_log_start_that_moved_by_itself_is_found() {
+        let mut example = Example::new();
+        example.finish(vec![]).log_start = 4;
+        assert!(!example.holds(&CHECK));
+    }
+}

@@ -1,0 +1,66 @@
+//! The oracles: one property per file, judged after the run from its [`History`] alone. Each has a
+//! hand-written history that breaks it and a clean one that does not.
+//!
+//! The ids are those of the project's list of invariants: L for one partition's log, I for the
+//! idempotent producer.
+
+use crate::history::History;
+use index::Index;
+
+#[cfg(test)]
+mod example;
+mod index;
+
+macro_rules! checks {
+    ($($module:ident,)+) => {
+        $(mod $module;)+
+
+        /// Every check, in the order in which a run is judged.
+        pub const CHECKS: &[Check] = &[$($module::CHECK,)+];
+    };
+}
+
+checks! {
+    l01_dense,
+    l02_epoch_order,
+    l03_immutable,
+    l04_read_bound,
+    l05_read_exact,
+    l06_append_linearizable,
+    l07_crash_prefix,
+    l08_no_resurrection,
+    l09_index_equals_scan,
+    l10_checkpoints,
+    l11_fsync_failure,
+    l12_failed_append,
+    l13_corruption_detected,
+    l14_misdirection,
+    l15_start_offset,
+    l16_idempotent_recovery,
+    i1_no_duplicate,
+    i2_no_gap,
+    i3_epoch_fence,
+    i4_state_follows_log,
+    i5_expiry_is_safe,
+    i6_order_per_producer,
+    i7_pid_unique,
+    rt3_retention_not_early,
+}
+
+/// One property.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// Its id and name.
+    pub name: &'static str,
+    /// What must hold, in one sentence.
+    pub claim: &'static str,
+    /// Judges a history; the error says what was found and where.
+    pub judge: fn(&Index<'_>) -> Result<(), String>,
+}
+
+/// The first check that a history breaks, with what was found.
+#[must_use]
+pub fn first_violation(history: &History) -> Option<(&'static Check, String)> {
+    let index = Index::new(history);
+    CHECKS.iter().find_map(|check| (check.judge)(&index).err().map(|found| (check, found)))
+}

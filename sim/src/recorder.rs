@@ -1,0 +1,100 @@
+//! Writes the history and the trace of a run together, from whatever task has something to say.
+
+use crate::{
+    history::{History, MarkKind, Moment, Outcome, Partition, Request},
+    trace::Trace,
+};
+use madsim::time::TimeHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The one recorder of a run. Clones are the same.
+#[derive(Clone)]
+pub struct Recorder {
+    history: Arc<Mutex<History>>,
+    /// The trace, for events that are no part of the history.
+    pub trace: Trace,
+}
+
+impl Recorder {
+    /// A recorder with an empty history.
+    #[must_use]
+    pub fn new(trace: Trace) -> Self {
+        Self { history: Arc::default(), trace }
+    }
+
+    /// The history. Never held across an await.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call begins; its index.
+    pub fn invoke(&self, client: u32, request: Request) -> usize {
+        let mut history = self.history();
+        let text = describe(&history, &request);
+        let call = history.invoke(client, request);
+        self.trace.event(now_nanos(), format_args!("client {client} call {call}: {text}"));
+        call
+    }
+
+    /// A call ended.
+    pub fn end(&self, call: usize, outcome: Outcome) {
+        let text = match &outcome {
+            Outcome::Fetched { high_watermark, log_start, batches, bad } => {
+                let first = batches.first().map_or(-1, |batch| batch.base_offset);
+                let last = batches.last().map_or(-1, |batch| batch.last_offset);
+                format!(
+                    "read {first} to {last}, high watermark {high_watermark}, start {log_start}, \
+                     {bad:?}"
+                )
+            }
+            other => format!("{other:?}"),
+        };
+        self.trace.event(now_nanos(), format_args!("call {call}: {text}"));
+        self.history().end(call, outcome);
+    }
+
+    /// A fault, or a turn in the broker's life.
+    pub fn mark(&self, kind: MarkKind) -> Moment {
+        self.trace.event(now_nanos(), format_args!("mark {kind:?}"));
+        self.history().mark(kind)
+    }
+
+    /// Anything else that happened.
+    pub fn note(&self, text: std::fmt::Arguments<'_>) {
+        self.trace.event(now_nanos(), text);
+    }
+
+    /// A partition's name as people write it.
+    #[must_use]
+    pub fn name(&self, partition: Partition) -> String {
+        self.history().name(partition)
+    }
+}
+
+fn describe(history: &History, request: &Request) -> String {
+    match request {
+        Request::Produce(produce) => {
+            let first = produce.records.first().map_or(0, |record| record.number);
+            let (count, acks) = (produce.records.len(), produce.acks);
+            let (name, producer) = (history.name(produce.partition), produce.producer);
+            format!("produce {name} acks={acks} {count} records from {first} {producer:?}")
+        }
+        Request::Fetch { partition, offset } => {
+            format!("fetch {} from {offset}", history.name(*partition))
+        }
+        Request::ListOffsets { partition, timestamp } => {
+            format!("list offsets {} at {timestamp}", history.name(*partition))
+        }
+        Request::DeleteRecords { partition, before } => {
+            format!("delete records {} before {before}", history.name(*partition))
+        }
+        Request::InitProducer { bump } => format!("init producer {bump:?}"),
+        Request::Admin(text) => text.clone(),
+    }
+}
+
+/// Simulated time since the start of the run, in nanoseconds.
+#[must_use]
+pub fn now_nanos() -> u64 {
+    u64::try_from(TimeHandle::current().elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,48 @@
+//! What one run reports: one line of JSON that the campaign's runner reads.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The outcome of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// Whether every check held.
+    pub passed: bool,
+    /// The 128-bit hash of the whole trace, in hexadecimal.
+    pub hash: String,
+    /// How long the run took on its own clock.
+    pub simulated_seconds: f64,
+    /// What became of the clients' calls.
+    pub ops: Ops,
+    /// What the faults did. An effect of an enabled fault is listed even when it is zero: a campaign
+    /// in which it stays zero did not test that fault.
+    pub effects: BTreeMap<&'static str, u64>,
+    /// What went wrong, if something did.
+    pub failure: Option<Failure>,
+    /// How long the run took in the real world. Never part of the hash.
+    pub wall_ms: u64,
+}
+
+/// Counts of calls by outcome.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Ops {
+    /// Succeeded.
+    pub ok: u64,
+    /// Answered with an error.
+    pub fail: u64,
+    /// Never answered.
+    pub unknown: u64,
+}
+
+/// A check that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The check's id and name, or `panic`, or `harness`.
+    pub check: String,
+    /// What was found, where.
+    pub message: String,
+}

@@ -1,0 +1,262 @@
+//! One run: one seed of one scenario, from an empty disk to the judgement.
+
+use crate::{
+    dice::Dice,
+    history::{History, MarkKind, Partition},
+    nemesis, oracle,
+    recorder::Recorder,
+    report::{Failure, Ops, Report},
+    scenario::{FaultKind, FaultPlan, Scenario, expected_effects},
+    trace::{Effect, Trace},
+    workload::{self, ClientNumber, Clients, Session},
+    world::{World, broker_config},
+};
+use madsim::{
+    runtime::{Handle, NodeHandle, Runtime},
+    time,
+};
+use std::{
+    collections::BTreeSet,
+    panic::{self, AssertUnwindSafe},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Simulated time after which a run is stuck.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+/// How long a broker on a healthy disk has to start, in simulated time.
+const START_WITHIN: Duration = Duration::from_secs(10);
+/// How long clients have to come to an end when they are asked to.
+const CLIENTS_END_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a run is told besides its scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// The seed from which everything is drawn.
+    pub seed: u64,
+    /// Whether to keep the trace's lines.
+    pub keep_trace: bool,
+}
+
+/// Runs one seed; the report, and the trace's lines if they were kept.
+#[must_use]
+pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
+    let started = stopwatch();
+    let trace = Trace::new(options.keep_trace);
+    let recorder = Recorder::new(trace.clone());
+    let plans = enabled_faults(scenario, options.seed);
+    catch_panics();
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut runtime = Runtime::with_seed_and_config(options.seed, network(options.seed));
+        runtime.set_time_limit(TIME_LIMIT);
+        runtime.block_on(simulate(scenario, &plans, options.seed, recorder.clone()))
+    }));
+    let mut failure = match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure),
+        Err(_) => Some(Failure { check: "panic".into(), message: panic_message() }),
+    };
+    let history = recorder.history();
+    if failure.is_none() {
+        failure = oracle::first_violation(&history)
+            .map(|(check, message)| Failure { check: check.name.into(), message });
+    }
+    if let Some(failure) = &failure {
+        trace.event(
+            trace.last_nanos(),
+            format_args!("FAILED {}: {}", failure.check, failure.message),
+        );
+    }
+    let report = Report {
+        scenario: scenario.name.clone(),
+        seed: options.seed,
+        passed: failure.is_none(),
+        hash: trace.hash(),
+        simulated_seconds: trace.last_nanos() as f64 / 1e9,
+        ops: ops(&history),
+        effects: effects(&trace, &plans),
+        failure,
+        wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    (report, trace.lines())
+}
+
+/// The faults of this seed: all that the scenario names, or some of them under `swarm`.
+fn enabled_faults(scenario: &Scenario, seed: u64) -> Vec<FaultPlan> {
+    if !scenario.swarm {
+        return scenario.faults.clone();
+    }
+    let mut dice = Dice::new(seed, "swarm");
+    let weight = *dice.pick(&[0.15, 0.3, 0.5]);
+    scenario.faults.iter().filter(|_| dice.chance(weight)).cloned().collect()
+}
+
+fn network(seed: u64) -> madsim::Config {
+    let slowest = Dice::new(seed, "network").between(2..=6);
+    let mut config = madsim::Config::default();
+    config.net.send_latency = Duration::from_millis(1)..Duration::from_millis(slowest);
+    config
+}
+
+/// The whole run in simulated time. The error says what went wrong apart from the oracles.
+async fn simulate(
+    scenario: &Scenario,
+    plans: &[FaultPlan],
+    seed: u64,
+    recorder: Recorder,
+) -> Result<(), Failure> {
+    let mut dice = Dice::new(seed, "run");
+    let world = World::start(seed, broker_config(scenario, &mut dice), recorder.clone());
+    world.note_wall();
+    let node = Handle::current()
+        .create_node()
+        .name("clients")
+        .ip("10.0.0.2".parse().expect("a literal address"))
+        .build();
+    start(&world).await?;
+    let partitions = create_topics(scenario, &mut dice, &node, &recorder, seed).await?;
+    let impatience = plans.iter().find(|plan| plan.kind == FaultKind::ConnectionCut);
+    let impatience = impatience.map_or(0.0, |plan| plan.chance);
+    let mut clients = Clients::new(seed, recorder.clone(), partitions, impatience);
+    let working = clients.spawn(&node, &scenario.workload);
+    let striking = nemesis::unleash(&world, plans, scenario.millis, seed);
+    time::sleep(Duration::from_millis(scenario.millis)).await;
+    for fault in striking {
+        let _ = fault.await;
+    }
+    clients.stop();
+    heal(&world, plans, &mut dice).await?;
+    for client in working {
+        let _ = time::timeout(CLIENTS_END_WITHIN, client).await;
+    }
+    clients.impatience = 0.0;
+    finish(&world, &node, &clients, seed).await
+}
+
+async fn start(world: &World) -> Result<(), Failure> {
+    if world.wait_ready(START_WITHIN).await {
+        return Ok(());
+    }
+    let why = world.start_failure().unwrap_or_else(|| format!("not within {START_WITHIN:?}"));
+    Err(Failure {
+        check: "LV7 starts".into(),
+        message: format!("the broker does not start: {why}"),
+    })
+}
+
+async fn create_topics(
+    scenario: &Scenario,
+    dice: &mut Dice,
+    node: &NodeHandle,
+    recorder: &Recorder,
+    seed: u64,
+) -> Result<Vec<Partition>, Failure> {
+    let mut partitions = Vec::new();
+    for number in 0..dice.within(&scenario.workload.topics) {
+        let count = dice.within(&scenario.workload.partitions) as i32;
+        let retention = scenario.broker.retention_millis.as_ref().map(|b| dice.within(b));
+        let clients = Clients::new(seed, recorder.clone(), Vec::new(), 0.0);
+        let created = node.spawn(async move {
+            let mut session = Session::new(clients, ClientNumber(0));
+            session.connected().await;
+            workload::create_topic(&mut session, &format!("t{number}"), count, retention).await
+        });
+        let Ok(Some(topic)) = created.await else {
+            let message = format!("topic t{number} could not be created on a healthy broker");
+            return Err(Failure { check: "harness".into(), message });
+        };
+        partitions.extend((0..count).map(|index| Partition { topic, index }));
+    }
+    Ok(partitions)
+}
+
+/// Everything works again; the broker is stopped once more at times, so that what it acknowledged
+/// must have reached the media.
+async fn heal(world: &World, plans: &[FaultPlan], dice: &mut Dice) -> Result<(), Failure> {
+    world.recorder.note(format_args!("heal"));
+    world.repair_disk();
+    world.repair_clock();
+    let power = plans.iter().any(|plan| {
+        !matches!(plan.kind, FaultKind::ClockStep | FaultKind::ConnectionCut | FaultKind::BitRot)
+    });
+    if power && dice.chance(0.7) {
+        world.disk.model().cut_styles = (None, None);
+        world.cut_power();
+    } else if !world.is_ready() || dice.chance(0.5) {
+        world.kill();
+    } else {
+        return Ok(());
+    }
+    world.restart();
+    start(world).await
+}
+
+async fn finish(
+    world: &World,
+    node: &NodeHandle,
+    clients: &Clients,
+    seed: u64,
+) -> Result<(), Failure> {
+    let marks = world.recorder.history().marks.clone();
+    let rotten: BTreeSet<Partition> = marks
+        .iter()
+        .filter_map(|mark| match mark.kind {
+            MarkKind::Rotten(partition, _) => Some(partition),
+            _ => None,
+        })
+        .collect();
+    let last = clients.clone();
+    let finale = node.spawn(async move {
+        workload::converge(&last, &rotten).await?;
+        workload::read_back(&last, seed).await
+    });
+    let outcome = finale.await.unwrap_or_else(|_| Err("the last reader was lost".into()));
+    world.note_wall();
+    count_retired(&world.recorder);
+    outcome.map_err(|message| Failure { check: "LV convergence".into(), message })
+}
+
+/// Log starts that moved although nobody asked for it: retention at work.
+fn count_retired(recorder: &Recorder) {
+    let history = recorder.history();
+    let moved = |log: &&crate::history::FinalLog| {
+        let topic = log.partition.map(|partition| &history.topics[partition.topic]);
+        log.log_start > 0 && topic.is_some_and(|topic| topic.retention_millis.is_some())
+    };
+    let retired = history.finals.iter().filter(moved).count() as u64;
+    if retired > 0 {
+        recorder.trace.effect(Effect::SegmentsRetired, retired);
+    }
+}
+
+fn ops(history: &History) -> Ops {
+    let (ok, fail, unknown) = history.outcomes();
+    Ops { ok, fail, unknown }
+}
+
+fn effects(trace: &Trace, plans: &[FaultPlan]) -> std::collections::BTreeMap<&'static str, u64> {
+    let mut effects = expected_effects(plans);
+    effects.extend(trace.effects());
+    effects.into_iter().map(|(effect, count)| (effect.name(), count)).collect()
+}
+
+/// The message of the last panic of any task.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// A panic of the node is a failure of the run, with its message and place.
+fn catch_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let message = panic.to_string();
+        PANIC.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+    }));
+}
+
+fn panic_message() -> String {
+    let message = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take();
+    message.unwrap_or_else(|| "a panic without a message".into())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the cost of a run is measured outside of it")]
+fn stopwatch() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,209 @@
+//! The trace of a run: every client call, disk operation and fault in the order it happened, folded
+//! into a 128-bit hash that must be the same whenever the same seed runs again, and the counts of
+//! what the faults did.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// FNV-1a of 128 bits: stable over versions, platforms and builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fnv128(u128);
+
+const FNV_OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+const FNV_PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+
+impl Default for Fnv128 {
+    fn default() -> Self {
+        Self(FNV_OFFSET)
+    }
+}
+
+impl Fnv128 {
+    /// Folds bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u128::from(byte)).wrapping_mul(FNV_PRIME);
+        }
+    }
+
+    /// The hash so far.
+    #[must_use]
+    pub fn value(self) -> u128 {
+        self.0
+    }
+}
+
+macro_rules! effects {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Something a fault really did to the system, as opposed to a fault that was scheduled.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Effect { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Effect {
+            /// Every effect.
+            pub const ALL: &'static [Effect] = &[$(Effect::$variant,)+];
+
+            /// The name in reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Effect::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+effects! {
+    /// The broker's process was killed; its page cache survived.
+    ProcessKilled = "processes_killed",
+    /// The machine lost its power.
+    PowerCut = "power_cuts",
+    /// A power cut hit a broker that was still recovering.
+    RecoveryInterrupted = "recoveries_interrupted",
+    /// Bytes written and never synced were lost at a power cut.
+    BytesDiscarded = "bytes_discarded",
+    /// A write reached the media in part.
+    WriteTorn = "writes_torn",
+    /// A later write survived where an earlier one was lost.
+    WriteReordered = "writes_reordered",
+    /// A created or removed directory entry was undone at a power cut.
+    EntryLost = "entries_lost",
+    /// A rename was undone at a power cut.
+    RenameUndone = "renames_undone",
+    /// A sync failed and its dirty pages were dropped.
+    SyncFailed = "syncs_failed",
+    /// A read failed.
+    ReadFailed = "reads_failed",
+    /// A write failed, perhaps half done.
+    WriteFailed = "writes_failed",
+    /// A write or a new file found the disk full.
+    DiskFull = "disk_full",
+    /// A bit of a stored file was flipped.
+    BitFlipped = "bits_flipped",
+    /// A read returned a byte range with a flipped bit.
+    RottenRead = "rotten_reads",
+    /// A disk operation took longer than a healthy disk takes.
+    OperationDelayed = "operations_delayed",
+    /// The wall clock jumped.
+    ClockStepped = "clock_steps",
+    /// The monotonic clock ran at another pace for a while.
+    ClockDrifted = "clock_drifts",
+    /// The monotonic clock stood still for a while.
+    ClockFrozen = "clock_freezes",
+    /// A connection of a client was cut while a call was under way.
+    CallCut = "calls_cut",
+    /// Segments went by retention.
+    SegmentsRetired = "segments_retired",
+}
+
+/// Where everything that happens in a run is written down. Cheap to clone; one per run.
+#[derive(Clone, Debug, Default)]
+pub struct Trace(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    hash: Fnv128,
+    count: u64,
+    last_nanos: u64,
+    line: String,
+    lines: Option<Vec<String>>,
+    effects: BTreeMap<Effect, u64>,
+}
+
+impl Trace {
+    /// A trace that keeps its lines when `keep` is set, and only their hash otherwise.
+    #[must_use]
+    pub fn new(keep: bool) -> Self {
+        let inner = Inner { lines: keep.then(Vec::new), ..Inner::default() };
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Writes down one event at a simulated time in nanoseconds.
+    pub fn event(&self, nanos: u64, text: fmt::Arguments<'_>) {
+        let mut inner = self.inner();
+        let mut line = std::mem::take(&mut inner.line);
+        line.clear();
+        let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+        let _ = write!(line, "{seconds}.{rest:09} {text}");
+        inner.hash.update(line.as_bytes());
+        inner.hash.update(b"\n");
+        inner.count += 1;
+        inner.last_nanos = nanos;
+        if let Some(lines) = &mut inner.lines {
+            lines.push(line.clone());
+        }
+        inner.line = line;
+    }
+
+    /// Counts something a fault did.
+    pub fn effect(&self, effect: Effect, amount: u64) {
+        *self.inner().effects.entry(effect).or_default() += amount;
+    }
+
+    /// How much a fault did so far.
+    #[must_use]
+    pub fn effect_count(&self, effect: Effect) -> u64 {
+        self.inner().effects.get(&effect).copied().unwrap_or_default()
+    }
+
+    /// All effects so far.
+    #[must_use]
+    pub fn effects(&self) -> BTreeMap<Effect, u64> {
+        self.inner().effects.clone()
+    }
+
+    /// The hash of every event so far, as 32 hexadecimal digits.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        format!("{:032x}", self.inner().hash.value())
+    }
+
+    /// The number of events so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.inner().count
+    }
+
+    /// The simulated time of the last event, in nanoseconds.
+    #[must_use]
+    pub fn last_nanos(&self) -> u64 {
+        self.inner().last_nanos
+    }
+
+    /// The kept lines; none when the trace does not keep them.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.inner().lines.clone().unwrap_or_default()
+    }
+
+    /// A panic elsewhere is a failure of the run that still wants its trace.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_depends_on_order_and_content() {
+        let trace = |events: &[&str]| {
+            let trace = Trace::new(false);
+            events.iter().for_each(|event| trace.event(1, format_args!("{event}")));
+            trace.hash()
+        };
+        assert_eq!(trace(&["a", "b"]), trace(&["a", "b"]));
+        assert_ne!(trace(&["a", "b"]), trace(&["b", "a"]));
+        assert_eq!(trace(&["a"]).len(), 32);
+    }
+
+    #[test]
+    fn lines_are_kept_when_asked_for() {
+        let trace = Trace::new(true);
+        trace.event(1_500_000_000, format_args!("sync failed"));
+        assert_eq!(trace.lines(), ["1.500000000 sync failed"]);
+    }
+}

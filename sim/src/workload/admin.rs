@@ -1,0 +1,276 @@
+//! An administrator: creates topics, grows them, deletes them and their records, and changes
+//! configurations, beside the other clients.
+
+use super::{ClientNumber, Clients, session::Session};
+use crate::{
+    batch::{Sent, encode},
+    dice::Dice,
+    history::{Outcome, Partition, Produce, Request, Topic},
+    recorder::now_nanos,
+    scenario::WorkloadShape,
+    world::WALL_AT_START,
+};
+use highwater_node::{
+    client::{ClientError, Connection},
+    wire::generated::{
+        create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
+        create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
+        delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        incremental_alter_configs::{
+            AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+        },
+    },
+};
+use madsim::time;
+use std::time::Duration;
+
+const REQUEST_TIMEOUT_MS: i32 = 1_000;
+const LATEST: i64 = -1;
+/// The resource type of topics in configuration requests.
+const TOPIC: i8 = 2;
+
+/// Administers until the run comes to an end.
+pub async fn run(clients: Clients, client: ClientNumber, dice: Dice, shape: WorkloadShape) {
+    let session = Session::new(clients, client);
+    let mut admin = Admin { session, dice, client, own: Vec::new(), names: 0 };
+    let calls = admin.dice.within(&shape.calls) / 3;
+    for _ in 0..calls {
+        if admin.session.clients.is_stopping() || !admin.session.connected().await {
+            return;
+        }
+        admin.act().await;
+        let pause = admin.dice.between(10..=80);
+        time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+struct Admin {
+    session: Session,
+    dice: Dice,
+    client: ClientNumber,
+    /// The topics that this administrator made and did not delete.
+    own: Vec<usize>,
+    names: u32,
+}
+
+impl Admin {
+    async fn act(&mut self) {
+        match self.dice.between(0..=9) {
+            0..=2 => self.create().await,
+            3 => self.delete().await,
+            4 => self.grow().await,
+            5 | 6 => self.write_to_own().await,
+            7 | 8 => self.delete_records().await,
+            _ => self.configure().await,
+        }
+    }
+
+    async fn create(&mut self) {
+        self.names += 1;
+        // Some names come again, as another incarnation of the topic (KIP-516).
+        let name = format!("churn-{}-{}", self.client.0, self.names % 4);
+        let history_has = |topic: &usize, admin: &Self| {
+            admin.session.clients.recorder.history().topics[*topic].name == name
+        };
+        if self.own.iter().any(|topic| history_has(topic, self)) {
+            return;
+        }
+        let partitions = self.dice.between(1..=2) as i32;
+        if let Some(topic) = create_topic(&mut self.session, &name, partitions, None).await {
+            self.own.push(topic);
+        }
+    }
+
+    async fn delete(&mut self) {
+        if self.own.is_empty() {
+            return;
+        }
+        let at = self.dice.index(self.own.len());
+        let topic = self.own.swap_remove(at);
+        let name = {
+            let mut history = self.session.clients.recorder.history();
+            history.topics[topic].deleted = true;
+            history.topics[topic].name.clone()
+        };
+        let request = DeleteTopicsRequest {
+            topics: vec![DeleteTopicState {
+                name: Some(name.as_str().into()),
+                ..Default::default()
+            }],
+            topic_names: vec![name.as_str().into()],
+            timeout_ms: REQUEST_TIMEOUT_MS,
+        };
+        self.session
+            .call(
+                Request::Admin(format!("delete topic {name}")),
+                async |connection| {
+                    let answer = connection.call(&request).await?;
+                    Ok(answer.responses.first().map_or(-1, |response| response.error_code))
+                },
+                done_or_code,
+            )
+            .await;
+    }
+
+    async fn grow(&mut self) {
+        if self.own.is_empty() {
+            return;
+        }
+        let topic = *self.dice.pick(&self.own);
+        let name = self.session.clients.recorder.history().topics[topic].name.clone();
+        let count = self.dice.between(2..=3) as i32;
+        let wanted = CreatePartitionsTopic { name: name.as_str().into(), count, assignments: None };
+        let request = CreatePartitionsRequest {
+            topics: vec![wanted],
+            timeout_ms: REQUEST_TIMEOUT_MS,
+            validate_only: false,
+        };
+        self.session
+            .call(
+                Request::Admin(format!("grow topic {name} to {count}")),
+                async |connection| {
+                    let answer = connection.call(&request).await?;
+                    Ok(answer.results.first().map_or(-1, |result| result.error_code))
+                },
+                done_or_code,
+            )
+            .await;
+    }
+
+    async fn write_to_own(&mut self) {
+        if self.own.is_empty() {
+            return;
+        }
+        let partition = Partition { topic: *self.dice.pick(&self.own), index: 0 };
+        let now = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
+        let number = self.session.clients.next_number();
+        let records = vec![Sent { number, timestamp: now }];
+        let produce = Produce { partition, acks: -1, producer: None, records };
+        produce_once(&mut self.session, produce).await;
+    }
+
+    async fn delete_records(&mut self) {
+        let partitions = self.session.clients.partitions.clone();
+        let partition = *self.dice.pick(&partitions);
+        let Some(Ok((end, _))) = self.session.list_offset(partition, LATEST).await else { return };
+        if !self.session.is_connected() || end < 2 {
+            return;
+        }
+        let before = self.dice.between(0..=end as u64 / 2) as i64;
+        let reference = self.session.reference(partition);
+        let wanted = DeleteRecordsPartition { partition_index: partition.index, offset: before };
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic { name: reference.topic, partitions: vec![wanted] }],
+            timeout_ms: REQUEST_TIMEOUT_MS,
+        };
+        self.session
+            .call(
+                Request::DeleteRecords { partition, before },
+                async |connection| {
+                    let answer = connection.call(&request).await?;
+                    let mut results = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+                    Ok(results.next().map_or((-1, -1), |r| (r.error_code, r.low_watermark)))
+                },
+                |(code, low_watermark)| match code {
+                    0 => Outcome::Deleted { low_watermark: *low_watermark },
+                    code => Outcome::Failed(*code),
+                },
+            )
+            .await;
+    }
+
+    async fn configure(&mut self) {
+        let partitions = self.session.clients.partitions.clone();
+        let topic = self.dice.pick(&partitions).topic;
+        let name = self.session.clients.recorder.history().topics[topic].name.clone();
+        let bytes = self.dice.between(1_024..=16_384).to_string();
+        let config = AlterableConfig {
+            name: "segment.bytes".into(),
+            config_operation: 0,
+            value: Some(bytes.as_str().into()),
+        };
+        let resource = AlterConfigsResource {
+            resource_type: TOPIC,
+            resource_name: name.as_str().into(),
+            configs: vec![config],
+        };
+        let request =
+            IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        self.session
+            .call(
+                Request::Admin(format!("set segment.bytes of {name} to {bytes}")),
+                async |connection| {
+                    let answer = connection.call(&request).await?;
+                    Ok(answer.responses.first().map_or(-1, |response| response.error_code))
+                },
+                done_or_code,
+            )
+            .await;
+    }
+}
+
+/// Creates a topic and enters it in the history; its index there when it worked.
+pub async fn create_topic(
+    session: &mut Session,
+    name: &str,
+    partitions: i32,
+    retention_millis: Option<i64>,
+) -> Option<usize> {
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: name.into(),
+            num_partitions: partitions,
+            replication_factor: 1,
+            configs: retention_millis.map(retention).into_iter().collect(),
+            ..Default::default()
+        }],
+        timeout_ms: REQUEST_TIMEOUT_MS,
+        validate_only: false,
+    };
+    let create = async |connection: &mut Connection| -> Result<_, ClientError> {
+        let answer = connection.call(&request).await?;
+        Ok(answer.topics.first().map_or((-1, [0; 16]), |t| (t.error_code, t.topic_id.0)))
+    };
+    let wanted = Request::Admin(format!("create topic {name} with {partitions} partitions"));
+    let (code, id) = session.call(wanted, create, |(code, _)| done_or_code(code)).await?;
+    if code != 0 {
+        return None;
+    }
+    let mut history = session.clients.recorder.history();
+    let topic = Topic { name: name.to_owned(), id, retention_millis, deleted: false };
+    history.topics.push(topic);
+    Some(history.topics.len() - 1)
+}
+
+/// Sends one batch and records what came of it.
+pub async fn produce_once(session: &mut Session, produce: Produce) -> Option<Outcome> {
+    let reference = session.reference(produce.partition);
+    let bytes = encode(&produce.records, produce.producer);
+    let (acks, timeout) = (produce.acks, Duration::from_millis(1_000));
+    session
+        .call(
+            Request::Produce(produce),
+            async |connection| {
+                let answer = connection.produce(&reference, acks, timeout, bytes).await?;
+                Ok(super::producer::outcome_of(&answer))
+            },
+            Outcome::clone,
+        )
+        .await
+}
+
+fn retention(millis: i64) -> highwater_node::wire::generated::create_topics::CreatableTopicConfig {
+    let value = Some(millis.to_string().as_str().into());
+    highwater_node::wire::generated::create_topics::CreatableTopicConfig {
+        name: "retention.ms".into(),
+        value,
+    }
+}
+
+fn done_or_code(code: &i16) -> Outcome {
+    match code {
+        0 => Outcome::Done,
+        code => Outcome::Failed(*code),
+    }
+}

@@ -1,0 +1,173 @@
+//! The end of a run: the healed broker must take records again, and everything it serves is read.
+
+use super::{ClientNumber, Clients, admin::produce_once, session::Session};
+use crate::{
+    batch::Sent,
+    dice::Dice,
+    history::{FinalLog, FinalTopic, Outcome, Partition, Produce},
+    recorder::now_nanos,
+    world::WALL_AT_START,
+};
+use highwater_node::wire::generated::describe_producers::{DescribeProducersRequest, TopicRequest};
+use madsim::time;
+use std::{collections::BTreeSet, time::Duration};
+
+/// The healed broker takes records again within this, in simulated time.
+const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
+/// Lookups by timestamp and fetches at single offsets for each partition.
+const SAMPLES: usize = 8;
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const NEWEST: i64 = -3;
+const FETCH_BYTES: i32 = 1 << 20;
+
+/// Waits until every partition takes records again, except those that may be offline. The error
+/// says which one does not.
+pub async fn converge(
+    clients: &Clients,
+    may_be_offline: &BTreeSet<Partition>,
+) -> Result<(), String> {
+    let mut session = Session::new(clients.clone(), ClientNumber(0));
+    let deadline = time::Instant::now() + CONVERGE_WITHIN;
+    for partition in clients.partitions.iter().copied() {
+        loop {
+            let outcome = match session.is_connected() || session.connected().await {
+                true => probe(&mut session, partition).await,
+                false => None,
+            };
+            match outcome {
+                Some(Outcome::Produced { .. }) => break,
+                Some(Outcome::Failed(_)) if may_be_offline.contains(&partition) => break,
+                _ if time::Instant::now() > deadline => {
+                    let name = clients.recorder.name(partition);
+                    return Err(format!(
+                        "{name} took no record within {CONVERGE_WITHIN:?} after everything was \
+                         healed; its last answer was {outcome:?}"
+                    ));
+                }
+                _ => time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn probe(session: &mut Session, partition: Partition) -> Option<Outcome> {
+    let timestamp = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
+    let records = vec![Sent { number: session.clients.next_number(), timestamp }];
+    produce_once(session, Produce { partition, acks: -1, producer: None, records }).await
+}
+
+/// Reads everything that the broker serves into the history.
+pub async fn read_back(clients: &Clients, seed: u64) -> Result<(), String> {
+    let mut session = Session::new(clients.clone(), ClientNumber(0));
+    let mut dice = Dice::new(seed, "finale");
+    session.connected().await;
+    let metadata = session.exchange(async |connection| connection.metadata(None, false).await);
+    let metadata = metadata.await.ok_or("the healed broker does not describe its topics")?;
+    let mut partitions = Vec::new();
+    for topic in &metadata.topics {
+        let mut history = clients.recorder.history();
+        let name = topic.name.as_ref().map_or(String::new(), |name| name.as_str().to_owned());
+        let known = history.topics.iter().position(|known| known.id == topic.topic_id.0);
+        let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
+        partitions
+            .extend(known.into_iter().flat_map(|topic| indexes.clone().map(move |i| (topic, i))));
+        let count = topic.partitions.len();
+        history.final_topics.push(FinalTopic { name, id: topic.topic_id.0, partitions: count });
+    }
+    for (topic, index) in partitions {
+        let partition = Partition { topic, index };
+        let log = read_partition(&mut session, &mut dice, partition).await.ok_or_else(|| {
+            let name = clients.recorder.name(partition);
+            format!("the healed broker stopped answering while {name} was read back")
+        })?;
+        clients.recorder.history().finals.push(log);
+    }
+    Ok(())
+}
+
+async fn read_partition(
+    session: &mut Session,
+    dice: &mut Dice,
+    partition: Partition,
+) -> Option<FinalLog> {
+    let mut log = FinalLog { partition: Some(partition), ..FinalLog::default() };
+    let bounds = [EARLIEST, LATEST];
+    for (at, special) in bounds.into_iter().enumerate() {
+        match session.list_offset(partition, special).await? {
+            Ok((offset, _)) if at == 0 => log.log_start = offset,
+            Ok((offset, _)) => log.end = offset,
+            Err(code) => {
+                log.error = Some(code);
+                return Some(log);
+            }
+        }
+    }
+    let mut next = log.log_start;
+    while next < log.end {
+        let fetched = session.fetch(partition, next, Duration::ZERO, FETCH_BYTES).await?;
+        if fetched.error != 0 {
+            log.error = Some(fetched.error);
+            return Some(log);
+        }
+        match fetched.batches.last() {
+            Some(last) => next = last.last_offset + 1,
+            None => break,
+        }
+        log.batches.extend(fetched.batches);
+    }
+    look_up(session, dice, partition, &mut log).await?;
+    describe_producers(session, partition, &mut log).await?;
+    Some(log)
+}
+
+/// Samples of the indexes: by timestamp, at the newest, and at single offsets.
+async fn look_up(
+    session: &mut Session,
+    dice: &mut Dice,
+    partition: Partition,
+    log: &mut FinalLog,
+) -> Option<()> {
+    let timestamps: BTreeSet<i64> = log
+        .batches
+        .iter()
+        .flat_map(|batch| &batch.records)
+        .map(|record| record.timestamp)
+        .collect();
+    let timestamps: Vec<i64> = timestamps.into_iter().collect();
+    if timestamps.is_empty() {
+        return Some(());
+    }
+    for _ in 0..SAMPLES {
+        let asked = *dice.pick(&timestamps) + dice.between(0..=2) as i64 - 1;
+        if let Ok((offset, timestamp)) = session.list_offset(partition, asked).await? {
+            log.lookups.push((asked, (offset >= 0).then_some((offset, timestamp))));
+        }
+        let offset = dice.between(log.log_start as u64..=log.end as u64 - 1) as i64;
+        let fetched = session.fetch(partition, offset, Duration::ZERO, 1).await?;
+        let first = fetched.batches.first();
+        log.points.push((offset, first.map(|batch| (batch.base_offset, batch.last_offset))));
+    }
+    if let Ok((offset, timestamp)) = session.list_offset(partition, NEWEST).await? {
+        log.newest = Some((offset, timestamp));
+    }
+    Some(())
+}
+
+async fn describe_producers(
+    session: &mut Session,
+    partition: Partition,
+    log: &mut FinalLog,
+) -> Option<()> {
+    let reference = session.reference(partition);
+    let wanted = TopicRequest { name: reference.topic, partition_indexes: vec![partition.index] };
+    let request = DescribeProducersRequest { topics: vec![wanted] };
+    let answer = session.exchange(async |connection| connection.call(&request).await).await?;
+    let described = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+    log.producers = described
+        .flat_map(|partition| partition.active_producers)
+        .map(|producer| (producer.producer_id, producer.producer_epoch, producer.last_sequence))
+        .collect();
+    Some(())
+}

@@ -1,0 +1,90 @@
+//! The clients of a run: they speak the real protocol over the simulated network, and everything
+//! they ask and hear is recorded.
+
+mod admin;
+mod consumer;
+mod finale;
+mod producer;
+mod session;
+
+pub use admin::create_topic;
+pub use finale::{converge, read_back};
+pub use session::{ClientNumber, Session};
+
+use crate::{dice::Dice, history::Partition, recorder::Recorder, scenario::WorkloadShape};
+use madsim::{runtime::NodeHandle, task::JoinHandle};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+/// What all clients of a run share.
+#[derive(Clone)]
+pub struct Clients {
+    /// Where calls are written down.
+    pub recorder: Recorder,
+    /// The topics that live as long as the run: their partitions.
+    pub partitions: Arc<Vec<Partition>>,
+    /// How likely a client is to give a call up while it waits.
+    pub impatience: f64,
+    seed: u64,
+    next_number: Arc<AtomicU64>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Clients {
+    /// Clients of these partitions.
+    #[must_use]
+    pub fn new(seed: u64, recorder: Recorder, partitions: Vec<Partition>, impatience: f64) -> Self {
+        Self {
+            recorder,
+            partitions: Arc::new(partitions),
+            impatience,
+            seed,
+            next_number: Arc::default(),
+            stopping: Arc::default(),
+        }
+    }
+
+    /// Starts everybody on the clients' machine.
+    #[must_use]
+    pub fn spawn(&self, node: &NodeHandle, shape: &WorkloadShape) -> Vec<JoinHandle<()>> {
+        let mut dice = Dice::new(self.seed, "workload");
+        let mut running = Vec::new();
+        let mut number = 1;
+        let mut next = |kind: &str| {
+            number += 1;
+            (ClientNumber(number), Dice::new(self.seed, &format!("{kind} {number}")))
+        };
+        for _ in 0..dice.within(&shape.producers) {
+            let (client, own) = next("producer");
+            running.push(node.spawn(producer::run(self.clone(), client, own, shape.clone())));
+        }
+        for _ in 0..dice.within(&shape.consumers) {
+            let (client, own) = next("consumer");
+            running.push(node.spawn(consumer::run(self.clone(), client, own, shape.clone())));
+        }
+        for _ in 0..dice.within(&shape.admins) {
+            let (client, own) = next("admin");
+            running.push(node.spawn(admin::run(self.clone(), client, own, shape.clone())));
+        }
+        running
+    }
+
+    /// Asks everybody to come to an end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether everybody shall come to an end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The next record number of the run.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+}

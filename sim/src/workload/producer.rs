@@ -1,0 +1,333 @@
+//! A producer: sends batches of unique records, alone or several in flight, retries what remained
+//! unknown, and if it is idempotent also tests the broker with repeated batches, gaps and old
+//! epochs.
+
+use super::{ClientNumber, Clients, session::Session};
+use crate::{
+    batch::{Producer as Identity, Sent, encode},
+    dice::Dice,
+    history::{Outcome, Partition, Produce, Request},
+    recorder::now_nanos,
+    scenario::WorkloadShape,
+    world::WALL_AT_START,
+};
+use highwater_node::{
+    client::{ClientError, Connection, InFlight, produce_request},
+    wire::{
+        ApiKey,
+        generated::{
+            init_producer_id::InitProducerIdRequest,
+            produce::{PartitionProduceResponse, ProduceRequest},
+        },
+    },
+};
+use madsim::time;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+/// The broker's own deadline for a produce.
+const PRODUCE_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Tries of one batch before an idempotent producer takes a new identity.
+const TRIES: u32 = 12;
+/// Batches that the broker must remember (KIP-98).
+const REMEMBERED: usize = 5;
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+const INVALID_PRODUCER_EPOCH: i16 = 47;
+const UNKNOWN_PRODUCER_ID: i16 = 59;
+
+/// Sends until the run comes to an end.
+pub async fn run(clients: Clients, client: ClientNumber, mut dice: Dice, shape: WorkloadShape) {
+    let acks = *dice.pick(&[-1, -1, -1, 1, 1, 0]);
+    let idempotent = acks == -1 && dice.chance(0.75);
+    let calls = dice.within(&shape.calls);
+    let session = Session::new(clients, client);
+    let mut producer = Producer {
+        session,
+        dice,
+        shape,
+        acks,
+        idempotent,
+        identity: None,
+        next: BTreeMap::new(),
+        recent: VecDeque::new(),
+    };
+    for _ in 0..calls {
+        if producer.stopping() || producer.act().await.is_none() {
+            return;
+        }
+        let pause = producer.dice.between(1..=25);
+        time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+struct Producer {
+    session: Session,
+    dice: Dice,
+    shape: WorkloadShape,
+    acks: i16,
+    idempotent: bool,
+    /// Producer id and epoch.
+    identity: Option<(i64, i16)>,
+    /// The next sequence number for each partition.
+    next: BTreeMap<Partition, i32>,
+    /// The newest acknowledged batches of this identity, oldest first.
+    recent: VecDeque<Produce>,
+}
+
+impl Producer {
+    fn stopping(&self) -> bool {
+        self.session.clients.is_stopping()
+    }
+
+    /// One step. `None` when the run comes to an end.
+    async fn act(&mut self) -> Option<()> {
+        if !self.session.connected().await {
+            return None;
+        }
+        if self.idempotent && self.identity.is_none() {
+            return self.identify(None).await;
+        }
+        if self.acks == 0 {
+            return self.send_unanswered().await;
+        }
+        if self.idempotent {
+            match self.dice.between(0..=19) {
+                0 | 1 => return self.repeat().await,
+                2 => return self.leave_a_gap().await,
+                3 => return self.bump_and_send_old().await,
+                _ => {}
+            }
+        }
+        let in_flight = if self.dice.chance(0.3) { self.dice.between(2..=5) } else { 1 };
+        let partition = self.partition();
+        let window: Vec<_> = (0..in_flight).map(|_| self.batch(partition)).collect();
+        self.deliver(window).await
+    }
+
+    /// Sends batches until each has a definite outcome or is given up.
+    async fn deliver(&mut self, mut window: Vec<Produce>) -> Option<()> {
+        for _ in 0..TRIES {
+            if !self.session.connected().await {
+                return None;
+            }
+            let outcomes = self.send(&window).await;
+            let mut rest = Vec::new();
+            let mut lost_identity = false;
+            for (produce, outcome) in window.into_iter().zip(outcomes) {
+                match outcome {
+                    Outcome::Produced { .. } => self.remember(produce),
+                    Outcome::Failed(UNKNOWN_PRODUCER_ID | INVALID_PRODUCER_EPOCH) => {
+                        lost_identity = true;
+                    }
+                    // A batch behind one that failed: it goes again, behind it.
+                    Outcome::Failed(_) | Outcome::Unknown if self.idempotent => rest.push(produce),
+                    _ => rest.extend(self.dice.chance(0.5).then_some(produce)),
+                }
+            }
+            if lost_identity {
+                break;
+            }
+            if rest.is_empty() {
+                return Some(());
+            }
+            if self.stopping() {
+                return None;
+            }
+            window = rest;
+            let pause = self.dice.between(5..=40);
+            time::sleep(Duration::from_millis(pause)).await;
+        }
+        self.forget_identity();
+        Some(())
+    }
+
+    /// Sends batches one behind the other without waiting, then takes the answers.
+    async fn send(&mut self, window: &[Produce]) -> Vec<Outcome> {
+        let partition = self.session.reference(window[0].partition);
+        let requests: Vec<ProduceRequest> = window
+            .iter()
+            .map(|produce| {
+                let bytes = encode(&produce.records, produce.producer);
+                produce_request(&partition, produce.acks, PRODUCE_TIMEOUT, bytes)
+            })
+            .collect();
+        let calls: Vec<usize> = window
+            .iter()
+            .map(|produce| self.session.invoke(Request::Produce(produce.clone())))
+            .collect();
+        let mut outcomes = Vec::new();
+        let done = self
+            .session
+            .exchange(async |connection| exchange(connection, &requests, &mut outcomes).await);
+        let _ = done.await;
+        outcomes.resize(window.len(), Outcome::Unknown);
+        for (call, outcome) in calls.into_iter().zip(&outcomes) {
+            self.session.clients.recorder.end(call, outcome.clone());
+        }
+        outcomes
+    }
+
+    async fn send_unanswered(&mut self) -> Option<()> {
+        let partition = self.partition();
+        let produce = self.batch(partition);
+        let reference = self.session.reference(partition);
+        let bytes = encode(&produce.records, None);
+        let request = produce_request(&reference, 0, PRODUCE_TIMEOUT, bytes);
+        let sent = async |connection: &mut Connection| {
+            let version = connection.version(ApiKey::Produce)?;
+            connection.submit_unanswered(&request, version).await
+        };
+        self.session.call(Request::Produce(produce), sent, |_| Outcome::Done).await;
+        Some(())
+    }
+
+    /// Sends a batch again that was acknowledged among the last five of its partition.
+    async fn repeat(&mut self) -> Option<()> {
+        if let Some(produce) = self.recent.back().cloned() {
+            let of_partition: Vec<_> =
+                self.recent.iter().filter(|p| p.partition == produce.partition).cloned().collect();
+            let again = self.dice.pick(&of_partition).clone();
+            self.send(&[again]).await;
+        }
+        Some(())
+    }
+
+    /// Sends a batch whose sequence leaves some out: it must be refused and leave no trace.
+    async fn leave_a_gap(&mut self) -> Option<()> {
+        let partition = self.partition();
+        if !self.recent.iter().any(|produce| produce.partition == partition) {
+            return Some(());
+        }
+        let next = self.next.clone();
+        let mut produce = self.batch(partition);
+        self.next = next;
+        if let Some(producer) = &mut produce.producer {
+            producer.base_sequence += self.dice.between(1..=50) as i32;
+        }
+        let outcome = self.send(&[produce]).await;
+        if outcome != [Outcome::Failed(OUT_OF_ORDER_SEQUENCE_NUMBER)] {
+            // It remained unknown, or it was taken: an oracle will see it in the log.
+            self.forget_identity();
+        }
+        Some(())
+    }
+
+    /// Takes a new epoch (KIP-360), writes with it, and then once more with the old one.
+    async fn bump_and_send_old(&mut self) -> Option<()> {
+        let (id, epoch) = self.identity?;
+        let partition = self.partition();
+        let next = self.next.get(&partition).copied().unwrap_or(0);
+        self.identify(Some((id, epoch))).await?;
+        let Some((new_id, new_epoch)) = self.identity else { return Some(()) };
+        if !self.session.connected().await {
+            return None;
+        }
+        let produce = self.batch(partition);
+        self.deliver(vec![produce]).await?;
+        if new_id == id && new_epoch > epoch && self.session.is_connected() {
+            let mut zombie = self.batch(partition);
+            *self.next.entry(partition).or_default() -= zombie.records.len() as i32;
+            zombie.producer = Some(Identity { id, epoch, base_sequence: next });
+            self.send(&[zombie]).await;
+        }
+        Some(())
+    }
+
+    /// Asks for an identity, or for the next epoch of one.
+    async fn identify(&mut self, bump: Option<(i64, i16)>) -> Option<()> {
+        let (producer_id, producer_epoch) = bump.unwrap_or((-1, -1));
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            producer_id,
+            producer_epoch,
+        };
+        let answer = self.session.call(
+            Request::InitProducer { bump },
+            async |connection| connection.call(&request).await,
+            |answer| match answer.error_code {
+                0 => Outcome::Identity { id: answer.producer_id, epoch: answer.producer_epoch },
+                code => Outcome::Failed(code),
+            },
+        );
+        let answer = answer.await;
+        self.forget_identity();
+        if let Some(answer) = answer.filter(|answer| answer.error_code == 0) {
+            assert!(answer.producer_id >= 0, "a granted producer id is not negative");
+            self.identity = Some((answer.producer_id, answer.producer_epoch));
+        }
+        Some(())
+    }
+
+    fn forget_identity(&mut self) {
+        self.identity = None;
+        self.next.clear();
+        self.recent.clear();
+    }
+
+    fn remember(&mut self, produce: Produce) {
+        if produce.producer.is_none() {
+            return;
+        }
+        let partition = produce.partition;
+        self.recent.push_back(produce);
+        if self.recent.iter().filter(|p| p.partition == partition).count() > REMEMBERED {
+            let oldest = self.recent.iter().position(|p| p.partition == partition);
+            oldest.map(|at| self.recent.remove(at));
+        }
+    }
+
+    fn partition(&mut self) -> Partition {
+        let partitions = self.session.clients.partitions.clone();
+        *self.dice.pick(&partitions)
+    }
+
+    /// A batch of new records with the next sequence numbers.
+    fn batch(&mut self, partition: Partition) -> Produce {
+        let count = self.dice.within(&self.shape.records);
+        let now = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
+        let records: Vec<Sent> = (0..count)
+            .map(|_| {
+                let jitter = self.dice.between(0..=100) as i64 - 90;
+                Sent { number: self.session.clients.next_number(), timestamp: now + jitter }
+            })
+            .collect();
+        let producer = self.identity.filter(|_| self.idempotent).map(|(id, epoch)| {
+            let next = self.next.entry(partition).or_default();
+            let base_sequence = *next;
+            *next += records.len() as i32;
+            Identity { id, epoch, base_sequence }
+        });
+        Produce { partition, acks: self.acks, producer, records }
+    }
+}
+
+async fn exchange(
+    connection: &mut Connection,
+    requests: &[ProduceRequest],
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), ClientError> {
+    let version = connection.version(ApiKey::Produce)?;
+    let mut in_flight: VecDeque<InFlight<ProduceRequest>> = VecDeque::new();
+    for request in requests {
+        in_flight.push_back(connection.submit(request, version).await?);
+    }
+    while let Some(submitted) = in_flight.pop_front() {
+        outcomes.push(outcome_of(&connection.receive_produce(submitted).await?));
+    }
+    Ok(())
+}
+
+/// The outcome of a produce, as its answer says.
+pub fn outcome_of(answer: &PartitionProduceResponse) -> Outcome {
+    match answer.error_code {
+        0 => Outcome::Produced {
+            base_offset: answer.base_offset,
+            append_time: answer.log_append_time_ms,
+            log_start: answer.log_start_offset,
+        },
+        code => Outcome::Failed(code),
+    }
+}

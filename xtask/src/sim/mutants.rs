@@ -1,0 +1,178 @@
+//! `cargo xtask sim mutants`: every planted bug must turn a seed red.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+
+use clap::Args;
+
+use super::pool;
+use super::scenario::{self, Scenario};
+use super::seeds::Seeds;
+use super::worker::{Report, Run, Worker};
+use crate::counts::{Counts, Usage};
+use crate::workspace;
+
+#[derive(Args)]
+pub struct Options {
+    /// The mutants to plant; all when none is given.
+    #[arg(value_name = "MUTANT")]
+    mutants: Vec<String>,
+    /// The seeds to try with each scenario, the end excluded.
+    #[arg(long, value_name = "A..B", default_value = "0..200")]
+    seeds: Seeds,
+    /// Only these scenarios; may be given more than once.
+    #[arg(long = "scenario", value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Processes at once.
+    #[arg(long, value_name = "J")]
+    jobs: Option<NonZeroUsize>,
+}
+
+/// How one planted bug was found.
+struct Found {
+    scenario: String,
+    oracle: String,
+    seed: u64,
+    seeds_needed: u64,
+}
+
+/// Runs the command.
+pub fn run(options: &Options) -> anyhow::Result<Counts> {
+    let directory = workspace::root().join("scenarios");
+    let scenarios = scenario::select(&directory, &options.scenarios)?;
+    let worker = super::build_worker()?;
+    hunt_all(&worker, &options.mutants, &scenarios, options.seeds, super::jobs(options.jobs))
+}
+
+/// Hunts the mutants named, or all, and prints the table.
+pub fn hunt_all(
+    worker: &Worker,
+    wanted: &[String],
+    scenarios: &[Scenario],
+    seeds: Seeds,
+    jobs: usize,
+) -> anyhow::Result<Counts> {
+    let known = worker.mutants()?;
+    if let Some(name) = wanted.iter().find(|name| !known.contains(name)) {
+        let message = format!("no mutant is called `{name}`; known: {}", known.join(", "));
+        return Err(Usage(message).into());
+    }
+    anyhow::ensure!(!scenarios.is_empty(), "there is no scenario to run");
+    let mutants = if wanted.is_empty() { &known } else { wanted };
+    let width = mutants.iter().map(String::len).max().unwrap_or(0).max("mutant".len());
+    println!("| {:width$} | scenario | oracle | seed | seeds needed |", "mutant");
+    println!("|-{:-<width$}-|----------|--------|-----:|-------------:|", "");
+    let mut counts = Counts::default();
+    for mutant in mutants {
+        let found = hunt(worker, mutant, scenarios, seeds, jobs);
+        counts += Counts::one(found.is_ok());
+        match found {
+            Ok(Found { scenario, oracle, seed, seeds_needed }) => {
+                println!("| {mutant:width$} | {scenario} | {oracle} | {seed} | {seeds_needed} |");
+            }
+            Err(reason) => println!("| {mutant:width$} | {reason} | | | |"),
+        }
+    }
+    Ok(counts)
+}
+
+/// Tries each seed with every scenario before the next seed, until the first red run.
+fn hunt(
+    worker: &Worker,
+    mutant: &str,
+    scenarios: &[Scenario],
+    seeds: Seeds,
+    jobs: usize,
+) -> Result<Found, String> {
+    let runs = seeds.iter().flat_map(|seed| {
+        scenarios.iter().map(move |scenario| Run {
+            scenario: scenario.clone(),
+            seed,
+            mutant: Some(mutant.to_owned()),
+        })
+    });
+    let mut first: Option<(usize, Run, Report)> = None;
+    pool::for_each(
+        jobs,
+        runs,
+        |run| worker.run(run),
+        |position, run, report| {
+            if report.passed {
+                return ControlFlow::Continue(());
+            }
+            if first.as_ref().is_none_or(|(earliest, ..)| position < *earliest) {
+                first = Some((position, run, report));
+            }
+            ControlFlow::Break(())
+        },
+    );
+    let Some((_, run, report)) = first else {
+        return Err(format!("NOT FOUND in {} seeds of every scenario", seeds.count()));
+    };
+    // Only a seed that is green without the bug shows that the bug was what the oracle saw.
+    let clean = worker.run(&Run { mutant: None, ..run.clone() });
+    if !clean.passed {
+        return Err(format!("{} seed {} is red without it", run.scenario.name, run.seed));
+    }
+    Ok(Found {
+        scenario: run.scenario.name,
+        oracle: report.failure.unwrap_or_default().check,
+        seed: run.seed,
+        seeds_needed: run.seed - seeds.start + 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::worker::tests::{fake_worker, run as a_run};
+
+    /// `early` turns b red from seed 2 on, `never` does nothing, `noisy` is red with seed 0 of a
+    /// even when it is not planted.
+    const SCRIPT: &str = r#"
+        if [ "$1" = mutants ]; then echo "early  acks too early"; echo never; exit 0; fi
+        red=no
+        [ $mutant = early ] && [ $scenario = b ] && [ $seed -ge 2 ] && red=yes
+        [ $scenario = broken ] && red=yes
+        if [ $red = yes ]; then
+          echo '{"passed":false,"hash":"1","failure":{"check":"L7","message":"lost"}}'; exit 1
+        fi
+        echo '{"passed":true,"hash":"1"}'"#;
+
+    fn scenarios(names: &[&str]) -> Vec<Scenario> {
+        names.iter().map(|name| a_run(name, 0).scenario).collect()
+    }
+
+    #[test]
+    fn the_first_red_seed_is_found_with_its_oracle() {
+        let (_scratch, worker) = fake_worker(SCRIPT);
+        let found =
+            hunt(&worker, "early", &scenarios(&["a", "b"]), "0..9".parse().unwrap(), 4).unwrap();
+        assert_eq!((found.scenario.as_str(), found.oracle.as_str()), ("b", "L7"));
+        assert_eq!((found.seed, found.seeds_needed), (2, 3));
+    }
+
+    #[test]
+    fn a_mutant_that_is_not_found_fails() {
+        let (_scratch, worker) = fake_worker(SCRIPT);
+        let counts =
+            hunt_all(&worker, &[], &scenarios(&["a", "b"]), "0..4".parse().unwrap(), 2).unwrap();
+        assert_eq!(counts, Counts { passed: 1, failed: 1 });
+    }
+
+    #[test]
+    fn a_seed_that_is_red_anyway_proves_nothing() {
+        let (_scratch, worker) = fake_worker(SCRIPT);
+        let found = hunt(&worker, "early", &scenarios(&["broken"]), Seeds::single(0), 1);
+        assert!(found.err().unwrap().contains("red without it"));
+    }
+
+    #[test]
+    fn an_unknown_mutant_is_bad_usage() {
+        let (_scratch, worker) = fake_worker(SCRIPT);
+        let wanted = ["typo".to_owned()];
+        let error =
+            hunt_all(&worker, &wanted, &scenarios(&["a"]), Seeds::single(0), 1).unwrap_err();
+        assert!(error.is::<Usage>());
+    }
+}

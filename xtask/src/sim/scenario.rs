@@ -1,0 +1,142 @@
+//! The scenario files, as far as the runner needs to know them: names, faults, frozen seeds.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::counts::Usage;
+
+/// One scenario file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// The path below `scenarios/` without the extension, for example `regressions/torn-index`.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+    /// The seeds that this file wants to be run with, when it is a frozen failure.
+    pub frozen_seeds: Vec<u64>,
+}
+
+impl Scenario {
+    /// Reads the scenario at `file`, which lies below `directory`.
+    pub fn read(directory: &Path, file: &Path) -> anyhow::Result<Self> {
+        let name = file.strip_prefix(directory).unwrap_or(file).with_extension("");
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read scenario {}", file.display()))?;
+        let table: toml::Table =
+            text.parse().with_context(|| format!("{} is not valid TOML", file.display()))?;
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            file: file.to_path_buf(),
+            frozen_seeds: frozen_seeds(&table)
+                .with_context(|| format!("in scenario {}", file.display()))?,
+        })
+    }
+}
+
+/// The scenarios named, or all that lie directly in `directory` when none is.
+pub fn select(directory: &Path, names: &[String]) -> anyhow::Result<Vec<Scenario>> {
+    if names.is_empty() {
+        return all(directory);
+    }
+    names.iter().map(|name| find(directory, name)).collect()
+}
+
+/// Every scenario that lies directly in `directory`, by name.
+pub fn all(directory: &Path) -> anyhow::Result<Vec<Scenario>> {
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot list scenarios in {}", directory.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let base = directory.parent().map_or(directory, |parent| {
+        // A frozen failure is called `regressions/NAME`, wherever the list starts.
+        if directory.ends_with("regressions") { parent } else { directory }
+    });
+    files.iter().map(|file| Scenario::read(base, file)).collect()
+}
+
+fn find(directory: &Path, name: &str) -> anyhow::Result<Scenario> {
+    let candidates =
+        [directory.join(format!("{name}.toml")), directory.join(name), PathBuf::from(name)];
+    if let Some(file) = candidates.iter().find(|file| file.is_file()) {
+        let file = file.canonicalize().unwrap_or_else(|_| file.clone());
+        let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_path_buf());
+        return Scenario::read(&directory, &file);
+    }
+    let known: Vec<String> =
+        all(directory)?.into_iter().map(|scenario| scenario.name).collect::<Vec<_>>();
+    Err(Usage(format!("no scenario is called `{name}`; known: {}", known.join(", "))).into())
+}
+
+/// `seed = N` or `seeds = [N, ...]` at the top level of the file.
+fn frozen_seeds(table: &toml::Table) -> anyhow::Result<Vec<u64>> {
+    let number = |value: &toml::Value| {
+        value
+            .as_integer()
+            .and_then(|seed| u64::try_from(seed).ok())
+            .with_context(|| format!("`{value}` is not a seed"))
+    };
+    let mut seeds = table.get("seed").map(number).transpose()?.into_iter().collect::<Vec<_>>();
+    if let Some(list) = table.get("seeds").and_then(toml::Value::as_array) {
+        for value in list {
+            seeds.push(number(value)?);
+        }
+    }
+    Ok(seeds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::ScratchDirectory;
+
+    fn scratch() -> ScratchDirectory {
+        let scratch = ScratchDirectory::new("scenarios");
+        scratch.write("b.toml", "# Second.\n");
+        scratch.write("a.toml", "# First.\n");
+        scratch.write("README.md", "no scenario");
+        scratch.write("regressions/old.toml", "seed = 7\nseeds = [9, 11]\n");
+        scratch
+    }
+
+    #[test]
+    fn without_a_name_every_file_of_the_directory_is_taken_in_order() {
+        let scratch = scratch();
+        let names: Vec<String> =
+            select(scratch.path(), &[]).unwrap().into_iter().map(|found| found.name).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn frozen_failures_carry_their_seeds() {
+        let scratch = scratch();
+        let by_name = select(scratch.path(), &["regressions/old".to_owned()]).unwrap();
+        let listed = all(&scratch.path().join("regressions")).unwrap();
+        for found in [&by_name[0], &listed[0]] {
+            assert_eq!(found.name, "regressions/old");
+            assert_eq!(found.frozen_seeds, [7, 9, 11]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_bad_usage_and_lists_the_known_ones() {
+        let scratch = scratch();
+        let error = select(scratch.path(), &["c".to_owned()]).unwrap_err();
+        assert!(error.is::<Usage>());
+        assert_eq!(error.to_string(), "no scenario is called `c`; known: a, b");
+    }
+
+    #[test]
+    fn a_broken_file_is_named() {
+        let scratch = ScratchDirectory::new("broken-scenario");
+        scratch.write("bad.toml", "= nothing\n");
+        let error = format!("{:#}", select(scratch.path(), &[]).unwrap_err());
+        assert!(error.contains("bad.toml"), "{error}");
+    }
+}
