@@ -17,6 +17,7 @@ use crate::{
     api,
     config::{BrokerConfig, HostPort},
     env::{Doors, OpenMode},
+    log::LogError,
     metrics::Metrics,
     quorum::{LocalQuorum, OpenError, ProposeError, Quorum, Watch},
     tasks::Tasks,
@@ -55,6 +56,9 @@ pub enum StartError {
         path.display()
     )]
     Locked { path: PathBuf },
+    /// The directory of the partitions cannot be read.
+    #[error(transparent)]
+    Partitions(#[from] LogError),
     /// The metadata log cannot be used.
     #[error(transparent)]
     Metadata(#[from] OpenError),
@@ -154,6 +158,7 @@ impl Broker {
             &config,
             dir.join("topics"),
         ));
+        partitions.sweep().await?;
         let image = quorum.image();
         partitions.follow(&image).await;
         let shared = Arc::new(Shared {
