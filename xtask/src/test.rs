@@ -129,7 +129,16 @@ fn generated_code() -> anyhow::Result<Counts> {
 }
 
 fn clippy() -> anyhow::Result<Counts> {
-    let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let arguments = [
+        "clippy",
+        "--quiet",
+        "--keep-going",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
     check(workspace::cargo().args(arguments))
 }
 
@@ -138,11 +147,17 @@ fn clippy() -> anyhow::Result<Counts> {
 fn clippy_simulation() -> anyhow::Result<Counts> {
     let libraries = ["-p", "highwater-core", "-p", "highwater-node", "--lib"];
     let mut command = workspace::simulation_cargo();
-    command.args(["clippy", "--quiet"]).args(libraries).args(["--", "-D", "warnings"]);
+    command
+        .args(["clippy", "--quiet", "--keep-going"])
+        .args(libraries)
+        .args(["--", "-D", "warnings"]);
     let mut counts = check(&mut command)?;
     let mut command = workspace::simulation_cargo();
     let simulator = ["-p", "highwater-sim", "--all-targets"];
-    command.args(["clippy", "--quiet"]).args(simulator).args(["--", "-D", "warnings"]);
+    command
+        .args(["clippy", "--quiet", "--keep-going"])
+        .args(simulator)
+        .args(["--", "-D", "warnings"]);
     counts += check(&mut command)?;
     Ok(counts)
 }

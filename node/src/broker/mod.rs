@@ -17,6 +17,7 @@ use crate::{
     api,
     config::{BrokerConfig, HostPort},
     env::{Doors, OpenMode},
+    log::LogError,
     metrics::Metrics,
     quorum::{LocalQuorum, OpenError, ProposeError, Quorum, Watch},
     tasks::Tasks,
@@ -30,7 +31,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -55,6 +56,9 @@ pub enum StartError {
         path.display()
     )]
     Locked { path: PathBuf },
+    /// The directory of the partitions cannot be read.
+    #[error(transparent)]
+    Partitions(#[from] LogError),
     /// The metadata log cannot be used.
     #[error(transparent)]
     Metadata(#[from] OpenError),
@@ -154,6 +158,7 @@ impl Broker {
             &config,
             dir.join("topics"),
         ));
+        partitions.sweep().await?;
         let image = quorum.image();
         partitions.follow(&image).await;
         let shared = Arc::new(Shared {
@@ -229,6 +234,9 @@ async fn lock_data_dir(
     let path = config.data_dir.clone();
     let at = |error| StartError::DataDirectory { path: path.clone(), error };
     doors.disk.create_dir(&path).await.map_err(at)?;
+    // The data directory may be new itself: its own entry must be durable before anything in it.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    doors.disk.sync_dir(parent.unwrap_or(Path::new("."))).await.map_err(at)?;
     doors.disk.lock(&path).await.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::Locked { path: path.clone() },
         _ => at(error),

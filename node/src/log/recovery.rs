@@ -22,6 +22,10 @@ use std::{
     sync::Arc,
 };
 
+/// Directories above a log's own that may be created with it: the topic's, that of all topics, and
+/// the data directory that holds their entries.
+const PARENTS_SYNCED: usize = 3;
+
 /// Opens the log in `dir`, or makes a new one.
 pub(super) async fn recover(
     disk: &dyn Disk,
@@ -62,7 +66,9 @@ async fn create(
     options: LogOptions,
 ) -> Result<(State, RecoveredLog), LogError> {
     disk.create_dir(dir).await?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    // The directories above may be new too, and the entry of each is in the one above it.
+    let parents = dir.ancestors().skip(1).take(PARENTS_SYNCED);
+    for parent in parents.filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent).await?;
     }
     let checkpoint = Checkpoint::of_new_log();
