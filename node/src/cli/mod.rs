@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = outcome
         && status != DONE
     {
-        eprintln!("highwater: {error:#}");
+        report(&error);
     }
     ExitCode::from(status)
 }
@@ -87,9 +87,32 @@ fn status_of(error: &anyhow::Error) -> u8 {
     FAILED
 }
 
+/// Prints an error with its causes, except those that it names already.
+fn report(error: &anyhow::Error) {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    for line in text.lines() {
+        eprintln!("highwater: {line}");
+    }
+}
+
 async fn check_config(file: &Path, output: Output) -> anyhow::Result<()> {
-    let config = settings_of(file).await?.build()?;
-    output.config(&config)
+    match settings_of(file).await?.build() {
+        Ok(config) => output.config(&config),
+        Err(errors) => {
+            if output.is_json() {
+                output.config_errors(&errors)?;
+            }
+            Err(errors.into())
+        }
+    }
 }
 
 /// Reads a configuration file.

@@ -1,7 +1,7 @@
 //! Printing results, for people or as JSON.
 
 use super::arguments::Format;
-use highwater_node::config::{BrokerConfig, Origin};
+use highwater_node::config::{BrokerConfig, ConfigEntry, ConfigError, ConfigErrors, Origin};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use thiserror::Error;
@@ -47,7 +47,7 @@ impl Output {
     pub fn config(self, config: &BrokerConfig) -> anyhow::Result<()> {
         let entries: Vec<_> = config.entries().collect();
         let document = || {
-            let entry = |entry: &highwater_node::config::ConfigEntry| {
+            let entry = |entry: &ConfigEntry| {
                 let origin = entry.origin.to_string();
                 json!({ "name": entry.name, "value": entry.value, "origin": origin })
             };
@@ -63,6 +63,13 @@ impl Output {
             }
             writeln!(out, "valid; * marks what is not the default")
         })
+    }
+
+    /// Prints what is wrong with a configuration as JSON; people read it on standard error.
+    pub fn config_errors(self, errors: &ConfigErrors) -> anyhow::Result<()> {
+        let error = |error: &ConfigError| json!({ "origin": error.origin.to_string(), "problem": error.problem.to_string() });
+        let errors: Vec<_> = errors.0.iter().map(error).collect();
+        self.print(|| json!({ "valid": false, "errors": errors }), |_| Ok(()))
     }
 }
 

@@ -48,7 +48,6 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
         // Nothing was acknowledged yet, and recovery repeats what it did: stopping is safe.
         () = signals.stop() => return Ok(()),
     };
-    tracing::info!(address = %broker.listen_address(), "ready for clients");
     let outcome = tokio::select! {
         biased;
         () = signals.stop() => Ok(()),

@@ -231,15 +231,21 @@ async fn delete_topics(arguments: DeleteTopics, output: Output) -> anyhow::Resul
         DeleteTopicsRequest { topic_names, timeout_ms: CHANGE_TIMEOUT_MS, ..Default::default() }
     };
     let answer = connection.send(&request, version).await?;
+    // One that cannot be deleted does not keep the others: say what happened to each.
+    let (mut deleted, mut outcome) = (Vec::new(), Ok(()));
     for result in &answer.responses {
         let name = result.name.as_deref().unwrap_or("?");
         let what = format!("delete topic `{name}`");
-        check(&what, result.error_code, result.error_message.as_ref())?;
+        match check(&what, result.error_code, result.error_message.as_ref()) {
+            Ok(()) => deleted.push(name),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
-    output.print(
-        || json!({ "deleted": names }),
-        |out| names.iter().try_for_each(|name| writeln!(out, "deleted {name}")),
-    )
+    let printed = output.print(
+        || json!({ "deleted": deleted }),
+        |out| deleted.iter().try_for_each(|name| writeln!(out, "deleted {name}")),
+    );
+    outcome.and(printed)
 }
 
 async fn alter_topic(arguments: AlterTopic, output: Output) -> anyhow::Result<()> {

@@ -15,5 +15,5 @@ pub use calls::{PartitionRef, ProducerGrant, produce_request};
 pub use connection::{Connection, InFlight};
 pub use error::ClientError;
 
-#[cfg(all(test, not(madsim)))]
+#[cfg(test)]
 mod tests;

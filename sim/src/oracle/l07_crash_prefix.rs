@@ -58,7 +58,7 @@ fn nothing_else_is_there(index: &Index<'_>) -> Result<(), String> {
 fn recovered_a_prefix(index: &Index<'_>, boundary: &Boundary) -> Result<(), String> {
     for (partition, recovered) in boundary.recovered.iter().flatten() {
         let Some(before) = boundary.before.get(partition) else { continue };
-        if before.rotten {
+        if before.rotten || recovered.rotten {
             continue;
         }
         prefix(before, recovered, boundary.power)

@@ -2,6 +2,7 @@
 //! was old enough.
 
 use super::{Check, index::Index};
+use crate::history::Request;
 
 pub const CHECK: Check = Check {
     name: "R-T3 retention not early",
@@ -10,6 +11,14 @@ pub const CHECK: Check = Check {
 };
 
 fn judge(index: &Index<'_>) -> Result<(), String> {
+    let deleted = index.history.calls.iter().filter_map(|call| match call.request {
+        Request::DeleteRecords { partition, before } => Some((partition, before)),
+        _ => None,
+    });
+    let deleted: Vec<_> = deleted.collect();
+    let was_asked = |partition, offset| {
+        deleted.iter().any(|(of, before)| *of == partition && (*before < 0 || offset < *before))
+    };
     for (_, produce, base_offset) in index.history.acknowledged() {
         let topic = &index.history.topics[produce.partition.topic];
         let (Some(retention), Some(log)) =
@@ -20,7 +29,8 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         for (at, sent) in produce.records.iter().enumerate() {
             let offset = base_offset + at as i64;
             let expires = sent.timestamp.saturating_add(retention);
-            if offset < log.log_start && expires > index.history.latest_wall {
+            let gone = offset < log.log_start && !was_asked(produce.partition, offset);
+            if gone && expires > index.history.latest_wall {
                 let (name, latest) = (index.name(produce.partition), index.history.latest_wall);
                 return Err(format!(
                     "{name}: {offset} is gone; it expires at {expires}, and the clock never \

@@ -1,0 +1,195 @@
+//! The `highwater` binary as a user runs it: one broker, the client commands, exit codes.
+#![expect(clippy::disallowed_methods, reason = "a test sets up real files")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
+
+/// A broker in a process of its own, killed when the test ends.
+struct Broker {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Broker {
+    fn start(data: &Path) -> Self {
+        let mut process = Command::new(BINARY)
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "none", "--log-format", "json"])
+            .arg("--data")
+            .arg(data)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary is built");
+        let mut log = BufReader::new(process.stderr.take().expect("it is piped"));
+        let address = loop {
+            let mut line = String::new();
+            let read = log.read_line(&mut line).expect("its log can be read");
+            assert!(read > 0, "the broker ended before it was started");
+            let event: Value = serde_json::from_str(&line).expect("every log line is JSON");
+            if event["message"] == "broker started" {
+                break event["address"].as_str().expect("it names its address").to_owned();
+            }
+        };
+        Self { process, log, address }
+    }
+
+    fn client(&self, line: &str, input: &[u8]) -> Output {
+        let arguments: Vec<_> = line.split_whitespace().collect();
+        run(&[&arguments[..], &["--broker", &self.address]].concat(), input)
+    }
+
+    /// What a command prints; it must succeed.
+    fn done(&self, line: &str, input: &[u8]) -> String {
+        let output = self.client(line, input);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {error}");
+        String::from_utf8(output.stdout).expect("it prints text")
+    }
+
+    /// Ends it with a signal and returns the rest of its log.
+    fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
+        let id = Pid::from_child(&self.process);
+        kill_process(id, signal).expect("it is running");
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).expect("its log can be read");
+        (self.process.wait().expect("it ends").code(), rest)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn run(arguments: &[&str], input: &[u8]) -> Output {
+    let mut process = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary is built");
+    // A command that reads no input may close it first.
+    let _ = process.stdin.take().expect("it is piped").write_all(input);
+    process.wait_with_output().expect("it ends")
+}
+
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("the target directory is writable");
+    path
+}
+
+fn error_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_session_of_a_newcomer() {
+    let data = directory("newcomer").join("data");
+    let broker = Broker::start(&data);
+    let lines: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(broker.done("produce events", lines.as_bytes()), "20000 records acknowledged\n");
+    assert!(broker.done("consume events", b"") == lines, "every line comes back, in order");
+    assert_eq!(broker.done("consume events -f 19999", b""), "line 19999\n");
+    assert_eq!(broker.done("consume events -f @0 -n 1", b""), "line 0\n");
+    assert_eq!(broker.done("topic list", b""), "events\n");
+
+    broker.done("topic create keyed -p 4 -c retention.ms=60000", b"");
+    broker.done("produce keyed -K :", b"a:1\nb:2\na:3\n");
+    let mut consumed: Vec<_> =
+        broker.done("consume keyed -K :", b"").lines().map(str::to_owned).collect();
+    consumed.sort();
+    assert_eq!(consumed, ["a:1", "a:3", "b:2"]);
+    let described = broker.done("topic describe keyed --output json", b"");
+    let described: Value = serde_json::from_str(&described).expect("it is JSON");
+    assert_eq!(described[0]["settings"]["retention.ms"], "60000");
+    assert_eq!(described[0]["partitions"].as_array().map(Vec::len), Some(4));
+    broker.done("topic alter keyed -p 5 --unset retention.ms", b"");
+    assert_eq!(broker.done("topic delete keyed", b""), "deleted keyed\n");
+
+    for (line, expected) in [
+        ("topic create events", "TOPIC_ALREADY_EXISTS (36)"),
+        ("topic describe nowhere", "UNKNOWN_TOPIC_OR_PARTITION (3)"),
+        ("consume nowhere", "UNKNOWN_TOPIC_OR_PARTITION (3)"),
+        ("consume events -p 9", "topic `events` has no partition 9: it has 1"),
+        ("topic alter events --set retention.mss=1", "did you mean \"retention.ms\"?"),
+    ] {
+        let output = broker.client(line, b"");
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(error_of(&output).contains(expected), "{line}: {}", error_of(&output));
+    }
+
+    let dump = run(&["log", "dump", &data.display().to_string(), "--records"], b"");
+    let dump = String::from_utf8(dump.stdout).expect("it prints text");
+    assert!(dump.contains("offsets 0..=") && dump.contains("value line 19999"), "{dump}");
+
+    let (status, log) = broker.stop(Signal::TERM);
+    assert_eq!(status, Some(0));
+    assert!(log.contains("shut down cleanly"), "{log}");
+}
+
+#[test]
+fn acknowledged_lines_survive_a_kill() {
+    let data = directory("killed").join("data");
+    let broker = Broker::start(&data);
+    broker.done("produce events", b"one\ntwo\n");
+    broker.stop(Signal::KILL);
+    let broker = Broker::start(&data);
+    assert_eq!(broker.done("consume events", b""), "one\ntwo\n");
+}
+
+#[test]
+fn a_second_broker_on_the_same_data_is_refused() {
+    let data = directory("locked").join("data");
+    let _first = Broker::start(&data);
+    let data = data.display().to_string();
+    let second =
+        run(&["serve", "--listen", "127.0.0.1:0", "--admin", "none", "--data", &data], b"");
+    assert_eq!(second.status.code(), Some(1));
+    assert!(error_of(&second).contains("in use by another broker"), "{}", error_of(&second));
+}
+
+#[test]
+fn a_wrong_configuration_is_explained_line_by_line() {
+    let directory = directory("configuration");
+    let file = directory.join("broker.toml");
+    fs::write(&file, "node.idd = 1\nlog.retention.ms = \"soon\"\n").expect("it is writable");
+    let name = file.display().to_string();
+    let refused = run(&["check-config", &name], b"");
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(
+        error_of(&refused),
+        format!(
+            "highwater: {name}:1: unknown key `node.idd`; did you mean `node.id`?\n\
+             highwater: {name}:2: `log.retention.ms` is \"soon\", expected -1 (unlimited) or an \
+             integer of at least 0\n"
+        )
+    );
+    let refused = run(&["check-config", &name, "--output", "json"], b"");
+    let errors: Value = serde_json::from_slice(&refused.stdout).expect("it is JSON");
+    assert_eq!(errors["errors"][0]["origin"], format!("{name}:1"));
+
+    fs::write(&file, "node.id = 9\n").expect("it is writable");
+    let taken = run(&["check-config", &name], b"");
+    assert_eq!(taken.status.code(), Some(0));
+    let printed = String::from_utf8_lossy(&taken.stdout).into_owned();
+    assert!(printed.starts_with(&format!("* node.id = 9    ({name}:1)\n")), "{printed}");
+
+    let wildcard = run(&["serve", "--listen", "0.0.0.0:9092"], b"");
+    assert_eq!(wildcard.status.code(), Some(2));
+    assert!(error_of(&wildcard).contains("--advertise"), "{}", error_of(&wildcard));
+    assert_eq!(run(&["serve", "--colour"], b"").status.code(), Some(2));
+    assert_eq!(run(&["topic", "list", "--broker", "127.0.0.1:1"], b"").status.code(), Some(1));
+}
