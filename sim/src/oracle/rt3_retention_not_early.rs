@@ -44,14 +44,12 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The earliest time that the wall clock showed while a call was under way, and the latest that it
-/// has shown since it began.
+/// The earliest and the latest time that the wall clock has shown since a call began. A segment
+/// ages from its last append by the clock of that moment, which may have been stepped back.
 fn walls_around(index: &Index<'_>, call: &Call) -> (i64, i64) {
     let since = index.history.walls.iter().filter(|(at, _)| *at >= call.invoked);
-    let ended = call.ended.unwrap_or(u64::MAX);
-    let during = since.clone().filter(|(at, _)| *at <= ended).map(|(_, wall)| *wall);
-    let earliest = during.fold(call.wall, i64::min);
-    (earliest, since.map(|(_, wall)| *wall).fold(call.wall, i64::max))
+    let walls = since.map(|(_, wall)| *wall);
+    (walls.clone().fold(call.wall, i64::min), walls.fold(call.wall, i64::max))
 }
 
 #[cfg(test)]
