@@ -109,7 +109,7 @@ fault_kinds! {
     /// The monotonic clock stands still for a while.
     ClockFreeze = "clock-freeze", ["pause"], [ClockFrozen];
     /// Disk operations are slow for a while, some as slow as stalled.
-    SlowDisk = "slow-disk", ["pause", "chance", "millis"], [OperationDelayed];
+    SlowDisk = "slow-disk", ["pause", "chance", "millis", "files"], [OperationDelayed];
     /// Clients lose their connections in the middle of a call.
     ConnectionCut = "connection-cut", ["chance"], [CallCut];
 }
@@ -148,6 +148,8 @@ pub struct FaultPlan {
     pub millis: Bounds,
     /// Bytes left on a full disk.
     pub spare: Bounds,
+    /// Only files whose path contains this are slow; drawn when absent.
+    pub files: Option<String>,
     /// The effects without which a campaign did not test it.
     pub effects: Vec<Effect>,
 }
@@ -252,6 +254,7 @@ fn fault_plan(kind: FaultKind, mut keys: Keys) -> Result<FaultPlan, String> {
         chance: keys.fraction("chance", 0.2)?,
         millis: keys.bounds("millis", 10..=200)?,
         spare: keys.bounds("spare", 0..=8_192)?,
+        files: keys.text("files")?,
         effects: keys.effects(kind.effects())?,
     };
     keys.finish()?;
@@ -306,6 +309,14 @@ impl Keys {
             None => Ok(default),
             Some(Value::Float(value)) if (0.0..=1.0).contains(&value) => Ok(value),
             Some(_) => Err(format!("{}{key}: must be between 0.0 and 1.0", self.prefix())),
+        }
+    }
+
+    fn text(&mut self, key: &'static str) -> Result<Option<String>, String> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{}{key}: must be a string", self.prefix())),
         }
     }
 

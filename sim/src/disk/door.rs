@@ -90,6 +90,12 @@ impl SimDisk {
         self.trap(TrapOn::Any, count.max(1))
     }
 
+    /// How many operations may still happen before the disk halts.
+    #[must_use]
+    pub fn operations_left(&self) -> u64 {
+        self.0.halts_after.load(Ordering::Relaxed)
+    }
+
     /// Lets operations happen again.
     pub fn resume(&self) {
         self.0.halts_after.store(u64::MAX, Ordering::Relaxed);

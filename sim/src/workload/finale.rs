@@ -19,7 +19,7 @@ const SAMPLES: usize = 8;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
-const FETCH_BYTES: i32 = 1 << 20;
+const FETCH_BYTES: u64 = 2_500;
 
 /// Waits until every partition takes records again, except those that may be offline. The error
 /// says which one does not.
@@ -121,7 +121,9 @@ async fn read_once(
     }
     let mut next = log.log_start;
     while next < log.end {
-        let fetched = session.fetch(partition, next, Duration::ZERO, FETCH_BYTES).await?;
+        // Small answers, so that every part of the indexes is used.
+        let bytes = dice.between(1..=FETCH_BYTES) as i32;
+        let fetched = session.fetch(partition, next, Duration::ZERO, bytes).await?;
         if fetched.error != 0 {
             log.error = Some(fetched.error);
             return Some(log);
