@@ -23,7 +23,7 @@ use madsim::{
     time,
 };
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -120,6 +120,12 @@ fn run<T>(seed: u64, body: impl AsyncFnOnce(&World) -> T) -> T {
     runtime.block_on(async {
         let node = Handle::current().create_node().name("log").build();
         let disk = SimDisk::new(seed, &Trace::default());
+        {
+            // The broker makes its data directory durable before it opens any log.
+            let mut model = disk.model();
+            model.create_dir(Path::new("/data")).expect("an empty disk");
+            model.sync_dir(Path::new("/")).expect("a healthy disk");
+        }
         body(&World { disk, node }).await
     })
 }
