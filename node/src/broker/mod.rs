@@ -4,6 +4,7 @@ mod connection;
 mod driver;
 mod listener;
 mod memory;
+mod metered_disk;
 mod partitions;
 mod producer_ids;
 mod upkeep;
@@ -26,6 +27,7 @@ use highwater_core::{
     metadata::{Command, Image, Reply},
     types::{Incarnation, MetadataOffset},
 };
+use metered_disk::MeteredDisk;
 use producer_ids::ProducerIds;
 use std::{
     collections::BTreeMap,
@@ -143,6 +145,9 @@ impl Broker {
     /// clients are served.
     pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
         let tasks = Tasks::default();
+        let metrics = Arc::new(Metrics::new());
+        let metered = MeteredDisk::new(doors.disk, doors.clock.clone(), metrics.clone());
+        let doors = Doors { disk: Arc::new(metered), ..doors };
         let lock = lock_data_dir(&config, &doors).await?;
         let clean = take_clean_shutdown(&config, &doors).await?;
         let dir = config.data_dir.clone();
@@ -150,7 +155,6 @@ impl Broker {
             Arc::new(LocalQuorum::open(doors.disk.clone(), &tasks, &dir.join("metadata")).await?);
         let registered = register(&config, &doors, &*quorum).await?;
         let (socket, listen_address) = listener::bind(&config).await?;
-        let metrics = Arc::new(Metrics::new());
         let partitions = Arc::new(Partitions::new(
             doors.clone(),
             tasks.clone(),
