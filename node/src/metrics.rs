@@ -166,8 +166,6 @@ pub struct ReplicaMetrics {
 /// The memory that requests in flight may take (`queued.max.request.bytes`).
 #[derive(Debug, Default)]
 pub struct MemoryMetrics {
-    /// Bytes held by requests that are read and not yet answered.
-    pub in_use: Gauge,
     /// Requests that had to wait for memory before they were read.
     pub waits: Counter,
     /// How long those waited.

@@ -1,5 +1,4 @@
 //! The broker end to end: real sockets, real files, the project's own client.
-#![cfg(not(madsim))]
 
 use bytes::Bytes;
 use highwater_core::{

@@ -45,8 +45,9 @@ pub struct History {
     pub finals: Vec<FinalLog>,
     /// The topics that the healed broker describes at the end.
     pub final_topics: Vec<FinalTopic>,
-    /// The latest time that the broker's wall clock ever showed, in milliseconds.
-    pub latest_wall: i64,
+    /// What the broker's wall clock showed at some moments, among them those before and after each
+    /// jump, in milliseconds.
+    pub walls: Vec<(Moment, i64)>,
     next: Moment,
 }
 
@@ -57,6 +58,8 @@ pub struct Call {
     pub client: u32,
     /// When it was invoked.
     pub invoked: Moment,
+    /// What the broker's wall clock showed then, in milliseconds.
+    pub wall: i64,
     /// When its outcome was known; `None` when it never was, so that it may take effect at any time.
     pub ended: Option<Moment>,
     /// What was asked.
@@ -284,10 +287,10 @@ impl History {
     }
 
     /// Notes that a call begins; returns its index.
-    pub fn invoke(&mut self, client: u32, request: Request) -> usize {
+    pub fn invoke(&mut self, client: u32, wall: i64, request: Request) -> usize {
         let invoked = self.tick();
         let outcome = Outcome::Unknown;
-        self.calls.push(Call { client, invoked, ended: None, request, outcome });
+        self.calls.push(Call { client, invoked, wall, ended: None, request, outcome });
         self.calls.len() - 1
     }
 
@@ -296,6 +299,12 @@ impl History {
         let now = self.tick();
         self.calls[call].ended = (outcome != Outcome::Unknown).then_some(now);
         self.calls[call].outcome = outcome;
+    }
+
+    /// Notes what the broker's wall clock shows.
+    pub fn note_wall(&mut self, millis: i64) {
+        let now = self.tick();
+        self.walls.push((now, millis));
     }
 
     /// Notes a fault or a turn in the broker's life.

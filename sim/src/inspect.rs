@@ -56,8 +56,15 @@ pub fn images(files: &[(PathBuf, &[u8])], topics: &[Topic]) -> BTreeMap<Partitio
         }
     }
     let mut ended: Option<Partition> = None;
+    let bases: Vec<(Partition, i64)> = segments.keys().copied().collect();
     for ((partition, base), bytes) in segments {
         let image = images.entry(partition).or_default();
+        let start = image.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
+        let removed = |of: &&(Partition, i64)| of.0 == partition && of.1 > base && of.1 <= start;
+        if bases.iter().any(|other| removed(&other)) {
+            // Wholly below the log start: its file goes at any time, and may come back at a power cut.
+            continue;
+        }
         let next = image.batches.last().map(|batch| batch.last_offset + 1);
         if ended == Some(partition) || next.is_some_and(|next| next != base) {
             ended = Some(partition);

@@ -242,9 +242,9 @@ impl Nemesis {
 
     fn step_the_clock(&mut self) {
         let millis = self.dice.within(&self.plan.millis);
-        self.world.note_wall();
+        self.world.recorder.note_wall();
         self.world.clock.model().step(millis);
-        self.world.note_wall();
+        self.world.recorder.note_wall();
         self.world.recorder.mark(MarkKind::ClockStepped(millis));
         self.world.recorder.trace.effect(Effect::ClockStepped, 1);
     }

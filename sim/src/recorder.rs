@@ -1,16 +1,19 @@
 //! Writes the history and the trace of a run together, from whatever task has something to say.
 
 use crate::{
+    clock::SimClock,
     history::{History, MarkKind, Moment, Outcome, Partition, Request},
     trace::Trace,
 };
+use highwater_node::env::Clock;
 use madsim::time::TimeHandle;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The one recorder of a run. Clones are the same.
 #[derive(Clone)]
 pub struct Recorder {
     history: Arc<Mutex<History>>,
+    broker_clock: Arc<OnceLock<SimClock>>,
     /// The trace, for events that are no part of the history.
     pub trace: Trace,
 }
@@ -19,7 +22,22 @@ impl Recorder {
     /// A recorder with an empty history.
     #[must_use]
     pub fn new(trace: Trace) -> Self {
-        Self { history: Arc::default(), trace }
+        Self { history: Arc::default(), broker_clock: Arc::default(), trace }
+    }
+
+    /// Looks at this clock whenever a call begins. Set once.
+    pub fn watch_clock(&self, clock: SimClock) {
+        assert!(self.broker_clock.set(clock).is_ok(), "there is one broker");
+    }
+
+    /// Notes what the broker's wall clock shows.
+    pub fn note_wall(&self) {
+        let wall = self.wall();
+        self.history().note_wall(wall);
+    }
+
+    fn wall(&self) -> i64 {
+        self.broker_clock.get().map_or(0, |clock| clock.now().wall.0)
     }
 
     /// The history. Never held across an await.
@@ -29,9 +47,10 @@ impl Recorder {
 
     /// A call begins; its index.
     pub fn invoke(&self, client: u32, request: Request) -> usize {
+        let wall = self.wall();
         let mut history = self.history();
         let text = describe(&history, &request);
-        let call = history.invoke(client, request);
+        let call = history.invoke(client, wall, request);
         self.trace.event(now_nanos(), format_args!("client {client} call {call}: {text}"));
         call
     }

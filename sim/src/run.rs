@@ -107,7 +107,7 @@ async fn simulate(
 ) -> Result<(), Failure> {
     let mut dice = Dice::new(seed, "run");
     let world = World::start(seed, broker_config(scenario, &mut dice), recorder.clone());
-    world.note_wall();
+    world.recorder.note_wall();
     let node = Handle::current()
         .create_node()
         .name("clients")
@@ -211,7 +211,7 @@ async fn finish(
         workload::read_back(&last, seed).await
     });
     let outcome = finale.await.unwrap_or_else(|_| Err("the last reader was lost".into()));
-    world.note_wall();
+    world.recorder.note_wall();
     count_retired(&world.recorder);
     outcome.map_err(|message| Failure { check: "LV convergence".into(), message })
 }

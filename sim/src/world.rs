@@ -65,6 +65,7 @@ impl World {
     pub fn start(seed: u64, config: BrokerConfig, recorder: Recorder) -> Self {
         let disk = SimDisk::new(seed, &recorder.trace);
         let clock = SimClock::new(WALL_AT_START);
+        recorder.watch_clock(clock.clone());
         let life = Arc::new(Mutex::new(Life { running: true, ..Life::default() }));
         let doors = Doors {
             clock: Arc::new(clock.clone()),
@@ -137,13 +138,6 @@ impl World {
             }
             time::sleep(Duration::from_millis(1)).await;
         }
-    }
-
-    /// Notes what the wall clock shows, for what may depend on the latest time it ever showed.
-    pub fn note_wall(&self) {
-        let wall = self.clock.now().wall.0;
-        let mut history = self.recorder.history();
-        history.latest_wall = history.latest_wall.max(wall);
     }
 
     /// The disk is healthy again.

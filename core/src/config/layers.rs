@@ -157,14 +157,11 @@ impl ConfigLayers<'_> {
     }
 }
 
-/// Converts a broker's value (say, hours) to the topic configuration's unit. A value that cannot
-/// be converted stays, to be reported as it was set.
+/// Converts a broker's value (say, hours) to the topic configuration's unit, at most to the
+/// largest number. Text that is no number stays, to be reported as it was set.
 fn in_own_unit(value: &str, scale: i64) -> String {
-    if scale == 1 {
-        return value.to_string();
-    }
-    match value.trim().parse().ok().and_then(|number| scaled(number, scale)) {
-        Some(number) => number.to_string(),
-        None => value.to_string(),
+    match value.trim().parse() {
+        Ok(number) if scale != 1 => scaled(number, scale).unwrap_or(i64::MAX).to_string(),
+        _ => value.to_string(),
     }
 }

@@ -3,6 +3,8 @@
 mod error;
 mod layers;
 mod table;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use error::ConfigError;

@@ -5,7 +5,7 @@ use super::{
     PartitionRegistration, Reply, Topic,
     configs::updated,
     image::MAX_PARTITIONS_PER_TOPIC,
-    names::{metric_name, validate_topic_name},
+    names::{collide, validate_topic_name},
 };
 use crate::{
     config::{validate_broker_config, validate_topic_config},
@@ -200,8 +200,7 @@ impl Image {
     }
 
     fn colliding_name(&self, name: &str) -> Option<&str> {
-        let metric = metric_name(name);
-        self.ids.keys().map(|name| name.as_str()).find(|existing| metric_name(existing) == metric)
+        self.ids.keys().map(|known| known.as_str()).find(|known| collide(known, name))
     }
 
     fn check_replicas(&self, current: usize, added: &[Vec<BrokerId>]) -> Result<(), MetadataError> {

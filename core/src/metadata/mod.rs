@@ -11,6 +11,8 @@ mod error;
 mod hash;
 mod image;
 mod names;
+#[cfg(test)]
+mod tests;
 
 pub use command::{Command, ConfigChange, ConfigUpdate, NewTopic, Reply};
 pub use error::MetadataError;

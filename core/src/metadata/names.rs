@@ -1,7 +1,7 @@
 //! Legal topic names.
 
 use super::MetadataError;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 /// The longest topic name, in bytes.
 pub const MAX_TOPIC_NAME_BYTES: usize = 249;
@@ -22,9 +22,10 @@ pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
     Err(MetadataError::InvalidTopicName { name: name.to_string(), rule })
 }
 
-/// The name as metrics show it, where '.' becomes '_'.
-pub(super) fn metric_name(name: &str) -> String {
-    name.replace('.', "_")
+/// Whether metrics, where '.' becomes '_', show both names alike.
+pub(super) fn collide(left: &str, right: &str) -> bool {
+    let shown = |byte| if byte == b'.' { b'_' } else { byte };
+    left.len() == right.len() && left.bytes().map(shown).eq(right.bytes().map(shown))
 }
 
 fn is_legal(byte: u8) -> bool {

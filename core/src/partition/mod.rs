@@ -56,6 +56,25 @@ pub struct Recovered {
     pub producers: ProducerStates,
 }
 
+impl Recovered {
+    /// Whether a leader of this epoch can continue the log. Every leadership is granted an epoch
+    /// of its own, in ascending order, so a log with a newer one is damaged: a batch's epoch lies
+    /// outside its CRC. Such a partition must stay offline.
+    pub fn check(&self, leader_epoch: LeaderEpoch) -> Result<(), ReplayError> {
+        let newest = self.epochs.entries().last();
+        if let Some(newest) = newest.filter(|newest| newest.epoch > leader_epoch) {
+            let (found, newest) = (Some(leader_epoch), Some(newest.epoch));
+            return Err(ReplayError::EpochRegression { found, newest });
+        }
+        let begins_at = newest.map_or(self.log_start_offset, |newest| newest.start_offset);
+        if begins_at > self.log_end_offset || self.log_start_offset > self.log_end_offset {
+            let (expected, found) = (begins_at.max(self.log_start_offset), self.log_end_offset);
+            return Err(ReplayError::OffsetGap { expected, found });
+        }
+        Ok(())
+    }
+}
+
 /// The machine. See the module's documentation.
 ///
 /// A driver feeds it with [`Partition::step`], performs the effects of each step in order before
@@ -98,8 +117,8 @@ enum LogHealth {
 }
 
 impl Partition {
-    /// The leader of epoch `leader_epoch`, on a log that was just recovered. Panics when the log
-    /// holds a newer epoch: every leadership is granted an epoch of its own, in ascending order.
+    /// The leader of epoch `leader_epoch`, on a log that was just recovered and passed
+    /// [`Recovered::check`]; panics otherwise.
     #[must_use]
     pub fn new(
         now: Now,
@@ -107,11 +126,11 @@ impl Partition {
         leader_epoch: LeaderEpoch,
         recovered: Recovered,
     ) -> Self {
+        recovered.check(leader_epoch).expect("a log is checked before it is led");
         let Recovered { log_start_offset, log_end_offset, mut epochs, producers } = recovered;
-        assert!(log_start_offset <= log_end_offset, "a log starts before it ends");
         epochs.truncate_from_start(log_start_offset);
         let is_newest = epochs.assign(leader_epoch, log_end_offset);
-        assert!(is_newest, "leader epoch {leader_epoch} must be newer than the log's {epochs:?}");
+        assert!(is_newest, "an epoch that passed the check continues the log");
         let producers = if Mutant::ProducersNotRecovered.is_planted() {
             ProducerStates::default()
         } else {

@@ -246,7 +246,7 @@ fn random_records_survive_building_and_reading() {
     let mut random = ChaCha8Rng::seed_from_u64(2);
     for _ in 0..200 {
         let count = random.random_range(1..20);
-        let pushed: Vec<(i64, Option<Vec<u8>>, Option<Vec<u8>>)> = (0..count)
+        let pushed: Vec<PlainRecord> = (0..count)
             .map(|_| (random.random(), random_bytes(&mut random), random_bytes(&mut random)))
             .collect();
         let mut builder = BatchBuilder::new();
@@ -266,6 +266,9 @@ fn random_records_survive_building_and_reading() {
         assert_eq!(read, pushed);
     }
 }
+
+/// Timestamp, key and value.
+type PlainRecord = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
 
 fn random_bytes(random: &mut ChaCha8Rng) -> Option<Vec<u8>> {
     let length = random.random_range(0..300);

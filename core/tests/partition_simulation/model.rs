@@ -68,11 +68,10 @@ impl Model {
     pub fn verdict(&self, header: &BatchHeader) -> Verdict {
         let Some(producer) = header.producer else { return Verdict::New };
         let of_producer = || {
-            let entries = self.log.iter().rev().filter_map(|entry| {
+            self.log.iter().rev().filter_map(|entry| {
                 let identity = entry.header.producer?;
                 (identity.id == producer.id).then_some((identity, entry.header.base_offset.0))
-            });
-            entries
+            })
         };
         let Some((last, _)) = of_producer().next() else { return Verdict::New };
         if producer.epoch < last.epoch {

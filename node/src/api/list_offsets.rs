@@ -16,6 +16,9 @@ use highwater_core::{
     time::Timestamp,
 };
 
+/// The first version whose answer has the leader epoch.
+const LEADER_EPOCH_SINCE: i16 = 4;
+
 /// Looks up each partition's offset.
 pub async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let mut response = ListOffsetsResponse::default();
@@ -50,7 +53,9 @@ async fn look_up(
             partition_index: wanted.partition_index,
             timestamp: timestamp.map_or(-1, |timestamp| timestamp.0),
             offset: offset.map_or(-1, errors::offset),
-            leader_epoch: leader_epoch.map_or(-1, errors::epoch_number),
+            leader_epoch: leader_epoch
+                .filter(|_| context.version >= LEADER_EPOCH_SINCE)
+                .map_or(-1, errors::epoch_number),
             ..Default::default()
         }),
         Response::Error(error) => Err(errors::of_partition(&error)),

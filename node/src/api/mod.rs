@@ -210,7 +210,7 @@ impl Reply {
         let chunks = encode_frame(self.key, self.version, self.correlation_id, response)?;
         let took = self.shared.doors.clock.now().monotonic.since(self.started);
         let metrics = self.shared.metrics.api(self.key as i16);
-        metrics.answered(0, took);
+        metrics.answered(response.first_error(), took);
         metrics.response_bytes.add(chunks.iter().map(|chunk| chunk.len() as u64).sum());
         Ok(Encoded { chunks, memory })
     }

@@ -84,7 +84,6 @@ pub fn start(
                 name,
                 topic_id,
                 partition_responses: answers,
-                ..Default::default()
             });
         }
         response

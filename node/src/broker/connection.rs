@@ -80,7 +80,7 @@ async fn read_requests(
         let Ok(place) = queue.reserve().await else { return Ok(()) };
         let Some(frame) = read_frame(shared, &mut reader, limit).await? else { return Ok(()) };
         shared.metrics.network.bytes_in.add(frame.len() as u64 + 4);
-        let memory = shared.memory.take(frame.len()).await;
+        let memory = take_memory(shared, frame.len()).await;
         let answer = api::start(shared, peer, frame)?;
         place.send(Queued { answer, memory });
     }
@@ -105,6 +105,19 @@ async fn read_frame(
         frame = reading => frame,
         () = shared.doors.clock.sleep_until(until) => Err(ConnectionError::Idle),
     }
+}
+
+/// Waits for room in the memory budget, and counts those who had to.
+async fn take_memory(shared: &Shared, bytes: usize) -> MemoryPermit {
+    if let Some(permit) = shared.memory.try_take(bytes) {
+        return permit;
+    }
+    let started = shared.doors.clock.now().monotonic;
+    let permit = shared.memory.take(bytes).await;
+    let metrics = &shared.metrics.memory;
+    metrics.waits.increment();
+    metrics.wait_latency.observe(shared.doors.clock.now().monotonic.since(started));
+    permit
 }
 
 async fn write_answers(

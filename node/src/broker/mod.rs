@@ -4,6 +4,7 @@ mod connection;
 mod driver;
 mod listener;
 mod memory;
+mod metered_disk;
 mod partitions;
 mod producer_ids;
 mod upkeep;
@@ -17,6 +18,7 @@ use crate::{
     api,
     config::{BrokerConfig, HostPort},
     env::{Doors, OpenMode},
+    log::LogError,
     metrics::Metrics,
     quorum::{LocalQuorum, OpenError, ProposeError, Quorum, Watch},
     tasks::Tasks,
@@ -25,12 +27,13 @@ use highwater_core::{
     metadata::{Command, Image, Reply},
     types::{Incarnation, MetadataOffset},
 };
+use metered_disk::MeteredDisk;
 use producer_ids::ProducerIds;
 use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -55,6 +58,9 @@ pub enum StartError {
         path.display()
     )]
     Locked { path: PathBuf },
+    /// The directory of the partitions cannot be read.
+    #[error(transparent)]
+    Partitions(#[from] LogError),
     /// The metadata log cannot be used.
     #[error(transparent)]
     Metadata(#[from] OpenError),
@@ -139,6 +145,9 @@ impl Broker {
     /// clients are served.
     pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
         let tasks = Tasks::default();
+        let metrics = Arc::new(Metrics::new());
+        let metered = MeteredDisk::new(doors.disk, doors.clock.clone(), metrics.clone());
+        let doors = Doors { disk: Arc::new(metered), ..doors };
         let lock = lock_data_dir(&config, &doors).await?;
         let clean = take_clean_shutdown(&config, &doors).await?;
         let dir = config.data_dir.clone();
@@ -146,7 +155,6 @@ impl Broker {
             Arc::new(LocalQuorum::open(doors.disk.clone(), &tasks, &dir.join("metadata")).await?);
         let registered = register(&config, &doors, &*quorum).await?;
         let (socket, listen_address) = listener::bind(&config).await?;
-        let metrics = Arc::new(Metrics::new());
         let partitions = Arc::new(Partitions::new(
             doors.clone(),
             tasks.clone(),
@@ -154,6 +162,7 @@ impl Broker {
             &config,
             dir.join("topics"),
         ));
+        partitions.sweep().await?;
         let image = quorum.image();
         partitions.follow(&image).await;
         let shared = Arc::new(Shared {
@@ -229,6 +238,9 @@ async fn lock_data_dir(
     let path = config.data_dir.clone();
     let at = |error| StartError::DataDirectory { path: path.clone(), error };
     doors.disk.create_dir(&path).await.map_err(at)?;
+    // The data directory may be new itself: its own entry must be durable before anything in it.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    doors.disk.sync_dir(parent.unwrap_or(Path::new("."))).await.map_err(at)?;
     doors.disk.lock(&path).await.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::Locked { path: path.clone() },
         _ => at(error),

@@ -4,7 +4,7 @@ use super::driver::{EventRoute, PartitionDriver};
 use crate::{
     config::BrokerConfig,
     env::Doors,
-    log::{Log, LogError, LogOptions},
+    log::{self, Log, LogError, LogOptions},
     metrics::Metrics,
     tasks::Tasks,
 };
@@ -16,7 +16,7 @@ use highwater_core::{
 };
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -82,6 +82,22 @@ impl Partitions {
     ) -> Self {
         let (broker, static_configs) = (config.node_id, config.static_configs());
         Self { doors, tasks, metrics, broker, static_configs, dir, slots: RwLock::default() }
+    }
+
+    /// Removes what deletions left half done when a crash interrupted them.
+    pub async fn sweep(&self) -> Result<(), LogError> {
+        let disk = &*self.doors.disk;
+        let entries = match disk.list(&self.dir).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        for topic in entries.into_iter().filter(|entry| entry.is_dir) {
+            let removed = log::remove_leftovers(disk, &self.dir.join(&topic.name)).await?;
+            if removed > 0 {
+                tracing::info!(topic = topic.name, removed, "removed deleted partitions");
+            }
+        }
+        Ok(())
     }
 
     /// The partition of that id and index.
@@ -196,8 +212,11 @@ impl Partitions {
         let options = log_options(&config);
         let disk = self.doors.disk.clone();
         let (log, recovered) = Log::open(disk, &self.tasks, dir, options, route.callback()).await?;
-        let now = self.doors.clock.now();
-        let machine = Partition::new(now, config, epoch, recovered.into_recovered());
+        let recovered = recovered.into_recovered();
+        recovered
+            .check(epoch)
+            .map_err(|error| LogError::corrupt(log.dir(), recovered.log_end_offset, 0, error))?;
+        let machine = Partition::new(self.doors.clock.now(), config, epoch, recovered);
         let clock = self.doors.clock.clone();
         let metrics = self.metrics.topic(&id.topic);
         Ok(PartitionDriver::new(
@@ -227,6 +246,7 @@ impl Partitions {
         };
         for key in missing {
             let Some(slot) = self.write().remove(&key) else { continue };
+            self.metrics.forget_topic(&slot.id.topic);
             if let Lookup::Open(driver) = slot.lookup {
                 driver.tell(Input::LogFailed { readable: false });
                 if let Err(error) = driver.log().clone().delete().await {

@@ -179,3 +179,87 @@ impl error::Error for PathError {
         Some(&self.source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use tempfile::TempDir;
+
+    fn disk() -> (OsDisk, TempDir) {
+        (OsDisk::new().expect("threads"), tempfile::tempdir().expect("a directory"))
+    }
+
+    /// Bytes that differ from place to place.
+    fn pattern(start: usize, length: usize) -> Bytes {
+        (start..start + length).map(|at| (at * 7 + at / 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn writes_of_any_size_and_place_read_back() {
+        let (disk, dir) = disk();
+        let path = dir.path().join("file");
+        let file = disk.open(&path, OpenMode::CreateNew).await.expect("created");
+        let mut end = 0;
+        // Small and large, so that buffered and direct writes meet in the same pages.
+        for length in [1, 61, 300_000, 5, 4096, 262_144, 70_000, 1_500_000, 8192, 2_345_678] {
+            let bytes = pattern(end, length);
+            let chunks = bytes.chunks(1000).map(Bytes::copy_from_slice).collect();
+            file.write_at(end as u64, chunks).await.expect("written");
+            let read = file.read_at(end as u64, length).await.expect("read");
+            assert!(read == bytes, "{length} bytes at {end}");
+            end += length;
+        }
+        file.sync().await.expect("synced");
+        assert_eq!(file.size().await.expect("a size"), end as u64);
+        let again = disk.open(&path, OpenMode::Write).await.expect("opened");
+        assert!(again.read_at(0, end + 10).await.expect("read") == pattern(0, end));
+        assert_eq!(again.read_at(end as u64 - 3, 10).await.expect("read").len(), 3);
+        again.truncate(500).await.expect("cut");
+        assert_eq!(file.size().await.expect("a size"), 500);
+    }
+
+    #[tokio::test]
+    async fn a_write_has_more_chunks_than_one_system_call_takes() {
+        let (disk, dir) = disk();
+        let file = disk.open(&dir.path().join("f"), OpenMode::Replace).await.expect("created");
+        let chunks: Vec<Bytes> = (0..5000).map(|at| pattern(at * 3, 3)).collect();
+        file.write_at(0, chunks).await.expect("written");
+        assert_eq!(file.read_at(0, 15_000).await.expect("read"), pattern(0, 15_000));
+    }
+
+    #[tokio::test]
+    async fn open_modes_and_directories_do_what_they_say() {
+        let (disk, dir) = disk();
+        let (dir, file) = (dir.path().join("a/b"), dir.path().join("a/b/file"));
+        disk.create_dir(&dir).await.expect("created");
+        disk.create_dir(&dir).await.expect("there already");
+        let error = disk.open(&file, OpenMode::Read).await.err().expect("it is missing");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("a/b/file"), "{error}");
+        disk.open(&file, OpenMode::CreateNew).await.expect("created");
+        let error = disk.open(&file, OpenMode::CreateNew).await.err().expect("it is there");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        disk.rename(&file, &dir.join("z")).await.expect("renamed");
+        disk.create_dir(&dir.join("c")).await.expect("created");
+        disk.sync_dir(&dir).await.expect("synced");
+        let names = disk.list(&dir).await.expect("listed");
+        let entry = |name: &str, is_dir| DirEntry { name: name.to_owned(), is_dir };
+        assert_eq!(names, [entry("c", true), entry("z", false)]);
+        disk.remove(&dir.join("z")).await.expect("removed");
+        disk.remove_dir(&dir).await.expect("removed");
+        assert!(disk.list(&dir).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_data_directory_has_one_owner() {
+        let (disk, dir) = disk();
+        let lock = disk.lock(dir.path()).await.expect("locked");
+        let error = disk.lock(dir.path()).await.err().expect("another owner is refused");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        disk.lock(dir.path()).await.expect("free again");
+        let (usable, total) = disk.space(dir.path()).await.expect("read");
+        assert!(usable <= total && total > 0);
+    }
+}

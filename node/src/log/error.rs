@@ -51,7 +51,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    pub(super) fn corrupt(
+    pub(crate) fn corrupt(
         path: &Path,
         offset: Offset,
         position: u64,

@@ -158,10 +158,14 @@ impl Log {
             let at = position + whole as u64;
             let header = view.parse(&window[whole..], offset, at)?;
             let end = whole.saturating_add(header.size_in_bytes);
-            if end > window.len() || header.next_offset() > before {
+            if end > window.len() {
                 break;
             }
+            // Before the CRC is checked not even the offsets in the header may be believed.
             self.check_batch(view, &header, &window[whole..end], at)?;
+            if header.next_offset() > before {
+                break;
+            }
             (whole, offset) = (end, header.next_offset());
         }
         Ok(whole)

@@ -169,8 +169,10 @@ async fn rebuild_index(
     interval_bytes: u64,
 ) -> Result<Index, LogError> {
     let mut index = Index::new(segment.base_offset);
-    let mut walk = Walk::new(file, path.clone(), (segment.base_offset, 0), segment.bytes);
+    let mut walk =
+        Walk::new(file, path.clone(), (segment.base_offset, 0), segment.bytes).checking();
     while let Some(located) = walk.next().await? {
+        walk.check_crc(&located).await?;
         index.add(located.position, &located.header, interval_bytes);
     }
     if walk.offset() != segment.end_offset {

@@ -109,6 +109,7 @@ impl Log {
         let mut passes_over = Mutant::TimestampLookupLate.is_planted();
         let mut walk = view.walk();
         while let Some(batch) = walk.next().await? {
+            walk.check_crc(&batch).await?;
             if batch.header.next_offset() > before {
                 return Ok(None);
             }
@@ -150,6 +151,7 @@ impl Log {
         let mut walk = view.walk();
         let mut newest: Option<(Timestamp, Located)> = None;
         while let Some(batch) = walk.next().await? {
+            walk.check_crc(&batch).await?;
             let header = &batch.header;
             if header.next_offset() > before {
                 break;

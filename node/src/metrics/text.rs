@@ -149,11 +149,6 @@ fn sockets_and_memory(page: &mut Page, metrics: &Metrics) {
         page.counter(name, help, counter);
     }
     page.gauge("highwater_connections", "Connections open now.", &network.connections);
-    page.gauge(
-        "highwater_request_memory_bytes",
-        "Bytes held by requests that are not yet answered.",
-        &memory.in_use,
-    );
     let name = "highwater_request_memory_wait_seconds";
     page.family(name, "histogram", "How long requests waited for memory.");
     page.histogram(name, &[], &memory.wait_latency);

@@ -2,8 +2,8 @@
 //!
 //! A command is applied to a copy of the image first, then its frame is written and synced, and
 //! only then is the new image published and the proposer answered. One task does all of it, so a
-//! proposer that goes away never leaves a command half done. At start the file is replayed; when
-//! it has grown long it is replaced by a snapshot of the image.
+//! proposer that goes away never leaves a command half done. At start the file is replayed and
+//! replaced by a snapshot of the image.
 
 use super::{ProposeError, Quorum, watch::Watch};
 use crate::{
@@ -27,8 +27,6 @@ use tokio::sync::{mpsc, oneshot};
 
 const FILE_NAME: &str = "metadata.log";
 const NEW_FILE_NAME: &str = "metadata.log.new";
-/// Frames after which the file is replaced by a snapshot at the next start.
-const FRAMES_BEFORE_SNAPSHOT: usize = 1_000;
 /// Proposals waiting for the log's one task; a proposer beyond them waits.
 const PROPOSALS_MAX: usize = 64;
 
@@ -86,7 +84,9 @@ impl LocalQuorum {
             file.truncate(end).await.map_err(at)?;
             file.sync().await.map_err(at)?;
         }
-        if replayed.frames > FRAMES_BEFORE_SNAPSHOT {
+        // What was read may be in the page cache only: after a sync that failed in an earlier life
+        // no later sync of that file would store it. A new file is stored whole.
+        if replayed.frames > 0 {
             (file, end) = write_snapshot(&*disk, dir, &replayed.image).await.map_err(at)?;
         }
         let image = Arc::new(Watch::new(replayed.image.applied().0, replayed.image));
@@ -204,7 +204,11 @@ async fn open_or_create(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<
             disk.sync_dir(dir).await?;
             Ok(file)
         }
-        opened => opened,
+        opened => {
+            // An entry that is seen here may not be durable yet.
+            disk.sync_dir(dir).await?;
+            opened
+        }
     }
 }
 

@@ -48,6 +48,11 @@ pub trait Message: Clone + Debug + Default + PartialEq {
     /// # Errors
     /// That version cannot carry the message.
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+
+    /// The first error code in the message that is not 0, in the order of its fields.
+    fn first_error(&self) -> i16 {
+        0
+    }
 }
 
 /// The body of a request.

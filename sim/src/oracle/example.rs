@@ -11,6 +11,9 @@ use crate::{
 };
 use std::{collections::BTreeMap, ops::Range};
 
+/// The broker's wall clock during every call, unless a test says otherwise.
+pub const WALL: i64 = 900;
+
 pub const PARTITION: Partition = Partition { topic: 0, index: 0 };
 
 #[derive(Clone, Default)]
@@ -30,7 +33,7 @@ impl Example {
     pub fn produce(&mut self, numbers: Range<u64>, producer: Option<Producer>) -> usize {
         let records = numbers.map(sent).collect();
         let produce = Produce { partition: PARTITION, acks: -1, producer, records };
-        self.history.invoke(0, Request::Produce(produce))
+        self.history.invoke(0, WALL, Request::Produce(produce))
     }
 
     pub fn acknowledge(&mut self, call: usize, base_offset: i64) {
@@ -62,7 +65,7 @@ impl Example {
         high_watermark: i64,
         batches: Vec<ReadBatch>,
     ) {
-        let call = self.history.invoke(1, Request::Fetch { partition: PARTITION, offset });
+        let call = self.history.invoke(1, WALL, Request::Fetch { partition: PARTITION, offset });
         self.history.end(call, Outcome::Fetched { high_watermark, log_start, batches, bad: None });
     }
 

@@ -1,8 +1,16 @@
 //! I1: a sequence of a producer is in the log once, and a repeated batch gets its first offset.
 
 use super::{Check, index::Index};
-use crate::history::Partition;
+use crate::{
+    batch::Producer,
+    history::{Moment, Outcome, Partition},
+};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Batches that the broker must remember for each producer (KIP-98).
+const REMEMBERED: usize = 5;
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 
 pub const CHECK: Check = Check {
     name: "I1 no duplicate",
@@ -12,7 +20,8 @@ pub const CHECK: Check = Check {
 
 fn judge(index: &Index<'_>) -> Result<(), String> {
     once_in_the_log(index)?;
-    one_answer(index)
+    one_answer(index)?;
+    no_refusal(index)
 }
 
 fn once_in_the_log(index: &Index<'_>) -> Result<(), String> {
@@ -29,7 +38,7 @@ fn once_in_the_log(index: &Index<'_>) -> Result<(), String> {
 }
 
 fn one_answer(index: &Index<'_>) -> Result<(), String> {
-    let mut answers: BTreeMap<(Partition, crate::batch::Producer), i64> = BTreeMap::new();
+    let mut answers: BTreeMap<(Partition, Producer), i64> = BTreeMap::new();
     for (_, produce, base_offset) in index.history.acknowledged() {
         let Some(producer) = produce.producer else { continue };
         match answers.insert((produce.partition, producer), base_offset) {
@@ -45,10 +54,44 @@ fn one_answer(index: &Index<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// A batch that was acknowledged and is among the last five of its producer is never refused.
+fn no_refusal(index: &Index<'_>) -> Result<(), String> {
+    let mut newest: BTreeMap<(Partition, i64), (i16, BTreeSet<i32>)> = BTreeMap::new();
+    let mut acknowledged: BTreeMap<(Partition, Producer), Moment> = BTreeMap::new();
+    for (call, produce, _) in index.history.acknowledged() {
+        if let (Some(producer), Some(ended)) = (produce.producer, call.ended) {
+            let first = acknowledged.entry((produce.partition, producer)).or_insert(ended);
+            *first = ended.min(*first);
+        }
+    }
+    for (call, produce) in index.history.produces() {
+        let Some(producer) = produce.producer else { continue };
+        let (epoch, sequences) =
+            newest.entry((produce.partition, producer.id)).or_insert((producer.epoch, BTreeSet::new()));
+        if producer.epoch > *epoch {
+            (*epoch, *sequences) = (producer.epoch, BTreeSet::new());
+        }
+        sequences.insert(producer.base_sequence);
+        let known = acknowledged.get(&(produce.partition, producer));
+        let in_window = producer.epoch == *epoch
+            && sequences.range(producer.base_sequence..).count() <= REMEMBERED;
+        let refused = matches!(
+            call.outcome,
+            Outcome::Failed(OUT_OF_ORDER_SEQUENCE_NUMBER | DUPLICATE_SEQUENCE_NUMBER)
+        );
+        if refused && in_window && known.is_some_and(|ended| *ended < call.invoked) {
+            let (name, outcome) = (index.name(produce.partition), &call.outcome);
+            return Err(format!("{name}: {producer:?} was acknowledged, and repeated: {outcome:?}"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::example::{Example, batch_by, producer};
-    use super::CHECK;
+    use super::{CHECK, DUPLICATE_SEQUENCE_NUMBER};
+    use crate::history::Outcome;
 
     #[test]
     fn a_sequence_that_is_there_twice_is_found() {
@@ -67,6 +110,15 @@ mod tests {
         example.produced_by(0..2, 0, producer(0, 0));
         assert!(example.holds(&CHECK));
         example.produced_by(0..2, 2, producer(0, 0));
+        assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn a_repeated_batch_that_is_refused_is_found() {
+        let mut example = Example::new();
+        example.produced_by(0..2, 0, producer(0, 0));
+        let call = example.produce(0..2, Some(producer(0, 0)));
+        example.history.end(call, Outcome::Failed(DUPLICATE_SEQUENCE_NUMBER));
         assert!(!example.holds(&CHECK));
     }
 }

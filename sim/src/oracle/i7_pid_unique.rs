@@ -24,7 +24,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::Example;
+    use super::super::example::{Example, WALL};
     use super::CHECK;
     use crate::history::{Outcome, Request};
 
@@ -32,7 +32,7 @@ mod tests {
     fn an_identity_given_twice_is_found() {
         let mut example = Example::new();
         for (epoch, holds) in [(0, true), (1, true), (1, false)] {
-            let call = example.history.invoke(0, Request::InitProducer { bump: None });
+            let call = example.history.invoke(0, WALL, Request::InitProducer { bump: None });
             example.history.end(call, Outcome::Identity { id: 4, epoch });
             assert_eq!(example.holds(&CHECK), holds);
         }

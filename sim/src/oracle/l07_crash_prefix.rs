@@ -1,7 +1,7 @@
 //! L7: after a crash, the log is a prefix of what was written that holds all that was acknowledged.
 
 use super::{Check, index::{Index, surely_not_appended}};
-use crate::history::{Boundary, LogImage};
+use crate::history::{BatchImage, Boundary, LogImage};
 
 pub const CHECK: Check = Check {
     name: "L7 crash prefix",
@@ -58,31 +58,39 @@ fn nothing_else_is_there(index: &Index<'_>) -> Result<(), String> {
 fn recovered_a_prefix(index: &Index<'_>, boundary: &Boundary) -> Result<(), String> {
     for (partition, recovered) in boundary.recovered.iter().flatten() {
         let Some(before) = boundary.before.get(partition) else { continue };
-        if before.rotten {
+        if before.rotten || recovered.rotten {
             continue;
         }
-        prefix(before, recovered, boundary.power)
+        prefix(index, before, recovered, boundary.power)
             .map_err(|found| format!("{}: {found}", index.name(*partition)))?;
     }
     Ok(())
 }
 
-/// Below its own log start the recovered log may lack what was removed by request or retention.
-fn prefix(before: &LogImage, recovered: &LogImage, power: bool) -> Result<(), String> {
-    let Some(first) = recovered.batches.first() else {
+/// Below the later of both log starts either may lack what was removed by request or retention.
+fn prefix(
+    index: &Index<'_>,
+    before: &LogImage,
+    recovered: &LogImage,
+    power: bool,
+) -> Result<(), String> {
+    let (Some(first), Some(oldest)) = (recovered.batches.first(), before.batches.first()) else {
         return match before.batches.last().filter(|_| !power) {
             Some(last) => Err(format!("a killed process lost all up to {}", last.last_offset)),
             None => Ok(()),
         };
     };
-    let mut written = before.batches.iter().skip_while(|b| b.base_offset < first.base_offset);
-    for batch in &recovered.batches {
+    let start = first.base_offset.max(oldest.base_offset);
+    let mut written = before.batches.iter().skip_while(|batch| batch.base_offset < start);
+    for batch in recovered.batches.iter().skip_while(|batch| batch.base_offset < start) {
         match written.next() {
             Some(was) if (was.base_offset, was.crc) == (batch.base_offset, batch.crc) => {}
             Some(was) => {
                 let (offset, expected) = (batch.base_offset, was.base_offset);
                 return Err(format!("{offset} was recovered where {expected} had been written"));
             }
+            // A write that failed may have been cut off in the page cache and yet be on the media.
+            None if may_be_there(index, batch) => {}
             None => return Err(format!("{} was never written", batch.base_offset)),
         }
     }
@@ -90,6 +98,11 @@ fn prefix(before: &LogImage, recovered: &LogImage, power: bool) -> Result<(), St
         Some(lost) => Err(format!("a killed process lost the batch at {}", lost.base_offset)),
         None => Ok(()),
     }
+}
+
+fn may_be_there(index: &Index<'_>, batch: &BatchImage) -> bool {
+    let attempts = batch.first_number.and_then(|number| index.attempts.get(&number));
+    attempts.is_some_and(|all| all.iter().any(|(call, _)| !surely_not_appended(&call.outcome)))
 }
 
 #[cfg(test)]

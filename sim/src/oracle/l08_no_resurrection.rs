@@ -17,7 +17,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             mark.at > stopped && matches!(mark.kind, MarkKind::Ready)
         });
         let Some(ready) = ready.map(|mark| mark.at) else { continue };
-        for (partition, recovered) in boundary.recovered.iter().flatten() {
+        for (partition, recovered) in boundary.recovered.iter().flatten().filter(|r| !r.1.rotten) {
             let end = recovered.batches.last().map_or(0, |batch| batch.last_offset + 1);
             let Some(log) = index.online(*partition) else { continue };
             let later = log.batches.iter().filter(|batch| batch.base_offset >= end);

@@ -44,7 +44,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Example, PARTITION};
+    use super::super::example::{Example, WALL, PARTITION};
     use super::CHECK;
     use crate::history::{MarkKind, Outcome, Request};
 
@@ -54,7 +54,7 @@ mod tests {
         example.fetched(0, 0, vec![]);
         assert!(example.holds(&CHECK));
         let call =
-            example.history.invoke(1, Request::Fetch { partition: PARTITION, offset: 3 });
+            example.history.invoke(1, WALL, Request::Fetch { partition: PARTITION, offset: 3 });
         let bad = Some("a bad checksum".into());
         let answer = Outcome::Fetched { high_watermark: 9, log_start: 0, batches: vec![], bad };
         example.history.end(call, answer);

@@ -98,13 +98,13 @@ fn moved_by_somebody(index: &Index<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Example, PARTITION, batch};
+    use super::super::example::{Example, WALL, PARTITION, batch};
     use super::CHECK;
     use crate::history::{Outcome, Request};
 
     fn deleted(example: &mut Example, before: i64) {
         let request = Request::DeleteRecords { partition: PARTITION, before };
-        let call = example.history.invoke(2, request);
+        let call = example.history.invoke(2, WALL, request);
         example.history.end(call, Outcome::Deleted { low_watermark: before });
     }
 

@@ -1,7 +1,7 @@
 //! L16: recovering again changes nothing: what one recovery made visible, the next one finds.
 
 use super::{Check, index::Index};
-use crate::history::{Boundary, LogImage};
+use crate::history::LogImage;
 
 pub const CHECK: Check = Check {
     name: "L16 idempotent recovery",
@@ -14,17 +14,16 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         let (Some(first), Some(second)) = (&pair[0].recovered, &pair[1].recovered) else {
             continue;
         };
-        for (partition, earlier) in first.iter().filter(|(of, _)| !is_rotten(&pair[1], of)) {
+        for (partition, earlier) in first {
             let Some(later) = second.get(partition) else { continue };
+            if earlier.rotten || later.rotten {
+                continue;
+            }
             kept(earlier, later)
                 .map_err(|found| format!("{}: {found}", index.name(*partition)))?;
         }
     }
     Ok(())
-}
-
-fn is_rotten(boundary: &Boundary, partition: &crate::history::Partition) -> bool {
-    boundary.before.get(partition).is_some_and(|image| image.rotten)
 }
 
 /// Below its log start the later log may lack what was removed by request or retention.

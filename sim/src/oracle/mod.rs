@@ -45,6 +45,7 @@ checks! {
     i6_order_per_producer,
     i7_pid_unique,
     rt3_retention_not_early,
+    m2_metadata_durable,
 }
 
 /// One property.

@@ -2,6 +2,7 @@
 //! was old enough.
 
 use super::{Check, index::Index};
+use crate::history::{Call, Request};
 
 pub const CHECK: Check = Check {
     name: "R-T3 retention not early",
@@ -10,26 +11,45 @@ pub const CHECK: Check = Check {
 };
 
 fn judge(index: &Index<'_>) -> Result<(), String> {
-    for (_, produce, base_offset) in index.history.acknowledged() {
+    let deleted = index.history.calls.iter().filter_map(|call| match call.request {
+        Request::DeleteRecords { partition, before } => Some((partition, before)),
+        _ => None,
+    });
+    let deleted: Vec<_> = deleted.collect();
+    let was_asked = |partition, offset| {
+        deleted.iter().any(|(of, before)| *of == partition && (*before < 0 || offset < *before))
+    };
+    for (call, produce, base_offset) in index.history.acknowledged() {
         let topic = &index.history.topics[produce.partition.topic];
         let (Some(retention), Some(log)) =
             (topic.retention_millis, index.online(produce.partition))
         else {
             continue;
         };
+        let (appended, latest) = walls_around(index, call);
         for (at, sent) in produce.records.iter().enumerate() {
             let offset = base_offset + at as i64;
-            let expires = sent.timestamp.saturating_add(retention);
-            if offset < log.log_start && expires > index.history.latest_wall {
-                let (name, latest) = (index.name(produce.partition), index.history.latest_wall);
+            // A timestamp ahead of the clock does not keep a record longer than its append would.
+            let expires = sent.timestamp.min(appended).saturating_add(retention);
+            let gone = offset < log.log_start && !was_asked(produce.partition, offset);
+            if gone && expires > latest {
+                let name = index.name(produce.partition);
                 return Err(format!(
-                    "{name}: {offset} is gone; it expires at {expires}, and the clock never \
-                     showed more than {latest}"
+                    "{name}: {offset} is gone; it expires at {expires}, and the clock has not \
+                     shown more than {latest} since it was appended"
                 ));
             }
         }
     }
     Ok(())
+}
+
+/// The earliest and the latest time that the wall clock has shown since a call began. A segment
+/// ages from its last append by the clock of that moment, which may have been stepped back.
+fn walls_around(index: &Index<'_>, call: &Call) -> (i64, i64) {
+    let since = index.history.walls.iter().filter(|(at, _)| *at >= call.invoked);
+    let walls = since.map(|(_, wall)| *wall);
+    (walls.clone().fold(call.wall, i64::min), walls.fold(call.wall, i64::max))
 }
 
 #[cfg(test)]
@@ -43,10 +63,11 @@ mod tests {
         example.history.topics[0].retention_millis = Some(500);
         example.produced(0..2, 0);
         example.produced(2..4, 2);
-        example.history.latest_wall = 1_501;
         example.finish(vec![batch(2, 2..4)]).log_start = 2;
+        let mut early = example.clone();
+        example.history.note_wall(1_401);
         assert!(example.holds(&CHECK));
-        example.history.latest_wall = 1_499;
-        assert!(!example.holds(&CHECK));
+        early.history.note_wall(1_399);
+        assert!(!early.holds(&CHECK));
     }
 }

@@ -87,7 +87,22 @@ pub async fn read_back(clients: &Clients, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads one partition; again from its beginning when retention moves the log start meanwhile.
 async fn read_partition(
+    session: &mut Session,
+    dice: &mut Dice,
+    partition: Partition,
+) -> Option<FinalLog> {
+    loop {
+        let log = read_once(session, dice, partition).await?;
+        match session.list_offset(partition, EARLIEST).await? {
+            Ok((start, _)) if start != log.log_start => {}
+            _ => return Some(log),
+        }
+    }
+}
+
+async fn read_once(
     session: &mut Session,
     dice: &mut Dice,
     partition: Partition,

@@ -156,17 +156,24 @@ fn measure(options: &Options, directory: &Path) -> anyhow::Result<Results> {
     println!("measuring the start on an empty directory");
     results.empty_start_ms = measure_empty_start(&binary, directory)?;
     measure_broker(options, &binary, directory, &mut results)?;
+    // Once more: another load on this machine must not make the floor look low.
+    measure_floor(options, directory, &mut results)?;
     Ok(results)
 }
 
-/// The disk and the bare loop, which no broker can pass.
+/// The disk and the bare loop, which no broker can pass. Keeps the better of this measurement and
+/// the one before.
 fn measure_floor(options: &Options, directory: &Path, results: &mut Results) -> anyhow::Result<()> {
     println!("measuring fdatasync");
-    results.fdatasync = bare::measure_sync(directory)?;
+    let fdatasync = bare::measure_sync(directory)?;
+    if results.fdatasync.count == 0 || fdatasync.p50_ms < results.fdatasync.p50_ms {
+        results.fdatasync = fdatasync;
+    }
     println!("measuring the bare loop with {:.1} GB", options.gigabytes);
     let nowhere = ([127, 0, 0, 1], 0).into();
     let load = options.closed_loop(nowhere, options.gigabytes);
-    results.bare_megabytes_per_second = bare::run(directory, &load)?.megabytes_per_second();
+    let bare = bare::run(directory, &load)?.megabytes_per_second();
+    results.bare_megabytes_per_second = results.bare_megabytes_per_second.max(bare);
     Ok(())
 }
 

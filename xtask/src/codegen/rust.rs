@@ -158,8 +158,44 @@ fn implement_message(api: &Api, message: &Struct, out: &mut String) {
                 EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
                 self.write(writer, version)
             }}
-        }}\n\n"
+            {}
+        }}\n\n",
+        first_error(message, "self").map_or_else(String::new, |code| format!(
+            "\nfn first_error(&self) -> i16 {{ {code} }}\n"
+        )),
     );
+}
+
+/// The expression that finds the first error code other than 0 in `place`, if it can hold one.
+fn first_error(structure: &Struct, place: &str) -> Option<String> {
+    let codes: Vec<String> = structure
+        .fields
+        .iter()
+        .filter_map(|field| {
+            let place = format!("{place}.{}", rust_name(field));
+            match &field.kind {
+                Type::Int16 if field.name == "ErrorCode" => Some(place),
+                Type::Array(element) => {
+                    let Type::Struct(element) = &**element else { return None };
+                    let each = first_error(element, "each")?;
+                    let flatten = if field.nullable.is_some() { ".flatten()" } else { "" };
+                    Some(format!(
+                        "{place}.iter(){flatten}.map(|each| {each}).find(|code| *code != 0)\
+                         .unwrap_or(0)"
+                    ))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    match &codes[..] {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => {
+            let list = several.join(", ");
+            Some(format!("[{list}].into_iter().find(|code| *code != 0).unwrap_or(0)"))
+        }
+    }
 }
 
 /// Writes one structure.

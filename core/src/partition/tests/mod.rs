@@ -149,6 +149,31 @@ fn a_recovered_log_is_wholly_readable() {
 }
 
 #[test]
+fn a_log_that_its_leader_cannot_continue_is_damaged() {
+    let with = |epochs: &[(u32, u64)], start, end| {
+        let mut recovered = Recovered {
+            log_start_offset: Offset(start),
+            log_end_offset: Offset(end),
+            ..Recovered::default()
+        };
+        for (epoch, start_offset) in epochs {
+            assert!(recovered.epochs.assign(LeaderEpoch(*epoch), Offset(*start_offset)));
+        }
+        recovered
+    };
+    for (recovered, is_sound) in [
+        (with(&[], 0, 0), true),
+        (with(&[(2, 5)], 0, 9), true),
+        (with(&[(3, 9)], 0, 9), true),
+        (with(&[(4, 5)], 0, 9), false),
+        (with(&[(2, 10)], 0, 9), false),
+        (with(&[], 10, 9), false),
+    ] {
+        assert_eq!(recovered.check(EPOCH).is_ok(), is_sound, "{recovered:?}");
+    }
+}
+
+#[test]
 fn the_side_state_is_that_of_the_flushed_offset() {
     let mut fixture = Fixture::new();
     fixture.produce(1, Acks::All, idempotent(0, 2));

@@ -1,3 +1,8 @@
 //! Tests of the log engine against a disk that forgets.
 
 pub(super) mod batches;
+mod crash;
+mod disk;
+mod faults;
+mod model;
+mod reads;

@@ -220,6 +220,10 @@ impl Message for CreatePartitionsResponse {
         EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
         self.write(writer, version)
     }
+
+    fn first_error(&self) -> i16 {
+        self.results.iter().map(|each| each.error_code).find(|code| *code != 0).unwrap_or(0)
+    }
 }
 
 impl Request for CreatePartitionsRequest {

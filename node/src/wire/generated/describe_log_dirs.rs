@@ -282,6 +282,16 @@ impl Message for DescribeLogDirsResponse {
         EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
         self.write(writer, version)
     }
+
+    fn first_error(&self) -> i16 {
+        [
+            self.error_code,
+            self.results.iter().map(|each| each.error_code).find(|code| *code != 0).unwrap_or(0),
+        ]
+        .into_iter()
+        .find(|code| *code != 0)
+        .unwrap_or(0)
+    }
 }
 
 impl Request for DescribeLogDirsRequest {

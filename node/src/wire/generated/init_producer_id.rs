@@ -145,6 +145,10 @@ impl Message for InitProducerIdResponse {
         EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
         self.write(writer, version)
     }
+
+    fn first_error(&self) -> i16 {
+        self.error_code
+    }
 }
 
 impl Request for InitProducerIdRequest {

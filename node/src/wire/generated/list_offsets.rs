@@ -291,6 +291,20 @@ impl Message for ListOffsetsResponse {
         EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
         self.write(writer, version)
     }
+
+    fn first_error(&self) -> i16 {
+        self.topics
+            .iter()
+            .map(|each| {
+                each.partitions
+                    .iter()
+                    .map(|each| each.error_code)
+                    .find(|code| *code != 0)
+                    .unwrap_or(0)
+            })
+            .find(|code| *code != 0)
+            .unwrap_or(0)
+    }
 }
 
 impl Request for ListOffsetsRequest {

@@ -467,6 +467,32 @@ impl Message for MetadataResponse {
         EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
         self.write(writer, version)
     }
+
+    fn first_error(&self) -> i16 {
+        [
+            self.topics
+                .iter()
+                .map(|each| {
+                    [
+                        each.error_code,
+                        each.partitions
+                            .iter()
+                            .map(|each| each.error_code)
+                            .find(|code| *code != 0)
+                            .unwrap_or(0),
+                    ]
+                    .into_iter()
+                    .find(|code| *code != 0)
+                    .unwrap_or(0)
+                })
+                .find(|code| *code != 0)
+                .unwrap_or(0),
+            self.error_code,
+        ]
+        .into_iter()
+        .find(|code| *code != 0)
+        .unwrap_or(0)
+    }
 }
 
 impl Request for MetadataRequest {

@@ -461,6 +461,20 @@ impl Message for ProduceResponse {
         EncodeError::check_version(Self::NAME, Self::VERSIONS, version)?;
         self.write(writer, version)
     }
+
+    fn first_error(&self) -> i16 {
+        self.responses
+            .iter()
+            .map(|each| {
+                each.partition_responses
+                    .iter()
+                    .map(|each| each.error_code)
+                    .find(|code| *code != 0)
+                    .unwrap_or(0)
+            })
+            .find(|code| *code != 0)
+            .unwrap_or(0)
+    }
 }
 
 impl Request for ProduceRequest {
