@@ -51,6 +51,8 @@ mutants! {
     RetentionTooEarly = "retention-too-early",
     /// A lookup by timestamp answers one batch too late.
     TimestampLookupLate = "timestamp-lookup-late",
+    /// No bug in the broker: the judgement fails every run, to show that failures are reported.
+    Canary = "canary",
 }
 
 impl Mutant {

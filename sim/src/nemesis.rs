@@ -259,9 +259,11 @@ impl Nemesis {
     async fn slow_down(&mut self) {
         let (least, most) = (*self.plan.millis.start(), *self.plan.millis.end());
         let slow = least.max(1) as u64..=most.max(1) as u64;
+        // A device may be slow for some files only: then checkpoints overtake the log.
+        let only = self.dice.chance(0.5).then(|| ".log".to_owned());
         {
             let latency = &mut self.world.disk.model().faults.latency;
-            (latency.slow_chance, latency.slow) = (self.plan.chance, slow);
+            (latency.slow_chance, latency.slow, latency.only) = (self.plan.chance, slow, only);
         }
         self.pause().await;
         self.world.disk.model().faults.latency = Latency::default();

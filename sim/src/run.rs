@@ -11,6 +11,7 @@ use crate::{
     workload::{self, ClientNumber, Clients, Session},
     world::{World, broker_config},
 };
+use highwater_core::mutant::Mutant;
 use madsim::{
     runtime::{Handle, NodeHandle, Runtime},
     time,
@@ -60,6 +61,10 @@ pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
     if failure.is_none() {
         failure = oracle::first_violation(&history)
             .map(|(check, message)| Failure { check: check.name.into(), message });
+    }
+    if failure.is_none() && Mutant::Canary.is_planted() {
+        let message = "the canary fails every run".into();
+        failure = Some(Failure { check: "canary".into(), message });
     }
     if let Some(failure) = &failure {
         trace.event(

@@ -13,7 +13,10 @@ use madsim::{task, time};
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -38,6 +41,10 @@ struct Shared {
     trace: Trace,
     on_failed_sync: OnceLock<FailedSyncHook>,
     trap: Mutex<Option<Trap>>,
+    /// No operation begins any more.
+    halted: AtomicBool,
+    /// The operation after which that is so; `u64::MAX` for never.
+    halts_after: AtomicU64,
 }
 
 type FailedSyncHook = Box<dyn Fn(&Path) + Send + Sync>;
@@ -70,7 +77,24 @@ impl SimDisk {
             trace: trace.clone(),
             on_failed_sync: OnceLock::new(),
             trap: Mutex::new(None),
+            halted: AtomicBool::new(false),
+            halts_after: AtomicU64::new(u64::MAX),
         }))
+    }
+
+    /// Lets `count` more operations happen and no other: what a crash at that very point leaves.
+    /// Returns when it is so.
+    pub fn halt_after(&self, count: u64) -> oneshot::Receiver<()> {
+        self.0.halts_after.store(count, Ordering::Relaxed);
+        self.0.halted.store(count == 0, Ordering::Relaxed);
+        self.trap(TrapOn::Any, count.max(1))
+    }
+
+    /// Lets operations happen again.
+    pub fn resume(&self) {
+        self.0.halts_after.store(u64::MAX, Ordering::Relaxed);
+        self.0.halted.store(false, Ordering::Relaxed);
+        *self.lock_trap() = None;
     }
 
     /// Calls this with the path of every file whose sync fails, when it fails. Set once.
@@ -117,7 +141,7 @@ impl SimDisk {
     {
         let (disk, path) = (self.clone(), path.to_owned());
         self.run(async move {
-            disk.delay(Pace::Quick).await;
+            disk.delay(Pace::Quick, &path).await;
             let result = body(&mut disk.model(), &path);
             disk.log(name, &path, &"", &result);
             result
@@ -125,11 +149,16 @@ impl SimDisk {
     }
 
     /// Waits as long as the disk takes now.
-    async fn delay(&self, pace: Pace) {
+    async fn delay(&self, pace: Pace, path: &Path) {
+        if self.0.halted.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let latency = self.model().faults.latency.clone();
+        let only = latency.only.as_deref();
+        let concerned = only.is_none_or(|part| path.to_string_lossy().contains(part));
         let millis = {
             let mut dice = self.0.dice.lock().unwrap_or_else(PoisonError::into_inner);
-            if dice.chance(latency.slow_chance) {
+            if concerned && dice.chance(latency.slow_chance) {
                 self.0.trace.effect(Effect::OperationDelayed, 1);
                 Some(dice.between(latency.slow))
             } else {
@@ -143,6 +172,14 @@ impl SimDisk {
 
     fn lock_trap(&self) -> MutexGuard<'_, Option<Trap>> {
         self.0.trap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_down(&self) {
+        let left = self.0.halts_after.load(Ordering::Relaxed);
+        if left != u64::MAX && left > 0 {
+            self.0.halts_after.store(left - 1, Ordering::Relaxed);
+            self.0.halted.store(left == 1, Ordering::Relaxed);
+        }
     }
 
     fn step_on_trap(&self, name: &str) {
@@ -171,6 +208,7 @@ impl SimDisk {
 
     fn log<T>(&self, name: &str, path: &Path, detail: &dyn fmt::Display, result: &io::Result<T>) {
         let now = nanos();
+        self.count_down();
         self.step_on_trap(name);
         match result {
             Ok(_) => {
@@ -221,7 +259,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> BoxFuture<'static, io::Result<()>> {
         let (disk, dir) = (self.clone(), dir.to_owned());
         self.run(async move {
-            disk.delay(Pace::Sync).await;
+            disk.delay(Pace::Sync, &dir).await;
             let result = disk.model().sync_dir(&dir);
             disk.report_failed_syncs();
             disk.log("sync_dir", &dir, &"", &result);
@@ -270,7 +308,7 @@ impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'static, io::Result<Bytes>> {
         let (disk, file) = self.parts();
         self.disk.run(async move {
-            disk.delay(Pace::Quick).await;
+            disk.delay(Pace::Quick, file.path()).await;
             let result = disk.model().read_at(&file, offset, length);
             disk.log("read", file.path(), &format_args!(" {length} bytes at {offset}"), &result);
             result
@@ -281,7 +319,7 @@ impl DiskFile for SimFile {
         let (disk, file) = self.parts();
         self.disk.run(async move {
             let bytes = joined(chunks);
-            disk.delay(Pace::Quick).await;
+            disk.delay(Pace::Quick, file.path()).await;
             let result = write(&disk, &file, offset, bytes.clone()).await;
             let detail = format_args!(" {} bytes at {offset}", bytes.len()).to_string();
             disk.log("write", file.path(), &detail, &result);
@@ -295,7 +333,7 @@ impl DiskFile for SimFile {
         let point = self.disk.model().begin_sync(&self.file);
         self.disk.run(async move {
             let point = point?;
-            disk.delay(Pace::Sync).await;
+            disk.delay(Pace::Sync, file.path()).await;
             let result = disk.model().end_sync(&file, point);
             disk.report_failed_syncs();
             disk.log("sync", file.path(), &"", &result);
@@ -306,7 +344,7 @@ impl DiskFile for SimFile {
     fn truncate(&self, size: u64) -> BoxFuture<'static, io::Result<()>> {
         let (disk, file) = self.parts();
         self.disk.run(async move {
-            disk.delay(Pace::Quick).await;
+            disk.delay(Pace::Quick, file.path()).await;
             let result = disk.model().truncate(&file, size);
             disk.log("truncate", file.path(), &format_args!(" to {size}"), &result);
             result

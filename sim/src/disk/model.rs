@@ -42,11 +42,13 @@ pub struct Latency {
     pub slow_chance: f64,
     /// The delay of a slow operation.
     pub slow: RangeInclusive<u64>,
+    /// Only operations on paths that contain this are slow.
+    pub only: Option<String>,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { sync: 1..=3, slow_chance: 0.0, slow: 0..=0 }
+        Self { sync: 1..=3, slow_chance: 0.0, slow: 0..=0, only: None }
     }
 }
 
