@@ -54,6 +54,7 @@ impl Partition {
         &mut self,
         now: Now,
         closed: &[SegmentSummary],
+        active: Option<SegmentSummary>,
         total_bytes: u64,
         effects: &mut Effects,
     ) {
@@ -62,17 +63,26 @@ impl Partition {
         }
         let mut kept_bytes = total_bytes;
         let mut to = self.log_start_offset;
+        let mut all_go = true;
         for segment in closed {
             let too_old = self.is_expired(now, segment);
             if segment.end_offset > self.high_watermark()
                 || !(too_old || self.is_excess(kept_bytes, segment))
             {
+                all_go = false;
                 break;
             }
             kept_bytes = kept_bytes.saturating_sub(segment.bytes);
             to = to.max(segment.end_offset);
         }
         self.advance_log_start(to, effects);
+        // A topic that gets no more records must not keep its last segment for ever.
+        let is_over = |last: &SegmentSummary| {
+            last.end_offset <= self.high_watermark() && self.is_expired(now, last)
+        };
+        if all_go && active.as_ref().is_some_and(is_over) {
+            effects.push(Effect::RollSegment);
+        }
     }
 
     /// Fails the deletions that wait for a log that will not answer.

@@ -148,10 +148,12 @@ pub enum Input {
     },
     /// The topic's effective configuration changed.
     ConfigChanged(TopicConfig),
-    /// The closed segments, oldest first: decide what retention lets go.
+    /// The segments of the log: decide what retention lets go.
     Segments {
         /// The closed segments, oldest first, without a gap.
         closed: Vec<SegmentSummary>,
+        /// The segment that is appended to, unless it is empty.
+        active: Option<SegmentSummary>,
         /// Size of the whole log, the active segment included, in bytes.
         total_bytes: u64,
     },
@@ -196,6 +198,8 @@ pub enum Effect {
         /// The new log start, inclusive.
         to: Offset,
     },
+    /// Close the segment that is appended to, so that retention can let it go.
+    RollSegment,
     /// More records may be read.
     HighWatermarkAdvanced {
         /// The new high watermark, exclusive.

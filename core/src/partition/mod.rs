@@ -185,8 +185,8 @@ impl Partition {
             Input::Flushed { through } => self.on_flushed(now, through, effects),
             Input::LogFailed { readable } => self.on_log_failed(readable, effects),
             Input::ConfigChanged(config) => self.on_config_changed(now, config),
-            Input::Segments { closed, total_bytes } => {
-                self.on_segments(now, &closed, total_bytes, effects);
+            Input::Segments { closed, active, total_bytes } => {
+                self.on_segments(now, &closed, active, total_bytes, effects);
             }
             Input::Tick => self.on_tick(now, effects),
         }

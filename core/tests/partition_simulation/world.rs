@@ -253,7 +253,7 @@ impl World {
         let total_bytes = segments.iter().map(|segment| segment.bytes).sum();
         segments.pop();
         let asked = self.persisting.len();
-        self.step(Input::Segments { closed: segments.clone(), total_bytes });
+        self.step(Input::Segments { closed: segments.clone(), active: None, total_bytes });
         for to in self.persisting.iter().skip(asked) {
             self.statistics.retentions += 1;
             for segment in segments.iter().filter(|segment| segment.end_offset.0 <= *to) {

@@ -173,8 +173,14 @@ fn fetch(context: Context, header: &RequestHeader, reader: Reader) -> Result<Ans
 }
 
 fn decode<R: Request>(header: &RequestHeader, mut reader: Reader) -> Result<R, RequestError> {
+    // librdkafka 2.16 asks for all topics in a Metadata request with four bytes where one says
+    // that there is no list, so three are left over. Kafka ignores what is left over.
+    let leftover_is_known = R::KEY == ApiKey::Metadata;
     R::decode(&mut reader, header.api_version)
-        .and_then(|request| reader.finish().map(|()| request))
+        .and_then(|request| match leftover_is_known {
+            true => Ok(request),
+            false => reader.finish().map(|()| request),
+        })
         .map_err(|error| RequestError::Body {
             api: R::KEY.name(),
             version: header.api_version,
@@ -232,4 +238,36 @@ fn unsupported_api_versions(correlation_id: i32) -> Result<Answer, RequestError>
     let response = api_versions::unsupported();
     let chunks = encode_frame(ApiKey::ApiVersions, 0, correlation_id, &response)?;
     Ok(Box::pin(std::future::ready(Ok(Encoded { chunks, memory: Vec::new() }))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::generated::{
+        describe_cluster::DescribeClusterRequest, metadata::MetadataRequest,
+    };
+
+    fn decoded<R: Request>(api_version: i16, body: &'static [u8]) -> Result<R, RequestError> {
+        let header =
+            RequestHeader { api_key: R::KEY, api_version, correlation_id: 1, client_id: None };
+        decode(&header, Reader::new(Bytes::from_static(body), 1 << 10))
+    }
+
+    #[test]
+    fn librdkafka_gets_all_topics_despite_the_bytes_it_leaves_over() {
+        let sent = b"\0\0\0\0\x01\0\0";
+        let request = decoded::<MetadataRequest>(13, sent).expect("as Kafka reads it");
+        assert_eq!(request.topics, None);
+    }
+
+    #[test]
+    fn bytes_left_over_are_refused_elsewhere() {
+        let whole = b"\0\x01\0";
+        assert!(decoded::<DescribeClusterRequest>(1, whole).is_ok());
+        let longer = b"\0\x01\0\0";
+        assert!(matches!(
+            decoded::<DescribeClusterRequest>(1, longer),
+            Err(RequestError::Body { .. })
+        ));
+    }
 }

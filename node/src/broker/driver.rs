@@ -242,6 +242,7 @@ impl PartitionDriver {
                     }
                 });
             }
+            Effect::RollSegment => self.log.roll(),
             Effect::HighWatermarkAdvanced { .. } => {}
         }
     }

@@ -16,8 +16,8 @@ pub async fn follow_metadata(shared: Arc<Shared>) {
     }
 }
 
-/// Offers every partition's closed segments to retention, rolls segments that are old enough, and
-/// lets deadlines pass, once per `log.retention.check.interval.ms`.
+/// Offers every partition's segments to retention and lets deadlines pass, once per
+/// `log.retention.check.interval.ms`.
 pub async fn enforce_retention(shared: Arc<Shared>) {
     loop {
         let now = shared.doors.clock.now();
@@ -25,8 +25,8 @@ pub async fn enforce_retention(shared: Arc<Shared>) {
         shared.doors.clock.sleep_until(next).await;
         for driver in shared.partitions.open() {
             let log = driver.log();
-            let (closed, total_bytes) = (log.closed_segments(), log.total_bytes());
-            driver.tell(Input::Segments { closed, total_bytes });
+            let (closed, active) = (log.closed_segments(), log.active_segment());
+            driver.tell(Input::Segments { closed, active, total_bytes: log.total_bytes() });
             driver.tell(Input::Tick);
         }
         shared.count_partitions();

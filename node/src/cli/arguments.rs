@@ -27,26 +27,22 @@ pub enum Format {
     Json,
 }
 
-/// What to do.
+/// What to do. A command is documented where its arguments are.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a broker.
     Serve(Serve),
-    /// Check a configuration file and print what would be in force.
     CheckConfig(CheckConfig),
     /// Create, list, describe, delete or alter topics.
     #[command(subcommand)]
     Topic(Topic),
-    /// Write lines from standard input to a topic, one record per line.
     Produce(Produce),
-    /// Print the records of a topic.
     Consume(Consume),
     /// Look at the files of a log.
     #[command(subcommand)]
     Log(LogCommand),
 }
 
-/// Runs a broker until SIGTERM or SIGINT.
+/// Run a broker until SIGTERM or SIGINT.
 ///
 /// Without options it is one broker on 127.0.0.1:9092 with its data in ./highwater-data, and
 /// health and metrics on 127.0.0.1:9644. Options win over the configuration file. What is logged
@@ -73,7 +69,9 @@ pub struct Serve {
     pub log_format: Format,
 }
 
-/// Checks a configuration file: every mistake is named with its line, and nothing is started.
+/// Check a configuration file and print what would be in force.
+///
+/// Every mistake is named with its line, and nothing is started.
 #[derive(Args, Debug)]
 pub struct CheckConfig {
     /// The file: TOML, or Kafka's properties if the name ends in .properties.
@@ -92,19 +90,14 @@ pub struct Broker {
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
 pub enum Topic {
-    /// Create a topic.
     Create(CreateTopic),
-    /// List the topics.
     List(ListTopics),
-    /// Show the partitions, offsets and settings of topics.
     Describe(DescribeTopics),
-    /// Delete topics and all their records.
     Delete(DeleteTopics),
-    /// Change the settings of a topic, or give it more partitions.
     Alter(AlterTopic),
 }
 
-/// Creates a topic.
+/// Create a topic.
 #[derive(Args, Debug)]
 pub struct CreateTopic {
     #[command(flatten)]
@@ -125,14 +118,14 @@ pub struct CreateTopic {
     pub if_not_exists: bool,
 }
 
-/// Lists the topics.
+/// List the topics.
 #[derive(Args, Debug)]
 pub struct ListTopics {
     #[command(flatten)]
     pub at: Broker,
 }
 
-/// Shows the partitions, offsets and settings of topics.
+/// Show the partitions, offsets and settings of topics.
 #[derive(Args, Debug)]
 pub struct DescribeTopics {
     #[command(flatten)]
@@ -141,7 +134,7 @@ pub struct DescribeTopics {
     pub names: Vec<String>,
 }
 
-/// Deletes topics and all their records.
+/// Delete topics and all their records.
 #[derive(Args, Debug)]
 pub struct DeleteTopics {
     #[command(flatten)]
@@ -151,7 +144,7 @@ pub struct DeleteTopics {
     pub names: Vec<String>,
 }
 
-/// Changes the settings of a topic, or gives it more partitions.
+/// Change the settings of a topic, or give it more partitions.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub struct AlterTopic {
@@ -170,9 +163,9 @@ pub struct AlterTopic {
     pub unset: Vec<String>,
 }
 
-/// Writes lines from standard input to a topic, one record per line, without its line end.
+/// Write lines from standard input to a topic, one record per line.
 ///
-/// Lines are sent in batches as they come, several batches in flight, by an idempotent producer.
+/// The line end is not part of the record. Lines are sent in batches as they come, several batches in flight, by an idempotent producer.
 /// It ends at the end of the input, when every record was acknowledged.
 #[derive(Args, Debug)]
 pub struct Produce {
@@ -206,7 +199,7 @@ pub enum Acks {
     Leader,
 }
 
-/// Prints the records of a topic: their values, one per line.
+/// Print the records of a topic: their values, one per line.
 ///
 /// It starts at the beginning and ends at the topic's end as of now, unless told otherwise.
 #[derive(Args, Debug)]
@@ -249,11 +242,12 @@ pub enum Start {
 /// What to do with the files of a log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
-    /// Print the segments and batches of a log. Nothing is changed, and no broker is needed.
     Dump(DumpLog),
 }
 
-/// Prints the segments and batches of a log.
+/// Print the segments and batches of a log.
+///
+/// Nothing is changed, and no broker is needed. Exit status 1 if a segment ends in damage.
 #[derive(Args, Debug)]
 pub struct DumpLog {
     /// A segment file, the directory of a partition, or a data directory.

@@ -156,6 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn its_bytes_are_those_of_version_one() {
+        let hex: String = checkpoint().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let version_one = concat!(
+            "48574350000100000000000000000300000000000000190000000000000064000000120001000000",
+            "00000000190000000000000000000000020000000000000000000000000000000a00000000000003",
+            "e8ffffffffffffffff00000000000000000000000000000063000000000000000a00000000000000",
+            "1400000000000003e8ffffffffffffffff000000000000000a000000000000006300000000000000",
+            "14000000000000000800000000000000190000000100000000000000190000000000000064000000",
+            "00000000071f868881",
+        );
+        assert_eq!(hex, version_one);
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_cut_is_refused() {
         let bytes = checkpoint().encode();
         for position in 0..bytes.len() {

@@ -187,6 +187,30 @@ impl Log {
         self.shared.lock().closed.values().map(|segment| segment.summary()).collect()
     }
 
+    /// The segment that is appended to; `None` while it is empty.
+    #[must_use]
+    pub fn active_segment(&self) -> Option<SegmentSummary> {
+        let state = self.shared.lock();
+        let active = &state.active;
+        (active.written > 0).then(|| SegmentSummary {
+            base_offset: active.base_offset,
+            end_offset: state.end,
+            bytes: active.written,
+            max_timestamp: active.index.newest().map(|newest| newest.timestamp),
+            modified: active.modified,
+        })
+    }
+
+    /// Closes the segment that is appended to when everything in it is durable, unless it is
+    /// empty. Failures are reported as those of an append.
+    pub fn roll(&self) {
+        if self.shared.lock().request_roll() {
+            self.shared.tasks.spawn("log-writer", writer::run(self.shared.clone()));
+        } else {
+            self.shared.appended.notify_one();
+        }
+    }
+
     /// Size of all segments, in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {

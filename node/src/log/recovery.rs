@@ -303,6 +303,11 @@ impl Scan<'_> {
         let may_be_cut = next.is_none() && self.end >= self.recovery_offset;
         match torn {
             Some(_) if may_be_cut => {
+                if Mutant::IndexNotTruncated.is_planted() {
+                    while let Ok(Some(batch)) = walk.next().await {
+                        index.add(batch.position, &batch.header, self.interval_bytes);
+                    }
+                }
                 self.cut_bytes = size - sound_bytes;
                 file.truncate(sound_bytes).await?;
             }

@@ -70,6 +70,8 @@ pub(super) struct State {
     pub(super) epochs: EpochCache,
     pub(super) queue: VecDeque<Append>,
     pub(super) writer_runs: bool,
+    /// The active segment is to be closed although it is neither full nor old.
+    pub(super) roll_requested: bool,
     /// Bytes flushed since the last checkpoint, and whether another was asked for.
     pub(super) flushed_since_checkpoint: u64,
     pub(super) checkpoint_asked: bool,
@@ -105,6 +107,7 @@ impl State {
             epochs: opened.epochs,
             queue: VecDeque::new(),
             writer_runs: false,
+            roll_requested: false,
             flushed_since_checkpoint: opened.scanned_bytes,
             checkpoint_asked: false,
             checkpoint_offset: opened.checkpoint_offset,
@@ -122,6 +125,16 @@ impl State {
         assert!(self.epochs.assign(epoch, header.base_offset), "leader epochs never go back");
         self.queued_end = header.next_offset();
         self.queue.push_back(append);
+        !std::mem::replace(&mut self.writer_runs, true)
+    }
+
+    /// Wants the active segment closed, unless it is empty or the log has stopped. Returns whether
+    /// a writer must be started.
+    pub(super) fn request_roll(&mut self) -> bool {
+        if !self.is_open() || self.active.written == 0 {
+            return false;
+        }
+        self.roll_requested = true;
         !std::mem::replace(&mut self.writer_runs, true)
     }
 
@@ -168,6 +181,7 @@ impl State {
     pub(super) fn roll(&mut self, next: ActiveSegment) {
         assert_eq!(self.flushed, self.end, "a segment is closed when it is durable");
         assert_eq!(next.base_offset, self.end, "segments follow without a gap");
+        self.roll_requested = false;
         let closed = std::mem::replace(&mut self.active, next);
         let segment = ClosedSegment {
             base_offset: closed.base_offset,

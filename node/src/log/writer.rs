@@ -135,6 +135,9 @@ impl Writer {
             return Next::Wait;
         }
         let mut state = self.shared.lock();
+        if state.roll_requested {
+            return Next::Roll;
+        }
         let Some(first) = state.queue.front() else { return Next::Wait };
         if state.must_roll(first.batch.size_in_bytes() as u64, first.now.monotonic) {
             return Next::Roll;
@@ -339,7 +342,7 @@ impl State {
 
     /// Lets the writer end when nothing is queued.
     fn end_writer(&mut self) -> bool {
-        self.writer_runs = !self.queue.is_empty();
+        self.writer_runs = !self.queue.is_empty() || self.roll_requested;
         !self.writer_runs
     }
 }

@@ -22,7 +22,9 @@ def value(number):
 
 def create_topic():
     admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
-    admin.create_topics([NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)])[TOPIC].result(20)
+    # Small segments, so that some kills come while one is closed and the next begins.
+    topic = NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1, config={"segment.bytes": "1048576"})
+    admin.create_topics([topic])[TOPIC].result(20)
 
 
 def produce():

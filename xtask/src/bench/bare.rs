@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -20,11 +20,25 @@ const SYNC_SAMPLES: usize = 400;
 /// What each of these writes appends, in bytes.
 const SYNC_WRITE_BYTES: usize = 1024;
 
-/// How long it takes to append a little to a file and make it durable.
-pub fn measure_sync(directory: &Path) -> anyhow::Result<Percentiles> {
+/// Where a measured write goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// To the end of a file, which grows: the file system must also make the new length durable.
+    Append,
+    /// Into a file that already has its length, as a log does that lays out its segments ahead.
+    InPlace,
+}
+
+/// How long it takes to make a small write durable.
+pub fn measure_sync(directory: &Path, place: Place) -> anyhow::Result<Percentiles> {
     let path = directory.join("sync-probe");
     let mut file =
         File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    if place == Place::InPlace {
+        file.write_all(&vec![0; SYNC_SAMPLES * SYNC_WRITE_BYTES])?;
+        file.sync_all().context("fsync failed")?;
+        file.rewind()?;
+    }
     let bytes = [7; SYNC_WRITE_BYTES];
     let mut durations = Vec::with_capacity(SYNC_SAMPLES);
     for _ in 0..SYNC_SAMPLES {
@@ -199,8 +213,10 @@ mod tests {
     #[test]
     fn a_sync_takes_some_time() {
         let scratch = ScratchDirectory::new("sync");
-        let percentiles = measure_sync(scratch.path()).unwrap();
-        assert_eq!(percentiles.count, SYNC_SAMPLES);
-        assert!(percentiles.p50_ms > 0.0);
+        for place in [Place::Append, Place::InPlace] {
+            let percentiles = measure_sync(scratch.path(), place).unwrap();
+            assert_eq!(percentiles.count, SYNC_SAMPLES);
+            assert!(percentiles.p50_ms > 0.0);
+        }
     }
 }

@@ -21,6 +21,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::workspace;
+use bare::Place;
 use broker::Broker;
 use load::{ClosedLoop, FixedRate};
 use results::Results;
@@ -138,6 +139,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 fn measure(options: &Options, directory: &Path) -> anyhow::Result<Results> {
     let mut results = Results {
         processors: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        load_average: load_average(),
         record_bytes: options.record_bytes,
         records_per_batch: options.records_per_batch,
         producers: options.producers,
@@ -161,14 +163,20 @@ fn measure(options: &Options, directory: &Path) -> anyhow::Result<Results> {
     Ok(results)
 }
 
+/// The load of the last minute as the kernel gives it; 0 where it does not.
+fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default()
+}
+
 /// The disk and the bare loop, which no broker can pass. Keeps the better of this measurement and
 /// the one before.
 fn measure_floor(options: &Options, directory: &Path, results: &mut Results) -> anyhow::Result<()> {
     println!("measuring fdatasync");
-    let fdatasync = bare::measure_sync(directory)?;
-    if results.fdatasync.count == 0 || fdatasync.p50_ms < results.fdatasync.p50_ms {
-        results.fdatasync = fdatasync;
-    }
+    let appended = bare::measure_sync(directory, Place::Append)?;
+    results.fdatasync_append = results.fdatasync_append.quicker(appended);
+    let in_place = bare::measure_sync(directory, Place::InPlace)?;
+    results.fdatasync_in_place = results.fdatasync_in_place.quicker(in_place);
     println!("measuring the bare loop with {:.1} GB", options.gigabytes);
     let nowhere = ([127, 0, 0, 1], 0).into();
     let load = options.closed_loop(nowhere, options.gigabytes);

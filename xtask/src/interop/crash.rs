@@ -29,15 +29,15 @@ const CHUNK_LINES: usize = 1_000;
 const CHUNK_PAUSE: Duration = Duration::from_millis(15);
 
 /// After which chunks the broker is killed, and how many more chunks it stays away.
-const KILLS_AFTER: [usize; 3] = [20, 45, 70];
+const KILLS_AFTER: [usize; 5] = [10, 25, 40, 60, 80];
 const CHUNKS_AWAY: usize = 5;
 
 /// The longest kcat may take to deliver or to read the whole file.
 const KCAT_LIMIT: Duration = Duration::from_secs(90);
 
 /// How many times the broker dies under the idempotent producer, and its records.
-const PRODUCER_KILLS: usize = 3;
-const PRODUCER_RECORDS: usize = 120_000;
+const PRODUCER_KILLS: usize = 6;
+const PRODUCER_RECORDS: usize = 180_000;
 
 /// Runs them all; `has` tells which clients can be used.
 pub fn run(places: &Places, binary: &Path, has: &dyn Fn(Client) -> bool, report: &mut Report) {
@@ -156,7 +156,7 @@ fn finish(mut child: Child, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// The same file, idempotent, into a broker that dies three times meanwhile.
+/// The same file, idempotent, into a broker that dies again and again meanwhile.
 fn kill_under_kcat(places: &Places, binary: &Path) -> Result<String> {
     let mut broker = Broker::start(places, binary, "kcat-kills")?;
     let file = lines_file(places)?;

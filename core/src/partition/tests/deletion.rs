@@ -35,7 +35,7 @@ fn segment(base: u64, end: u64, max_timestamp: Option<i64>, modified: i64) -> Se
 fn retention(config: TopicConfig, total_bytes: u64, closed: Vec<SegmentSummary>) -> Effects {
     let mut fixture = Fixture::with(config, Recovered::default());
     fixture.fill(10);
-    fixture.step(Input::Segments { closed, total_bytes })
+    fixture.step(Input::Segments { closed, active: None, total_bytes })
 }
 
 fn by_age() -> TopicConfig {
@@ -104,7 +104,7 @@ fn a_compacted_topic_keeps_its_records() {
     let refused = [failed(1, PartitionError::DeletionNotAllowed)];
     assert_eq!(fixture.step(delete(1, Some(3))), refused);
     let closed = vec![segment(0, 5, Some(0), 0)];
-    assert_eq!(fixture.step(Input::Segments { closed, total_bytes: 100 }), []);
+    assert_eq!(fixture.step(Input::Segments { closed, active: None, total_bytes: 100 }), []);
 }
 
 #[test]
@@ -185,7 +185,10 @@ fn a_segment_with_unflushed_records_stays() {
     fixture.fill(5);
     fixture.produce(9, Acks::None, batch(1));
     let closed = vec![segment(0, 3, None, WALL), segment(3, 6, None, WALL)];
-    assert_eq!(fixture.step(Input::Segments { closed, total_bytes: 200 }), [advance(3)]);
+    assert_eq!(
+        fixture.step(Input::Segments { closed, active: None, total_bytes: 200 }),
+        [advance(3)]
+    );
 }
 
 #[test]
@@ -193,7 +196,23 @@ fn retention_asks_once_for_the_same_start() {
     let mut fixture = Fixture::with(by_size(0), Recovered::default());
     fixture.fill(5);
     let closed = vec![segment(0, 3, None, WALL)];
-    let offer = Input::Segments { closed, total_bytes: 100 };
+    let offer = Input::Segments { closed, active: None, total_bytes: 100 };
     assert_eq!(fixture.step(offer.clone()), [advance(3)]);
     assert_eq!(fixture.step(offer), []);
+}
+
+#[test]
+fn an_expired_segment_that_is_appended_to_is_closed_when_all_before_it_go() {
+    let roll = |active, closed| {
+        let mut fixture = Fixture::with(by_age(), Recovered::default());
+        fixture.fill(10);
+        fixture.step(Input::Segments { closed, active: Some(active), total_bytes: 200 })
+    };
+    let (old, young) = (i64::MIN, i64::MAX);
+    let expired = vec![segment(0, 5, None, old)];
+    assert_eq!(roll(segment(5, 10, None, old), expired.clone()), [advance(5), Effect::RollSegment]);
+    assert_eq!(roll(segment(5, 10, None, old), vec![]), [Effect::RollSegment]);
+    assert_eq!(roll(segment(5, 10, None, young), expired), [advance(5)]);
+    assert_eq!(roll(segment(5, 10, None, old), vec![segment(0, 5, None, young)]), []);
+    assert_eq!(roll(segment(5, 11, None, old), vec![]), [], "not yet below the high watermark");
 }

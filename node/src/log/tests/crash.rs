@@ -53,19 +53,22 @@ async fn keep_house(
     Ok(())
 }
 
-/// Recovers, checks, recovers again, and goes on appending.
-async fn check(disk: &Arc<dyn Disk>, model: &mut Model) {
-    let (log, recovered, _) = open(disk).await.expect("a log recovers from a power cut");
+/// Recovers and checks, and with `twice` recovers again; then goes on appending.
+async fn check(disk: &Arc<dyn Disk>, model: &mut Model, twice: bool) {
+    let (mut log, recovered, mut events) = open(disk).await.expect("recovers from a power cut");
     model.accept(&recovered);
     model.check_reads(&log).await;
-    drop(log);
-    let (log, again, events) = open(disk).await.expect("a log recovers twice");
-    assert_eq!(
-        (again.log_start_offset, again.log_end_offset, &again.side),
-        (recovered.log_start_offset, recovered.log_end_offset, &recovered.side),
-        "recovering twice is recovering once"
-    );
-    assert_eq!(again.cut_bytes, 0, "the torn tail was cut by the first recovery");
+    if twice {
+        drop(log);
+        let again;
+        (log, again, events) = open(disk).await.expect("a log recovers twice");
+        assert_eq!(
+            (again.log_start_offset, again.log_end_offset, &again.side),
+            (recovered.log_start_offset, recovered.log_end_offset, &recovered.side),
+            "recovering twice is recovering once"
+        );
+        assert_eq!(again.cut_bytes, 0, "the torn tail was cut by the first recovery");
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for _ in 0..10 {
         let (write, batch) = model.next_batch(&mut rng);
@@ -92,11 +95,11 @@ async fn crash_at(calls: u64, seed: u64) -> (Arc<dyn Disk>, MemoryDisk, Model, b
 
 #[tokio::test]
 async fn every_crash_point_recovers_a_prefix_with_all_that_was_flushed() {
-    for seed in 0..4 {
+    for seed in 0..6 {
         let mut calls = 0;
         loop {
             let (disk, _, mut model, finished) = crash_at(calls, seed).await;
-            check(&disk, &mut model).await;
+            check(&disk, &mut model, (calls + seed) % 2 == 0).await;
             if finished {
                 break;
             }
@@ -118,7 +121,7 @@ async fn every_crash_point_of_a_recovery_recovers() {
             let finished = recovered.is_ok();
             drop(recovered);
             memory.power_cut(seed ^ calls);
-            check(&disk, &mut model).await;
+            check(&disk, &mut model, seed % 2 == 0).await;
             if finished {
                 break;
             }

@@ -9,7 +9,10 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Component, Path},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The unit that is written whole or not at all.
@@ -29,13 +32,13 @@ struct World {
     dies_at: Option<u64>,
     /// What the next calls of a kind answer instead.
     failing_writes: Option<io::ErrorKind>,
-    failing_syncs: Option<io::ErrorKind>,
+    failing_sync: Option<io::ErrorKind>,
     /// Handles of an earlier life fail.
     life: u64,
 }
 
 enum Node {
-    File { now: Vec<u8>, durable: Vec<u8>, pending: Vec<FileChange>, sync_failed: bool },
+    File { now: Vec<u8>, durable: Vec<u8>, pending: Vec<FileChange> },
     Dir { now: BTreeMap<String, usize>, durable: BTreeMap<String, usize>, pending: Vec<DirChange> },
 }
 
@@ -158,7 +161,6 @@ impl World {
                     now: Vec::new(),
                     durable: Vec::new(),
                     pending: Vec::new(),
-                    sync_failed: false,
                 });
                 self.change(dir, DirChange::Set(name, node));
                 Ok(node)
@@ -190,9 +192,10 @@ impl MemoryDisk {
         self.world.lock().expect("sound").failing_writes = kind;
     }
 
-    /// Fails syncs, or lets those of other files succeed again.
-    pub(super) fn fail_syncs(&self, kind: Option<io::ErrorKind>) {
-        self.world.lock().expect("sound").failing_syncs = kind;
+    /// Fails the next sync of a file: what it was to cover is lost, and another handle's sync
+    /// knows nothing of it.
+    pub(super) fn fail_sync(&self, kind: io::ErrorKind) {
+        self.world.lock().expect("sound").failing_sync = Some(kind);
     }
 
     /// Flips a bit of a file, in the cache and on the device.
@@ -231,7 +234,7 @@ impl MemoryDisk {
         world.dies_at = None;
         for node in &mut world.nodes {
             match node {
-                Node::File { now, durable, pending, sync_failed } => {
+                Node::File { now, durable, pending } => {
                     for change in pending.drain(..) {
                         match rng.random_range(0..4) {
                             0 => {}
@@ -240,7 +243,6 @@ impl MemoryDisk {
                         }
                     }
                     now.clone_from(durable);
-                    *sync_failed = false;
                 }
                 Node::Dir { now, durable, pending } => {
                     for change in pending.drain(..) {
@@ -278,7 +280,8 @@ impl Disk for MemoryDisk {
         let (path, disk) = (path.to_owned(), self.clone());
         self.run(move |world| {
             let node = world.open(&path, mode)?;
-            Ok(Arc::new(MemoryFile { disk, node, life: world.life }) as Arc<dyn DiskFile>)
+            let (life, sync_failed) = (world.life, Arc::default());
+            Ok(Arc::new(MemoryFile { disk, node, life, sync_failed }) as Arc<dyn DiskFile>)
         })
     }
 
@@ -359,6 +362,7 @@ struct MemoryFile {
     disk: MemoryDisk,
     node: usize,
     life: u64,
+    sync_failed: Arc<AtomicBool>,
 }
 
 impl MemoryFile {
@@ -402,6 +406,7 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
         let (world, node, life) = (self.disk.world.clone(), self.node, self.life);
+        let sync_failed = self.sync_failed.clone();
         Box::pin(async move {
             // It covers what was written before it, and takes its time.
             let covered = match &world.lock().expect("sound").nodes[node] {
@@ -413,15 +418,17 @@ impl DiskFile for MemoryFile {
             }
             let mut world = world.lock().expect("sound");
             world.call(life)?;
-            let failure = world.failing_syncs;
-            let Node::File { durable, pending, sync_failed, .. } = &mut world.nodes[node] else {
+            let failure = world.failing_sync.take();
+            let Node::File { durable, pending, .. } = &mut world.nodes[node] else {
                 panic!("a file")
             };
-            if *sync_failed || failure.is_some() {
-                *sync_failed = true;
+            if failure.is_some() || sync_failed.load(Ordering::Relaxed) {
+                // The pages count as clean and never reach the device; only this handle is told.
+                pending.clear();
+                sync_failed.store(true, Ordering::Relaxed);
                 return Err(failure.unwrap_or(io::ErrorKind::Other).into());
             }
-            for change in pending.drain(..covered) {
+            for change in pending.drain(..covered.min(pending.len())) {
                 change.apply(durable);
             }
             Ok(())

@@ -2,11 +2,12 @@
 
 use super::{
     super::{LogError, LogEvent, remove_leftovers},
+    batches::{batch, bytes_of},
     disk::MemoryDisk,
     model::{Events, Model, at, dir, open, settle},
 };
 use crate::{env::Disk, log::Log};
-use highwater_core::types::Offset;
+use highwater_core::types::{Offset, WriteId};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{io, sync::Arc};
@@ -73,10 +74,9 @@ async fn a_full_disk_fails_the_log_and_keeps_reads() {
 #[tokio::test]
 async fn a_failed_sync_is_final() {
     let mut fixture = Fixture::with_batches(5).await;
-    fixture.memory.fail_syncs(Some(io::ErrorKind::Other));
+    fixture.memory.fail_sync(io::ErrorKind::Other);
     fixture.append(2);
     settle().await;
-    fixture.memory.fail_syncs(None);
     fixture.append(2);
     settle().await;
     let events = fixture.events.take();
@@ -90,10 +90,9 @@ async fn a_failed_sync_is_final() {
 async fn a_failed_checkpoint_leaves_the_log_at_work() {
     let mut fixture = Fixture::with_batches(30).await;
     fixture.checkpoint().await;
-    fixture.memory.fail_syncs(Some(io::ErrorKind::Other));
+    fixture.memory.fail_sync(io::ErrorKind::Other);
     let side = fixture.model.side(30);
     assert!(fixture.log.advance_start(Offset(10), side).await.is_err());
-    fixture.memory.fail_syncs(None);
     fixture.append(3);
     settle().await;
     fixture.model.observe(&fixture.events);
@@ -152,6 +151,31 @@ async fn damage_in_front_of_the_last_segment_is_corruption_even_behind_the_recov
     assert!(matches!(&error, LogError::Corrupt { path, .. } if *path == first), "{error}");
     let again = open(&fixture.disk).await.err().expect("nor the second time");
     assert_eq!(again.to_string(), error.to_string(), "and nothing was changed");
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_with_all_that_was_known_behind_it() {
+    let memory = MemoryDisk::default();
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+    let (log, _, _) = open(&disk).await.expect("opens");
+    for number in 0..4 {
+        log.append(at(0), WriteId(number), batch(number * 2, 0, None, &[1, 2], 100));
+    }
+    settle().await;
+    // Sound batches follow the torn one, as they do when the device wrote out of order.
+    memory.flip_bit(&dir().join("00000000000000000000.log"), 70, 0);
+    let (log, recovered, _) = open(&disk).await.expect("the tail is cut");
+    assert_eq!(recovered.log_end_offset, Offset(0));
+    assert!(recovered.cut_bytes > 800, "{recovered:?}");
+    let batches: Vec<_> = (0..8).map(|offset| batch(offset, 0, None, &[9], 30)).collect();
+    for batch in &batches {
+        log.append(at(0), WriteId(batch.header.base_offset.0), batch.clone());
+    }
+    settle().await;
+    for batch in &batches {
+        let read = log.read(batch.header.base_offset, Offset(8), 1, true).await;
+        assert_eq!(read.expect("readable"), bytes_of(batch));
+    }
 }
 
 #[tokio::test]

@@ -130,6 +130,24 @@ async fn an_old_segment_is_rolled_by_time_that_has_passed_once_per_age() {
 }
 
 #[tokio::test]
+async fn a_segment_is_closed_on_request_unless_it_is_empty() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let (log, _, _) = open(&disk).await.expect("opens");
+    log.roll();
+    settle().await;
+    assert_eq!((log.active_segment(), log.closed_segments().len()), (None, 0));
+    log.append(at(0), WriteId(0), batch(0, 0, None, &[5], 0));
+    settle().await;
+    log.roll();
+    settle().await;
+    let closed = log.closed_segments();
+    assert_eq!((log.active_segment(), closed.len()), (None, 1));
+    log.append(at(1), WriteId(1), batch(1, 0, None, &[5], 0));
+    settle().await;
+    assert_eq!(log.active_segment().map(|active| active.base_offset), Some(closed[0].end_offset));
+}
+
+#[tokio::test]
 async fn batches_are_flushed_in_groups_and_in_order() {
     let (memory, events) = (MemoryDisk::default(), Events::default());
     let disk: Arc<dyn Disk> = Arc::new(memory.clone());
