@@ -189,7 +189,7 @@ fn value_of(number: u64) -> Vec<u8> {
 }
 
 fn key_of(number: u64) -> Option<[u8; 2]> {
-    (!number.is_multiple_of(3)).then(|| [(number % 7) as u8, (number % 11) as u8])
+    (!number.is_multiple_of(3)).then_some([(number % 7) as u8, (number % 11) as u8])
 }
 
 fn put_record(body: &mut BytesMut, offset_delta: i64, timestamp_delta: i64, number: u64) {

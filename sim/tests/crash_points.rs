@@ -154,8 +154,7 @@ impl World {
         }
         // Operations that were complete before the crash may still be told about.
         time::sleep(Duration::from_millis(20)).await;
-        let promised = promised.lock().expect("nobody panics").clone();
-        promised
+        promised.lock().expect("nobody panics").clone()
     }
 
     fn start_work(&self) -> Arc<Mutex<Promised>> {
@@ -254,7 +253,7 @@ async fn recover(disk: SimDisk) -> Found {
 
 /// Batch `number` of the workload, in its place.
 fn batch(number: u64) -> PlacedBatch {
-    let bytes = Bytes::from(encoded(number));
+    let bytes = encoded(number);
     let size = bytes.len();
     let batch = Batch::parse(bytes, size, Origin::Client).expect("a well-formed batch");
     batch.placed(Offset(number * RECORDS_IN_BATCH), LeaderEpoch(0), None)

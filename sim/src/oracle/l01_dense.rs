@@ -20,8 +20,8 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     }
     for boundary in &index.history.boundaries {
         for (partition, image) in boundary.recovered.iter().flatten() {
-            let pairs = image.batches.windows(2);
-            for pair in pairs.filter(|pair| pair[1].base_offset != pair[0].last_offset + 1) {
+            let mut pairs = image.batches.windows(2);
+            if let Some(pair) = pairs.find(|pair| pair[1].base_offset != pair[0].last_offset + 1) {
                 let (name, end, next) =
                     (index.name(*partition), pair[0].last_offset, pair[1].base_offset);
                 return Err(format!("{name}: {next} follows {end} on the recovered disk"));

@@ -141,7 +141,7 @@ mod tests {
             example.boundary(before.clone(), before.clone(), image(batches));
             example.holds(&CHECK)
         };
-        assert!(after_with(&[first.clone()]));
+        assert!(after_with(std::slice::from_ref(&first)));
         assert!(!after_with(&[first, third]));
     }
 }

@@ -57,7 +57,7 @@ mod tests {
         example.produced(0..2, 0);
         example.produce(2..4, None);
         let before = image(&[kept.clone(), cut.clone()]);
-        example.boundary(before.clone(), before, image(&[kept.clone()]));
+        example.boundary(before.clone(), before, image(std::slice::from_ref(&kept)));
         let mut clean = example.clone();
         clean.produced(4..5, 2);
         clean.finish(vec![kept.clone(), batch(2, 4..5)]);

@@ -19,14 +19,16 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     let was_asked = |partition, offset| {
         deleted.iter().any(|(of, before)| *of == partition && (*before < 0 || offset < *before))
     };
-    for (call, produce, base_offset) in index.history.acknowledged() {
+    for (_, produce, base_offset) in index.history.acknowledged() {
         let topic = &index.history.topics[produce.partition.topic];
         let (Some(retention), Some(log)) =
             (topic.retention_millis, index.online(produce.partition))
         else {
             continue;
         };
-        let (appended, latest) = walls_around(index, call);
+        // A repeated batch was appended when it was first sent.
+        let first = index.attempts[&produce.records[0].number][0].0;
+        let (appended, latest) = walls_around(index, first);
         for (at, sent) in produce.records.iter().enumerate() {
             let offset = base_offset + at as i64;
             // A timestamp ahead of the clock does not keep a record longer than its append would.

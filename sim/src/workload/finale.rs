@@ -28,7 +28,7 @@ pub async fn converge(
     may_be_offline: &BTreeSet<Partition>,
 ) -> Result<(), String> {
     let mut session = Session::new(clients.clone(), ClientNumber(0));
-    let deadline = time::Instant::now() + CONVERGE_WITHIN;
+    let deadline = now_nanos() + CONVERGE_WITHIN.as_nanos() as u64;
     for partition in clients.partitions.iter().copied() {
         loop {
             let outcome = match session.is_connected() || session.connected().await {
@@ -38,7 +38,7 @@ pub async fn converge(
             match outcome {
                 Some(Outcome::Produced { .. }) => break,
                 Some(Outcome::Failed(_)) if may_be_offline.contains(&partition) => break,
-                _ if time::Instant::now() > deadline => {
+                _ if now_nanos() > deadline => {
                     let name = clients.recorder.name(partition);
                     return Err(format!(
                         "{name} took no record within {CONVERGE_WITHIN:?} after everything was \
