@@ -3,6 +3,7 @@
 
 use crate::{
     batch,
+    clock::Strobe,
     dice::Dice,
     disk::{Latency, TrapOn},
     history::{MarkKind, Partition},
@@ -12,6 +13,7 @@ use crate::{
     trace::Effect,
     world::World,
 };
+use highwater_node::env::Clock;
 use madsim::{
     task::{self, JoinHandle},
     time,
@@ -79,6 +81,7 @@ impl Nemesis {
                 self.change_pace(rate, Effect::ClockDrifted).await;
             }
             FaultKind::ClockFreeze => self.change_pace(0.0, Effect::ClockFrozen).await,
+            FaultKind::ClockStrobe => self.strobe_the_clock().await,
             FaultKind::SlowDisk => self.slow_down().await,
             FaultKind::ConnectionCut => {}
         }
@@ -249,11 +252,33 @@ impl Nemesis {
         self.world.recorder.trace.effect(Effect::ClockStepped, 1);
     }
 
-    async fn change_pace(&mut self, rate: f64, effect: Effect) {
-        self.world.clock.model().set_rate(now_nanos(), rate);
+    async fn strobe_the_clock(&mut self) {
+        let amplitude_millis = self.dice.within(&self.plan.millis);
+        let period_nanos = self.dice.between(1..=40) * 1_000_000;
+        self.world.recorder.note_wall();
+        self.world.clock.model().strobe(Some(Strobe { amplitude_millis, period_nanos }));
         self.pause().await;
-        self.world.clock.model().set_rate(now_nanos(), 1.0);
+        self.world.recorder.note_wall();
+        self.world.clock.model().strobe(None);
+        self.world.recorder.note_wall();
+        // What it showed on its far side, at the latest.
+        let wall = self.world.clock.now().wall.0;
+        self.world.recorder.history().note_wall(wall.saturating_add(amplitude_millis));
+        self.world.recorder.trace.effect(Effect::ClockStrobed, 1);
+    }
+
+    async fn change_pace(&mut self, rate: f64, effect: Effect) {
+        let frozen = rate == 0.0;
+        self.set_pace(rate, frozen);
+        self.pause().await;
+        self.set_pace(1.0, false);
         self.world.recorder.trace.effect(effect, 1);
+    }
+
+    fn set_pace(&self, rate: f64, frozen: bool) {
+        let mut clock = self.world.clock.model();
+        clock.set_rate(now_nanos(), rate);
+        clock.freeze_wall(now_nanos(), frozen);
     }
 
     async fn slow_down(&mut self) {

@@ -182,7 +182,13 @@ async fn heal(world: &World, plans: &[FaultPlan], dice: &mut Dice) -> Result<(),
     world.repair_disk();
     world.repair_clock();
     let power = plans.iter().any(|plan| {
-        !matches!(plan.kind, FaultKind::ClockStep | FaultKind::ConnectionCut | FaultKind::BitRot)
+        !matches!(
+            plan.kind,
+            FaultKind::ClockStep
+                | FaultKind::ClockStrobe
+                | FaultKind::ConnectionCut
+                | FaultKind::BitRot
+        )
     });
     if power && dice.chance(0.7) {
         world.disk.model().cut_styles = (None, None);

@@ -106,8 +106,10 @@ fault_kinds! {
     ClockStep = "clock-step", ["millis"], [ClockStepped];
     /// The monotonic clock runs at half to double pace for a while.
     ClockDrift = "clock-drift", ["pause"], [ClockDrifted];
-    /// The monotonic clock stands still for a while.
+    /// Both clocks stand still for a while.
     ClockFreeze = "clock-freeze", ["pause"], [ClockFrozen];
+    /// The wall clock jumps to and fro for a while.
+    ClockStrobe = "clock-strobe", ["pause", "millis"], [ClockStrobed];
     /// Disk operations are slow for a while, some as slow as stalled.
     SlowDisk = "slow-disk", ["pause", "chance", "millis", "files"], [OperationDelayed];
     /// Clients lose their connections in the middle of a call.

@@ -88,9 +88,11 @@ effects! {
     OperationDelayed = "operations_delayed",
     /// The wall clock jumped.
     ClockStepped = "clock_steps",
+    /// The wall clock jumped to and fro for a while.
+    ClockStrobed = "clock_strobes",
     /// The monotonic clock ran at another pace for a while.
     ClockDrifted = "clock_drifts",
-    /// The monotonic clock stood still for a while.
+    /// Both clocks stood still for a while.
     ClockFrozen = "clock_freezes",
     /// A connection of a client was cut while a call was under way.
     CallCut = "calls_cut",

@@ -145,11 +145,12 @@ impl World {
         self.disk.model().faults = DiskFaults::default();
     }
 
-    /// The monotonic clock keeps its pace again; the wall clock stays where it is.
+    /// Both clocks keep their pace again; steps of the wall clock stay.
     pub fn repair_clock(&self) {
         let mut model = self.clock.model();
         model.set_rate(now_nanos(), 1.0);
         model.strobe(None);
+        model.freeze_wall(now_nanos(), false);
     }
 
     fn stop(&self, power: bool) {
