@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use highwater_node::broker::Broker;
+use highwater_node::server::Broker;
 use std::{future, sync::Arc};
 use tokio::net::TcpListener;
 

@@ -13,5 +13,6 @@ pub mod internal;
 pub mod log;
 pub mod metrics;
 pub mod quorum;
+pub mod server;
 pub mod tasks;
 pub mod wire;

@@ -7,10 +7,10 @@ use highwater_core::{
     types::{PartitionIndex, Sequence, TopicId},
 };
 use highwater_node::{
-    broker::{Broker, StartError},
     client::{Connection, PartitionRef},
     config::{BrokerConfig, Settings},
     env::{Clock, Doors, OsClock, OsDisk, OsEntropy},
+    server::{Broker, StartError},
     wire::generated::{
         create_topics::{CreatableTopic, CreateTopicsRequest},
         delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},

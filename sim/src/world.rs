@@ -11,9 +11,9 @@ use crate::{
     trace::Effect,
 };
 use highwater_node::{
-    broker::Broker,
     config::{BrokerConfig, Settings},
     env::{Clock, Doors},
+    server::Broker,
 };
 use madsim::{
     runtime::{Handle, NodeHandle},

@@ -5,7 +5,7 @@
 
 use super::{Context, errors, resolve};
 use crate::{
-    broker::{MemoryPermit, PartitionDriver},
+    broker::{FetchKey, MemoryPermit, PartitionDriver, Position},
     log::LogError,
     wire::{
         ErrorCode, Str,
@@ -16,14 +16,12 @@ use crate::{
 };
 use bytes::Bytes;
 use highwater_core::{
-    fetch_session::{
-        Answered, FetchContext, FetchSessions, SessionError, SessionId, SessionRequest, Wanted,
-    },
+    fetch_session::{Answered, FetchContext, SessionError, SessionId, SessionRequest, Wanted},
     metadata::MAX_TOPIC_NAME_BYTES,
     mutant::Mutant,
     partition::{Input, PartitionError, Readable, Response},
     time::Instant,
-    types::{LeaderEpoch, Offset, RequestId, TopicId},
+    types::{Offset, RequestId},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -35,26 +33,6 @@ const FIRST_READ_BYTES: usize = 256 << 10;
 const READERS_AT_LEAST: usize = 4;
 /// The most partitions in one fetch.
 const PARTITIONS_MAX: usize = 100_000;
-
-/// A partition as a fetch names it: by topic id from version 13 on, by name before.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FetchKey {
-    topic: Arc<str>,
-    topic_id: TopicId,
-    partition: i32,
-}
-
-/// From where, and how much, a partition is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    offset: i64,
-    max_bytes: usize,
-    current_leader_epoch: Option<LeaderEpoch>,
-    last_fetched_epoch: Option<LeaderEpoch>,
-}
-
-/// The broker's fetch sessions.
-pub type Sessions = FetchSessions<FetchKey, Position>;
 
 /// A wanted partition and its driver.
 struct Target<'a> {

@@ -23,10 +23,8 @@ mod offset_for_leader_epoch;
 mod produce;
 mod resolve;
 
-pub use fetch::Sessions as FetchSessions;
-
 use crate::{
-    broker::{ConnectionError, MemoryPermit, Shared},
+    broker::{MemoryPermit, Shared},
     env::BoxFuture,
     wire::{
         ApiKey, DecodeError, EncodeError, HeaderError, Message, Reader, Request, RequestHeader,
@@ -37,7 +35,7 @@ use bytes::Bytes;
 use std::{net::SocketAddr, sync::Arc};
 
 /// An answer under way. It yields the chunks of one frame, none when the client wants no answer.
-pub type Answer = BoxFuture<'static, Result<Encoded, ConnectionError>>;
+pub type Answer = BoxFuture<'static, Result<Encoded, AnswerError>>;
 
 /// An encoded frame, with the memory that its chunks keep in use.
 #[derive(Debug, Default)]
@@ -60,6 +58,17 @@ pub enum RequestError {
     /// We built an answer that the version cannot carry.
     #[error("{api} v{version} response cannot be encoded: {error}")]
     Encode { api: &'static str, version: i16, error: EncodeError },
+}
+
+/// Why a request that was started gets no answer; the connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// We built an answer that cannot be sent.
+    #[error("{0}")]
+    Encode(#[from] RequestError),
+    /// A produce with acks=0 failed; closing is the only way to say so.
+    #[error("a produce that asked for no answer failed")]
+    UnansweredFailure,
 }
 
 /// What a handler knows beside its request.
@@ -161,7 +170,7 @@ fn produce(
             return reply.encode(&response, Vec::new());
         }
         if produce::failed(&response) {
-            return Err(ConnectionError::UnansweredFailure);
+            return Err(AnswerError::UnansweredFailure);
         }
         Ok(Encoded::default())
     }))
@@ -217,7 +226,7 @@ impl Reply {
         self,
         response: &impl Message,
         memory: Vec<MemoryPermit>,
-    ) -> Result<Encoded, ConnectionError> {
+    ) -> Result<Encoded, AnswerError> {
         let chunks = encode_frame(self.key, self.version, self.correlation_id, response)?;
         let took = self.shared.doors.clock.now().monotonic.since(self.started);
         let metrics = self.shared.metrics.api(self.key as i16);

@@ -6,9 +6,9 @@ use super::{arguments::Serve, logging, settings_of};
 use crate::admin;
 use anyhow::Context;
 use highwater_node::{
-    broker::Broker,
     config::{BrokerConfig, Settings},
     env::{Doors, OsClock, OsDisk, OsEntropy},
+    server::Broker,
 };
 use std::sync::Arc;
 use tokio::{

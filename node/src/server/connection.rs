@@ -5,9 +5,9 @@
 //! bound on requests in flight: when it is full nothing more is read, and the client's socket
 //! fills up.
 
-use super::{Shared, memory::MemoryPermit};
 use crate::{
     api::{self, Answer, Encoded},
+    broker::{MemoryPermit, Shared},
     wire::frame,
 };
 use bytes::Bytes;
@@ -36,9 +36,9 @@ pub enum ConnectionError {
     /// The client does not read its answers.
     #[error("an answer could not be written for {} s: the client does not read", WRITE_TIMEOUT.as_secs())]
     NotReading,
-    /// A produce with acks=0 failed; closing is the only way to say so.
-    #[error("a produce that asked for no answer failed")]
-    UnansweredFailure,
+    /// A request gets no answer.
+    #[error("{0}")]
+    Answer(#[from] api::AnswerError),
 }
 
 /// How long one answer may take to be written: a client that does not read must not keep the

@@ -1,7 +1,10 @@
 //! The client listener: accepts connections up to `max.connections`.
 
-use super::{Shared, StartError, connection};
-use crate::config::{BrokerConfig, HostPort};
+use super::{StartError, connection};
+use crate::{
+    broker::Shared,
+    config::{BrokerConfig, HostPort},
+};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
