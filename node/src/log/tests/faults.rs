@@ -272,7 +272,7 @@ async fn a_closing_log_takes_no_more_and_writes_what_is_queued() {
     };
     let (closed, ()) = tokio::join!(closing, appending);
     closed.expect("a busy log is closed");
-    let model = model.lock().expect("sound");
+    let model = model.lock().expect("sound").clone();
     assert_eq!(model.flushed, 15, "what was queued before is durable, and nothing else is");
     let (log, recovered, _) = open(&fixture.disk).await.expect("opens");
     assert!(recovered.clean);
