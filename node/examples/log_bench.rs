@@ -45,6 +45,7 @@ mod bench {
             &Tasks::default(),
             PathBuf::from(dir),
             LogOptions::default(),
+            clock.now(),
             sink,
         )
         .await?;

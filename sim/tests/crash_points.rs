@@ -225,7 +225,8 @@ async fn open(disk: SimDisk, promised: Arc<Mutex<Promised>>) -> (Log, Arc<Mutex<
     let options =
         LogOptions { segment_bytes: 1_024, index_interval_bytes: 200, ..LogOptions::default() };
     let dir = PathBuf::from(DIR);
-    let opened = Log::open(Arc::new(disk), &Tasks::default(), dir, options, events).await;
+    let now = Now { monotonic: Instant(0), wall: Timestamp(1_000) };
+    let opened = Log::open(Arc::new(disk), &Tasks::default(), dir, options, now, events).await;
     let (log, _) = opened.expect("the log opens");
     (log, due)
 }
@@ -235,7 +236,8 @@ async fn recover(disk: SimDisk) -> Found {
     let dir = PathBuf::from(DIR);
     let options =
         LogOptions { segment_bytes: 1_024, index_interval_bytes: 200, ..LogOptions::default() };
-    let opened = Log::open(Arc::new(disk), &Tasks::default(), dir, options, events).await;
+    let now = Now { monotonic: Instant(0), wall: Timestamp(1_000) };
+    let opened = Log::open(Arc::new(disk), &Tasks::default(), dir, options, now, events).await;
     let (log, recovered) = opened.expect("whatever a crash left is opened");
     let (start, end) = (recovered.log_start_offset, recovered.log_end_offset);
     let mut numbers = Vec::new();

@@ -35,8 +35,10 @@ impl Partition {
     }
 
     pub(super) fn on_log_start_persisted(&mut self, to: Offset, effects: &mut Effects) {
-        assert!(to <= self.requested_log_start, "the log start moves only where it was asked to");
+        assert!(to <= self.flushed_offset, "the log starts at or before its flushed end");
         self.log_start_offset = self.log_start_offset.max(to);
+        // The request may have been given up when a later one failed.
+        self.requested_log_start = self.requested_log_start.max(to);
         self.epochs.truncate_from_start(self.log_start_offset);
         while let Some((target, request)) = self.parked_deletions.pop_first() {
             if target > self.log_start_offset {
@@ -46,6 +48,23 @@ impl Partition {
             effects.push(Effect::respond(request, self.records_deleted()));
         }
         self.wake_fetches(effects);
+    }
+
+    /// Fails the deletions that waited for this log start, and wants it no more: another deletion
+    /// or the next offer of segments asks again.
+    pub(super) fn on_log_start_not_persisted(&mut self, to: Offset, effects: &mut Effects) {
+        while let Some((target, request)) = self.parked_deletions.pop_first() {
+            if target > to {
+                self.parked_deletions.insert((target, request));
+                break;
+            }
+            let response = Response::Error(PartitionError::StorageFailed);
+            effects.push(Effect::respond(request, response));
+        }
+        // A request for more, made later, is still under way.
+        if self.requested_log_start <= to {
+            self.requested_log_start = self.log_start_offset;
+        }
     }
 
     /// Finds the oldest closed segments that age or size let go. A segment goes only when all of

@@ -131,6 +131,11 @@ pub enum Input {
         /// The new log start.
         to: Offset,
     },
+    /// The log could not carry out [`Effect::AdvanceLogStart`] to this offset, but goes on.
+    LogStartNotPersisted {
+        /// The log start that was wanted.
+        to: Offset,
+    },
     /// Answered with [`Response::Producers`].
     DescribeProducers {
         /// The request.
@@ -193,7 +198,7 @@ pub enum Effect {
         before: Offset,
     },
     /// Make this log start durable, report [`Input::LogStartPersisted`], and only then let
-    /// segments go that lie wholly below it.
+    /// segments go that lie wholly below it; or report [`Input::LogStartNotPersisted`].
     AdvanceLogStart {
         /// The new log start, inclusive.
         to: Offset,

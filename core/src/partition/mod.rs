@@ -181,6 +181,7 @@ impl Partition {
                 self.on_delete_records(request, before, effects);
             }
             Input::LogStartPersisted { to } => self.on_log_start_persisted(to, effects),
+            Input::LogStartNotPersisted { to } => self.on_log_start_not_persisted(to, effects),
             Input::DescribeProducers { request } => self.on_describe_producers(request, effects),
             Input::Flushed { through } => self.on_flushed(now, through, effects),
             Input::LogFailed { readable } => self.on_log_failed(readable, effects),

@@ -1,7 +1,8 @@
 //! One whole batch: checked once where it enters, patched where it is placed in a log.
 
 use super::{
-    BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, TimestampType, crc_of,
+    BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, BatchError, BatchHeader, Compression, TimestampType,
+    crc_of,
     header::{
         ATTRIBUTES, BASE_OFFSET, CRC, LEADER_EPOCH, LENGTH, LOG_APPEND_TIME_BIT, MAX_TIMESTAMP,
         i16_at, i32_at, raw,
@@ -14,11 +15,16 @@ use crate::{
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 
+/// A record without key, value and headers: its length, attributes, two deltas, two lengths and a
+/// count take a byte each.
+const MIN_RECORD_BYTES: u64 = 7;
+
 /// Where a batch comes from, which decides what it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A produce request. Base offset and leader epoch carry nothing and are ignored; control and
-    /// transactional batches, LogAppendTime and holes between offsets are refused.
+    /// transactional batches, LogAppendTime, holes between offsets and more records than
+    /// uncompressed bytes can hold are refused.
     Client,
     /// A log: this broker's own, or another replica's.
     Log,
@@ -132,6 +138,12 @@ fn check_client_rules(header: &BatchHeader) -> Result<(), BatchError> {
             record_count: header.record_count as i32,
             last_offset_delta: header.last_offset_delta as i32,
         });
+    }
+    let body = header.size_in_bytes.saturating_sub(BATCH_HEADER_BYTES) as u64;
+    if header.compression == Compression::None
+        && u64::from(header.record_count) * MIN_RECORD_BYTES > body
+    {
+        return Err(BatchError::InvalidField { rule: "its bytes cannot hold so many records" });
     }
     if header.timestamp_type == TimestampType::LogAppendTime {
         return Err(BatchError::TimestampTypeFromClient);

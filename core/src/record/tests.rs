@@ -184,6 +184,29 @@ fn a_client_may_not_send_what_only_a_broker_writes() {
 }
 
 #[test]
+fn a_client_may_not_claim_more_records_than_the_bytes_can_hold() {
+    let claiming = |count: i32, codec: u16| {
+        let mut bytes = altered(header::ATTRIBUTES, &codec.to_be_bytes()).to_vec();
+        bytes[header::RECORD_COUNT..][..4].copy_from_slice(&count.to_be_bytes());
+        bytes[header::LAST_OFFSET_DELTA..][..4].copy_from_slice(&(count - 1).to_be_bytes());
+        let crc = crc_of(&bytes[header::ATTRIBUTES..]);
+        bytes[header::CRC..][..4].copy_from_slice(&crc.to_be_bytes());
+        Bytes::from(bytes)
+    };
+    let most = ((sample().len() - BATCH_HEADER_BYTES) / 7) as i32;
+    assert!(from_client(claiming(most, 0)).is_ok());
+    for count in [most + 1, i32::MAX] {
+        let refused = from_client(claiming(count, 0));
+        assert!(matches!(refused, Err(BatchError::InvalidField { .. })), "{refused:?}");
+        assert!(from_client(claiming(count, 4)).is_ok(), "compressed bytes do not tell");
+        assert!(Batch::parse(claiming(count, 0), NO_LIMIT, Origin::Log).is_ok());
+    }
+    let mut smallest = BatchBuilder::new();
+    (0..100).for_each(|_| smallest.push(NewRecord::default()));
+    assert!(from_client(smallest.build()).is_ok());
+}
+
+#[test]
 fn a_client_s_offset_and_leader_epoch_mean_nothing() {
     let bytes = altered(header::BASE_OFFSET, &(-5_i64).to_be_bytes());
     assert_eq!(from_client(bytes.clone()).expect("ignored").header.base_offset, Offset(0));

@@ -63,6 +63,8 @@ pub struct World {
     acked: Vec<(bytes::Bytes, u64)>,
     next_request: u64,
     has_failed: bool,
+    /// The log start that could not be stored, during the step that says so.
+    not_persisted: Option<u64>,
     pub statistics: Statistics,
 }
 
@@ -85,6 +87,7 @@ impl World {
             acked: Vec::new(),
             next_request: 0,
             has_failed: false,
+            not_persisted: None,
             statistics: Statistics::default(),
         }
     }
@@ -211,6 +214,12 @@ impl World {
             return;
         }
         if let Some(to) = self.persisting.pop_front() {
+            if self.random.random_bool(0.1) {
+                self.not_persisted = Some(to);
+                self.step(Input::LogStartNotPersisted { to: Offset(to) });
+                self.not_persisted = None;
+                return;
+            }
             self.model.durable_start = self.model.durable_start.max(to);
             self.model.visible_start = self.model.durable_start;
             self.step(Input::LogStartPersisted { to: Offset(to) });
@@ -420,7 +429,9 @@ impl World {
 
     fn check(&mut self, request: RequestId, expected: Expected, response: Response) {
         if response == Response::Error(PartitionError::StorageFailed) {
-            assert!(self.has_failed, "only a failed log fails");
+            let not_deleted = matches!(&expected, Expected::Deleted { to, .. }
+                if self.not_persisted.is_some_and(|failed| *to <= failed));
+            assert!(self.has_failed || not_deleted, "only what the disk refused fails");
             self.parked.remove(&request);
             return;
         }

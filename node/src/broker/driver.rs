@@ -40,7 +40,16 @@ struct State {
     effects: Effects,
     waiters: BTreeMap<RequestId, Waiter>,
     next_request: u64,
-    checkpointing: bool,
+    checkpoint: CheckpointTurn,
+}
+
+/// Whether a checkpoint is being written: one at a time, and the log asks only once for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckpointTurn {
+    Idle,
+    Writing,
+    /// One was asked for while another was written.
+    WritingAndAsked,
 }
 
 /// Who hears of a request's outcome.
@@ -82,7 +91,7 @@ impl PartitionDriver {
             effects: Effects::new(),
             waiters: BTreeMap::new(),
             next_request: 0,
-            checkpointing: false,
+            checkpoint: CheckpointTurn::Idle,
         };
         let driver = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
@@ -153,9 +162,12 @@ impl PartitionDriver {
         self.step(&mut state, input);
     }
 
-    /// Closes the log with a checkpoint of everything flushed.
+    /// Closes the log with a checkpoint of everything flushed. Produces that came too late for it
+    /// fail.
     pub async fn close(&self) -> Result<(), LogError> {
-        self.log.close(|| self.lock().machine.side_state()).await
+        let closed = self.log.close(|| self.lock().machine.side_state()).await;
+        self.tell(Input::LogFailed { readable: true });
+        closed
     }
 
     fn on_log_event(&self, event: LogEvent) {
@@ -174,20 +186,20 @@ impl PartitionDriver {
 
     /// Writes a checkpoint beside the append path; one at a time.
     fn start_checkpoint(&self) {
-        let side = {
-            let mut state = self.lock();
-            if std::mem::replace(&mut state.checkpointing, true) {
-                return;
+        if !self.lock().checkpoint.ask() {
+            return;
+        }
+        self.run("checkpoint", move |driver| async move {
+            loop {
+                let side = driver.inspect(Partition::side_state);
+                if let Err(error) = driver.log.checkpoint(side).await {
+                    // The last good checkpoint stays: the next recovery only scans further.
+                    tracing::warn!(partition = %driver.id, %error, "checkpoint not written");
+                }
+                if !driver.lock().checkpoint.goes_on() {
+                    return;
+                }
             }
-            state.machine.side_state()
-        };
-        let Some(driver) = self.this.upgrade() else { return };
-        self.tasks.spawn("checkpoint", async move {
-            if let Err(error) = driver.log.checkpoint(side).await {
-                // The last good checkpoint stays: the next recovery only scans further.
-                tracing::warn!(partition = %driver.id, %error, "checkpoint not written");
-            }
-            driver.lock().checkpointing = false;
         });
     }
 
@@ -236,8 +248,11 @@ impl PartitionDriver {
                     match driver.log.advance_start(to, side).await {
                         Ok(()) => driver.tell(Input::LogStartPersisted { to }),
                         Err(error) => {
-                            tracing::error!(partition = %driver.id, %error, "log start not stored");
-                            driver.tell(Input::LogFailed { readable: true });
+                            tracing::error!(
+                                partition = %driver.id, %error,
+                                "log start not stored: no records were deleted"
+                            );
+                            driver.tell(Input::LogStartNotPersisted { to });
                         }
                     }
                 });
@@ -268,9 +283,40 @@ impl State {
     }
 }
 
+impl CheckpointTurn {
+    /// Asks for a checkpoint. Whether the asker has to begin.
+    fn ask(&mut self) -> bool {
+        let begins = *self == Self::Idle;
+        *self = if begins { Self::Writing } else { Self::WritingAndAsked };
+        begins
+    }
+
+    /// A checkpoint is over. Whether another one follows.
+    fn goes_on(&mut self) -> bool {
+        let again = *self == Self::WritingAndAsked;
+        *self = if again { Self::Writing } else { Self::Idle };
+        again
+    }
+}
+
 /// Completes with the answer, or with `StorageFailed` when the partition was closed meanwhile.
 pub fn answered(receiver: oneshot::Receiver<Response>) -> BoxFuture<'static, Response> {
     Box::pin(
         async move { receiver.await.unwrap_or(Response::Error(PartitionError::StorageFailed)) },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CheckpointTurn;
+
+    #[test]
+    fn a_checkpoint_asked_for_while_another_is_written_follows_it() {
+        let mut turn = CheckpointTurn::Idle;
+        assert!(turn.ask(), "the first one begins");
+        assert!(!turn.ask() && !turn.ask(), "one at a time");
+        assert!(turn.goes_on(), "what was asked for meanwhile is not lost");
+        assert!(!turn.goes_on(), "and is done once");
+        assert!(turn.ask());
+    }
 }

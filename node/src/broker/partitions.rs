@@ -226,7 +226,9 @@ impl Partitions {
         let dir = partition_dir(&self.dir, id);
         let options = log_options(&config);
         let disk = self.doors.disk.clone();
-        let (log, recovered) = Log::open(disk, &self.tasks, dir, options, route.callback()).await?;
+        let now = self.doors.clock.now();
+        let (log, recovered) =
+            Log::open(disk, &self.tasks, dir, options, now, route.callback()).await?;
         let recovered = recovered.into_recovered();
         recovered
             .check(epoch)

@@ -6,7 +6,7 @@ use super::{
     index::Index,
     recovery::remove_segment,
     segment::{ClosedSegment, save_index},
-    state::{State, Status},
+    state::State,
 };
 use crate::env::Disk;
 use highwater_core::{mutant::Mutant, partition::SideState, time::Timestamp, types::Offset};
@@ -25,13 +25,17 @@ impl Log {
     /// read what lies below `side.offset`. An older state than the last checkpoint's is ignored.
     ///
     /// # Errors
-    /// When the disk fails: the last checkpoint stays, and the log goes on.
+    /// When the disk fails: the last checkpoint stays, and the log goes on. A log that has stopped
+    /// takes no checkpoint.
     ///
     /// # Panics
     /// When `side` knows more than is flushed.
     pub async fn checkpoint(&self, side: SideState) -> Result<(), LogError> {
         let _permit = self.shared.maintenance().await?;
-        self.shared.save_checkpoint(side, None, false).await
+        self.shared.check_not_stopped()?;
+        let result = self.shared.save_checkpoint(side, None, false).await;
+        self.shared.lock().checkpoint_over(result.is_ok());
+        result
     }
 
     /// Moves the log start to `to`, durably, and then removes the segments that lie wholly below
@@ -39,12 +43,14 @@ impl Log {
     ///
     /// # Errors
     /// When the disk fails: the log start is then where it was, on the disk it may be at `to`.
+    /// A log that has stopped stays as it is.
     ///
     /// # Panics
     /// When `to` is above `side.offset`, or `side` knows more than is flushed.
     pub async fn advance_start(&self, to: Offset, side: SideState) -> Result<(), LogError> {
         assert!(to <= side.offset, "the log starts at or before its flushed end");
         let _permit = self.shared.maintenance().await?;
+        self.shared.check_not_stopped()?;
         if to <= self.shared.lock().log_start_offset {
             return Ok(());
         }
@@ -62,20 +68,19 @@ impl Log {
         Ok(())
     }
 
-    /// Takes no more appends, waits until everything queued is durable, and leaves a checkpoint
+    /// Takes no more appends from now on, waits until everything queued is durable, and leaves a checkpoint
     /// that makes the next opening read nothing. `side` is asked for when all is flushed.
     ///
     /// # Errors
     /// When the disk fails, or the log has failed before: recovery will scan.
     pub async fn close(&self, side: impl FnOnce() -> SideState) -> Result<(), LogError> {
+        self.shared.lock().begin_closing();
         self.shared.writer_ended().await;
         let _permit = self.shared.maintenance().await?;
-        if let Status::Stopped(error) = &self.shared.lock().status {
-            return Err(error.clone());
-        }
-        self.shared.save_checkpoint(side(), None, true).await?;
+        self.shared.check_not_stopped()?;
+        let result = self.shared.save_checkpoint(side(), None, true).await;
         self.shared.lock().stop(self.shared.closed());
-        Ok(())
+        result
     }
 
     /// Takes no more appends and removes the log with all its files. A crash leaves all of it, or
@@ -132,6 +137,12 @@ impl Shared {
     /// Waits for the turn to change side files.
     async fn maintenance(&self) -> Result<SemaphorePermit<'_>, LogError> {
         self.maintenance.acquire().await.map_err(|_| self.closed())
+    }
+
+    /// Nothing may be written to the directory of a log that was closed or deleted: it may be
+    /// another log's by now.
+    fn check_not_stopped(&self) -> Result<(), LogError> {
+        self.lock().stopped().cloned().map_or(Ok(()), Err)
     }
 
     fn closed(&self) -> LogError {

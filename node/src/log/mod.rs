@@ -142,7 +142,8 @@ struct Shared {
 }
 
 impl Log {
-    /// Opens the log in `dir`, creating it when there is none, and recovers it from a crash.
+    /// Opens the log in `dir`, creating it when there is none, and recovers it from a crash. What
+    /// the last checkpoint does not tell was appended at `now`, for retention.
     ///
     /// # Errors
     /// [`LogError::Corrupt`] when stored bytes are not what was written, [`LogError::Io`] when the
@@ -153,9 +154,10 @@ impl Log {
         tasks: &Tasks,
         dir: PathBuf,
         options: LogOptions,
+        now: Now,
         events: LogEvents,
     ) -> Result<(Self, RecoveredLog), LogError> {
-        let (state, recovered) = recovery::recover(&*disk, &dir, options).await?;
+        let (state, recovered) = recovery::recover(&*disk, &dir, options, now.wall).await?;
         let shared = Shared {
             disk,
             tasks: tasks.clone(),

@@ -63,11 +63,10 @@ impl Log {
 
     fn check_range(&self, offset: Offset) -> Result<(), LogError> {
         let state = self.shared.lock();
-        let (log_start_offset, log_end_offset) = (state.log_start_offset, state.end);
-        if (log_start_offset..=log_end_offset).contains(&offset) {
+        if (state.log_start_offset..=state.end).contains(&offset) {
             return Ok(());
         }
-        Err(LogError::OffsetOutOfRange { offset, log_start_offset, log_end_offset })
+        Err(state.out_of_range(offset))
     }
 
     /// The segment that holds `offset`, from the last indexed batch at or before it.
@@ -76,6 +75,9 @@ impl Log {
     }
 
     /// The segment that holds `offset`, from the place that `locate` finds in its index.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] when that segment was removed: never another one instead.
     pub(super) async fn view(
         &self,
         offset: Offset,
@@ -85,6 +87,8 @@ impl Log {
             let state = self.shared.lock();
             match state.closed.range(..=offset).next_back() {
                 Some((_, segment)) if offset < segment.end_offset => Place::Closed(*segment),
+                // The segment was removed since the caller looked.
+                _ if offset < state.active.base_offset => return Err(state.out_of_range(offset)),
                 _ => Place::Active(ReadView {
                     file: state.active.file.clone(),
                     path: state.active.path.clone(),

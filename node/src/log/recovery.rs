@@ -29,20 +29,21 @@ const REWRITE_BYTES: usize = 1 << 20;
 /// the data directory that holds their entries.
 const PARENTS_SYNCED: usize = 3;
 
-/// Opens the log in `dir`, or makes a new one.
+/// Opens the log in `dir`, or makes a new one. `opened` is the wall clock at this moment.
 pub(super) async fn recover(
     disk: &dyn Disk,
     dir: &Path,
     options: LogOptions,
+    opened: Timestamp,
 ) -> Result<(State, RecoveredLog), LogError> {
     let segments = list_segments(disk, dir).await?;
     match Checkpoint::load(disk, dir).await? {
         Some(checkpoint) => {
             // An entry that is seen here may not be durable yet.
             disk.sync_dir(dir).await?;
-            reopen(disk, dir, options, checkpoint, segments).await
+            reopen(disk, dir, options, checkpoint, segments, opened).await
         }
-        None if segments.is_empty() => create(disk, dir, options).await,
+        None if segments.is_empty() => create(disk, dir, options, opened).await,
         None => {
             let reason = "there are segments but no checkpoint";
             Err(LogError::corrupt(dir, Offset(0), 0, reason))
@@ -67,6 +68,7 @@ async fn create(
     disk: &dyn Disk,
     dir: &Path,
     options: LogOptions,
+    opened: Timestamp,
 ) -> Result<(State, RecoveredLog), LogError> {
     disk.create_dir(dir).await?;
     // The directories above may be new too, and the entry of each is in the one above it.
@@ -76,7 +78,7 @@ async fn create(
     }
     let checkpoint = Checkpoint::of_new_log();
     checkpoint.save(disk, dir).await?;
-    reopen(disk, dir, options, checkpoint, BTreeSet::new()).await
+    reopen(disk, dir, options, checkpoint, BTreeSet::new(), opened).await
 }
 
 async fn reopen(
@@ -85,6 +87,7 @@ async fn reopen(
     options: LogOptions,
     checkpoint: Checkpoint,
     mut segments: BTreeSet<Offset>,
+    opened: Timestamp,
 ) -> Result<(State, RecoveredLog), LogError> {
     let closed = remove_below_start(disk, dir, &checkpoint, &mut segments).await?;
     check_segments(dir, &checkpoint, &closed, &mut segments)?;
@@ -95,6 +98,7 @@ async fn reopen(
         recovery_offset: checkpoint.recovery_offset,
         end: checkpoint.recovery_offset,
         side: checkpoint.side,
+        opened,
         modified: checkpoint.modified,
         closed,
         unsaved_indexes: BTreeMap::new(),
@@ -119,7 +123,7 @@ async fn reopen(
         let reason = format!("the log must reach its start at {}", checkpoint.log_start_offset);
         return Err(LogError::corrupt(&active.path, scan.end, active.written, reason));
     }
-    let opened = Opened {
+    let found = Opened {
         log_start_offset: checkpoint.log_start_offset,
         end: scan.end,
         closed: scan.closed,
@@ -129,7 +133,7 @@ async fn reopen(
         checkpoint_offset: checkpoint.recovery_offset,
         scanned_bytes: scan.scanned_bytes,
     };
-    Ok((State::new(options, opened), recovered))
+    Ok((State::new(options, found), recovered))
 }
 
 /// Finishes a removal that a crash interrupted, and returns the closed segments that stay.
@@ -199,7 +203,10 @@ struct Scan<'a> {
     /// Offset behind the last sound batch.
     end: Offset,
     side: SideState,
-    /// Wall clock of the last append as far as the checkpoint knows it, or the newest timestamp.
+    /// Wall clock at the opening.
+    opened: Timestamp,
+    /// Wall clock of the last append: what the checkpoint states, and the opening for what came
+    /// behind it. Timestamps of records say nothing here: a client may have invented them.
     modified: Timestamp,
     closed: BTreeMap<Offset, ClosedSegment>,
     unsaved_indexes: BTreeMap<Offset, Arc<Index>>,
@@ -271,7 +278,7 @@ impl Scan<'_> {
             let path = segment_path(self.dir, base_offset);
             return Err(LogError::corrupt(&path, base_offset, 0, "the segment is missing"));
         }
-        create_segment(self.disk, self.dir, base_offset).await
+        create_segment(self.disk, self.dir, base_offset, self.opened).await
     }
 
     /// Scans one segment from a batch boundary on. `next` is the base offset of the segment that
@@ -340,8 +347,8 @@ impl Scan<'_> {
         self.end = header.next_offset();
         if self.end > self.recovery_offset {
             self.scanned_bytes += header.size_in_bytes as u64;
+            self.modified = self.opened;
         }
-        self.modified = self.modified.max(header.max_timestamp);
         Ok(true)
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct ActiveSegment {
 /// Whether a log takes appends.
 pub(super) enum Status {
     Open,
+    /// It takes no more, and what is queued is still written.
+    Closing,
     /// It failed, was closed or deleted.
     Stopped(LogError),
 }
@@ -114,7 +116,7 @@ impl State {
         }
     }
 
-    /// Queues an append, unless the log has stopped. Returns whether a writer must be started.
+    /// Queues an append, unless the log is closing or has stopped. Returns whether a writer must be started.
     pub(super) fn enqueue(&mut self, append: Append) -> bool {
         if !self.is_open() {
             return false;
@@ -128,8 +130,8 @@ impl State {
         !std::mem::replace(&mut self.writer_runs, true)
     }
 
-    /// Wants the active segment closed, unless it is empty or the log has stopped. Returns whether
-    /// a writer must be started.
+    /// Wants the active segment closed, unless it is empty or the log takes no appends. Returns
+    /// whether a writer must be started.
     pub(super) fn request_roll(&mut self) -> bool {
         if !self.is_open() || self.active.written == 0 {
             return false;
@@ -138,16 +140,42 @@ impl State {
         !std::mem::replace(&mut self.writer_runs, true)
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         matches!(self.status, Status::Open)
+    }
+
+    /// Takes no more appends from now on.
+    pub(super) fn begin_closing(&mut self) {
+        if self.is_open() {
+            self.status = Status::Closing;
+        }
+    }
+
+    /// Why the log has stopped, if it has.
+    pub(super) fn stopped(&self) -> Option<&LogError> {
+        match &self.status {
+            Status::Open | Status::Closing => None,
+            Status::Stopped(reason) => Some(reason),
+        }
     }
 
     /// Stops the log for good. The first reason stays.
     pub(super) fn stop(&mut self, reason: LogError) {
         self.queue.clear();
-        if self.is_open() {
+        if self.stopped().is_none() {
             self.status = Status::Stopped(reason);
         }
+    }
+
+    /// What a reader hears of an offset that is not in the log.
+    pub(super) fn out_of_range(&self, offset: Offset) -> LogError {
+        let (log_start_offset, log_end_offset) = (self.log_start_offset, self.end);
+        LogError::OffsetOutOfRange { offset, log_start_offset, log_end_offset }
+    }
+
+    /// Whether there is a segment with this base offset.
+    pub(super) fn has_segment(&self, base_offset: Offset) -> bool {
+        self.active.base_offset == base_offset || self.closed.contains_key(&base_offset)
     }
 
     /// Whether a batch of the log has the epoch that it was appended in. Only the newest records
@@ -200,5 +228,14 @@ impl State {
     pub(super) fn asks_for_checkpoint(&mut self, rolled: bool) -> bool {
         let due = rolled || self.flushed_since_checkpoint >= self.options.checkpoint_bytes;
         due && !std::mem::replace(&mut self.checkpoint_asked, true)
+    }
+
+    /// A checkpoint that was asked for is over, so another may be asked for. One that could not be
+    /// written is not tried again before as much was flushed as makes one due.
+    pub(super) fn checkpoint_over(&mut self, written: bool) {
+        self.checkpoint_asked = false;
+        if !written {
+            self.flushed_since_checkpoint = 0;
+        }
     }
 }

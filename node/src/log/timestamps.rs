@@ -22,7 +22,7 @@ use highwater_core::{
 type Found = (Timestamp, Offset);
 
 /// What is known of a segment before it is opened.
-struct Candidate {
+pub(super) struct Candidate {
     base_offset: Offset,
     end_offset: Offset,
     newest: Option<NewestTimestamp>,
@@ -40,15 +40,24 @@ impl Log {
         timestamp: Timestamp,
         before: Offset,
     ) -> Result<Option<Found>, LogError> {
-        for segment in self.candidates(before) {
+        self.find_among(self.candidates(before), timestamp, before).await
+    }
+
+    /// Looks through the candidates of one moment.
+    pub(super) async fn find_among(
+        &self,
+        candidates: Vec<Candidate>,
+        timestamp: Timestamp,
+        before: Offset,
+    ) -> Result<Option<Found>, LogError> {
+        for segment in candidates {
             // Nothing in the segment is new enough.
             if segment.newest.is_none_or(|newest| newest.timestamp < timestamp) && timestamp.0 >= 0
             {
                 continue;
             }
-            let from = segment.base_offset;
-            let view = self.view(from, |index| index.floor_by_timestamp(timestamp)).await?;
-            if let Some(found) = self.find_in(&view, timestamp, before).await? {
+            let found = self.find_in(&segment, timestamp, before).await;
+            if let Some(found) = self.unless_removed(&segment, found)? {
                 return Ok(Some(found));
             }
         }
@@ -61,15 +70,25 @@ impl Log {
     /// # Errors
     /// As for [`Log::find_by_timestamp`].
     pub async fn max_timestamp(&self, before: Offset) -> Result<Option<Found>, LogError> {
+        self.newest_among(self.candidates(before), before).await
+    }
+
+    /// Looks through the candidates of one moment.
+    pub(super) async fn newest_among(
+        &self,
+        candidates: Vec<Candidate>,
+        before: Offset,
+    ) -> Result<Option<Found>, LogError> {
         let start = self.shared.lock().log_start_offset;
         let mut newest: Option<Found> = None;
-        for segment in self.candidates(before) {
+        for segment in candidates {
             let may_be_newer =
                 |newest: Found| segment.newest.is_some_and(|segment| segment.timestamp > newest.0);
             if newest.is_some_and(|newest| !may_be_newer(newest)) {
                 continue;
             }
-            if let Some(found) = self.newest_in(&segment, start, before).await?
+            let found = self.newest_in(&segment, start, before).await;
+            if let Some(found) = self.unless_removed(&segment, found)?
                 && newest.is_none_or(|newest| found.0 > newest.0)
             {
                 newest = Some(found);
@@ -79,7 +98,7 @@ impl Log {
     }
 
     /// The segments with records from the log start to `before`, oldest first.
-    fn candidates(&self, before: Offset) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, before: Offset) -> Vec<Candidate> {
         let state = self.shared.lock();
         let start = state.log_start_offset;
         let active = Candidate {
@@ -98,13 +117,28 @@ impl Log {
             .collect()
     }
 
+    /// What was found in a segment: nothing when it was removed meanwhile, because its records
+    /// lie below the log start now.
+    fn unless_removed(
+        &self,
+        segment: &Candidate,
+        found: Result<Option<Found>, LogError>,
+    ) -> Result<Option<Found>, LogError> {
+        match found {
+            Err(_) if !self.shared.lock().has_segment(segment.base_offset) => Ok(None),
+            found => found,
+        }
+    }
+
     /// The first record of a segment that is new enough.
     async fn find_in(
         &self,
-        view: &ReadView,
+        segment: &Candidate,
         timestamp: Timestamp,
         before: Offset,
     ) -> Result<Option<Found>, LogError> {
+        let from = segment.base_offset;
+        let view = self.view(from, |index| index.floor_by_timestamp(timestamp)).await?;
         let start = self.shared.lock().log_start_offset;
         let mut passes_over = Mutant::TimestampLookupLate.is_planted();
         let mut walk = view.walk();
@@ -119,7 +153,7 @@ impl Log {
             if std::mem::replace(&mut passes_over, false) {
                 continue;
             }
-            let records = self.records_of(view, batch).await?;
+            let records = self.records_of(&view, batch).await?;
             let found = records
                 .iter()
                 .map(|(found, offset)| {

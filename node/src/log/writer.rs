@@ -230,8 +230,11 @@ impl Writer {
     /// Begins a new segment. The old one is durable, and the new one's directory entry is before
     /// anything is written to it: only the last segment can have a torn tail.
     async fn roll(&mut self) -> Result<(), LogError> {
-        let end = self.shared.lock().end;
-        let next = create_segment(&*self.shared.disk, &self.shared.dir, end).await?;
+        let (end, modified) = {
+            let state = self.shared.lock();
+            (state.end, state.active.modified)
+        };
+        let next = create_segment(&*self.shared.disk, &self.shared.dir, end, modified).await?;
         let due = {
             let mut state = self.shared.lock();
             state.roll(next);
@@ -246,7 +249,7 @@ impl Writer {
     fn fail(&self, error: LogError) {
         let first = {
             let mut state = self.shared.lock();
-            let first = state.is_open();
+            let first = state.stopped().is_none();
             state.stop(error.clone());
             state.writer_runs = false;
             first
@@ -258,11 +261,12 @@ impl Writer {
     }
 }
 
-/// Creates an empty segment, durably.
+/// Creates an empty segment, durably. `modified` holds until the first append.
 pub(super) async fn create_segment(
     disk: &dyn Disk,
     dir: &std::path::Path,
     base_offset: Offset,
+    modified: Timestamp,
 ) -> Result<ActiveSegment, LogError> {
     let path = segment_path(dir, base_offset);
     let file = disk.open(&path, OpenMode::CreateNew).await?;
@@ -274,7 +278,7 @@ pub(super) async fn create_segment(
         index: Index::new(base_offset),
         written: 0,
         first_append: None,
-        modified: Timestamp(0),
+        modified,
     })
 }
 

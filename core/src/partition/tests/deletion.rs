@@ -216,3 +216,57 @@ fn an_expired_segment_that_is_appended_to_is_closed_when_all_before_it_go() {
     assert_eq!(roll(segment(5, 10, None, old), vec![segment(0, 5, None, young)]), []);
     assert_eq!(roll(segment(5, 11, None, old), vec![]), [], "not yet below the high watermark");
 }
+
+fn not_persisted(to: u64) -> Input {
+    Input::LogStartNotPersisted { to: Offset(to) }
+}
+
+#[test]
+fn a_log_start_that_cannot_be_stored_fails_its_deletions_and_can_be_asked_for_again() {
+    let mut fixture = Fixture::new();
+    fixture.fill(5);
+    fixture.step(delete(1, Some(3)));
+    assert_eq!(fixture.step(delete(2, Some(2))), [], "the one under way covers it");
+    let failures = [2, 1].map(|request| failed(request, PartitionError::StorageFailed));
+    assert_eq!(fixture.step(not_persisted(3)), failures);
+    assert_eq!(fixture.partition.log_start_offset(), Offset(0));
+    assert!(fixture.partition.is_writable(), "the partition stays online");
+    assert_eq!(fixture.step(delete(3, Some(3))), [advance(3)]);
+    assert_eq!(fixture.step(persisted(3)), [deleted(3, 3)]);
+}
+
+#[test]
+fn a_log_start_that_failed_does_not_take_others_under_way_with_it() {
+    let mut fixture = Fixture::new();
+    fixture.fill(5);
+    fixture.step(delete(1, Some(2)));
+    fixture.step(delete(2, Some(4)));
+    assert_eq!(fixture.step(not_persisted(2)), [failed(1, PartitionError::StorageFailed)]);
+    assert_eq!(fixture.step(delete(3, Some(3))), [], "the one to 4 is still under way");
+    assert_eq!(fixture.step(persisted(4)), [deleted(3, 4), deleted(2, 4)]);
+
+    let mut fixture = Fixture::new();
+    fixture.fill(5);
+    fixture.step(delete(1, Some(2)));
+    fixture.step(delete(2, Some(4)));
+    let failures = [1, 2].map(|request| failed(request, PartitionError::StorageFailed));
+    assert_eq!(fixture.step(not_persisted(4)), failures);
+    assert_eq!(fixture.step(persisted(2)), [], "nobody waits for the earlier one any more");
+    assert_eq!(fixture.partition.log_start_offset(), Offset(2));
+    assert_eq!(fixture.step(delete(3, Some(4))), [advance(4)]);
+}
+
+#[test]
+fn retention_tries_again_after_a_log_start_could_not_be_stored() {
+    let mut fixture = Fixture::with(by_size(100), Recovered::default());
+    fixture.fill(10);
+    let offer = || Input::Segments {
+        closed: vec![segment(0, 5, None, WALL)],
+        active: None,
+        total_bytes: 200,
+    };
+    assert_eq!(fixture.step(offer()), [advance(5)]);
+    assert_eq!(fixture.step(offer()), [], "it is under way");
+    assert_eq!(fixture.step(not_persisted(5)), []);
+    assert_eq!(fixture.step(offer()), [advance(5)]);
+}

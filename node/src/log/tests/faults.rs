@@ -227,3 +227,66 @@ async fn a_deleted_log_is_gone_and_an_interrupted_deletion_is_finished() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_fails_or_is_ignored_does_not_end_checkpoints() {
+    let mut fixture = Fixture::with_batches(30).await;
+    let due = async |fixture: &mut Fixture| {
+        fixture.append(30);
+        settle().await;
+        fixture.model.observe(&fixture.events)
+    };
+    assert!(!due(&mut fixture).await, "one was asked for already");
+    fixture.memory.fail_writes(Some(io::ErrorKind::StorageFull));
+    let side = fixture.model.side(fixture.model.flushed);
+    assert!(fixture.log.checkpoint(side).await.is_err());
+    fixture.memory.fail_writes(None);
+    assert!(due(&mut fixture).await, "another one is asked for after a failure");
+    fixture.checkpoint().await;
+    assert!(due(&mut fixture).await, "and after a success");
+    fixture.log.checkpoint(fixture.model.side(10)).await.expect("ignored");
+    assert!(due(&mut fixture).await, "and after one that was ignored");
+}
+
+#[tokio::test]
+async fn a_closing_log_takes_no_more_and_writes_what_is_queued() {
+    let mut fixture = Fixture::with_batches(10).await;
+    fixture.append(5);
+    let log = fixture.log.clone();
+    let events = fixture.events.clone();
+    let model = Arc::new(std::sync::Mutex::new(fixture.model.clone()));
+    let closing = async {
+        log.close(|| {
+            let mut model = model.lock().expect("sound");
+            model.observe(&events);
+            model.side(model.flushed)
+        })
+        .await
+    };
+    let appending = async {
+        // Somebody who never stops.
+        for _ in 0..500 {
+            fixture.append(1);
+            tokio::task::yield_now().await;
+        }
+    };
+    let (closed, ()) = tokio::join!(closing, appending);
+    closed.expect("a busy log is closed");
+    let model = model.lock().expect("sound").clone();
+    assert_eq!(model.flushed, 15, "what was queued before is durable, and nothing else is");
+    let (log, recovered, _) = open(&fixture.disk).await.expect("opens");
+    assert!(recovered.clean);
+    assert_eq!(recovered.log_end_offset, model.end_of(15));
+    model.check_reads(&log).await;
+}
+
+#[tokio::test]
+async fn a_closed_log_changes_nothing_on_the_disk() {
+    let fixture = Fixture::with_batches(10).await;
+    let side = fixture.model.side(10);
+    fixture.log.close(|| side.clone()).await.expect("closed");
+    let calls = fixture.memory.calls();
+    assert!(fixture.log.checkpoint(side.clone()).await.is_err());
+    assert!(fixture.log.advance_start(Offset(1), side).await.is_err());
+    assert_eq!(fixture.memory.calls(), calls);
+}

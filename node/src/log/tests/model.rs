@@ -39,7 +39,7 @@ pub(super) async fn open(
     disk.sync_dir("".as_ref()).await?;
     let events = Events::default();
     let (log, recovered) =
-        Log::open(disk.clone(), &Tasks::default(), dir(), OPTIONS, events.sink()).await?;
+        Log::open(disk.clone(), &Tasks::default(), dir(), OPTIONS, at(0), events.sink()).await?;
     Ok((log, recovered, events))
 }
 

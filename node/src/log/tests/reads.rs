@@ -153,8 +153,9 @@ async fn batches_are_flushed_in_groups_and_in_order() {
     let disk: Arc<dyn Disk> = Arc::new(memory.clone());
     let options = super::super::LogOptions { segment_age: Duration::MAX, ..Default::default() };
     disk.create_dir("data".as_ref()).await.expect("created");
-    let (log, _) =
-        Log::open(disk, &Tasks::default(), dir(), options, events.sink()).await.expect("opens");
+    let (log, _) = Log::open(disk, &Tasks::default(), dir(), options, at(0), events.sink())
+        .await
+        .expect("opens");
     let before = memory.calls();
     for number in 0..1000 {
         log.append(at(0), WriteId(number), batch(number, 0, None, &[1], 10));
@@ -206,4 +207,83 @@ fn compressed(
     let body = bytes.split_off(61);
     batch.chunks = [bytes.into(), body.into()];
     batch
+}
+
+#[tokio::test]
+async fn a_segment_that_was_removed_meanwhile_is_never_read_from_another_one() {
+    let (log, model, _) = filled(40, 9).await;
+    let removed = log.closed_segments()[0].base_offset;
+    let start = log.closed_segments()[2].base_offset;
+    assert!(log.view_at(removed).await.is_ok());
+    log.advance_start(start, model.side(40)).await.expect("moves");
+    let view = log.view_at(removed).await.map(|_| ());
+    assert!(matches!(view, Err(LogError::OffsetOutOfRange { .. })), "{view:?}");
+}
+
+#[tokio::test]
+async fn a_search_goes_on_behind_segments_that_were_removed_meanwhile() {
+    let (log, model, _) = filled(60, 10).await;
+    let end = model.end_of(60);
+    for count in 1..=log.closed_segments().len() {
+        let (searched, newest) = (log.candidates(end), log.candidates(end));
+        let start = log.closed_segments()[0].end_offset;
+        log.advance_start(start, model.side(60)).await.expect("moves");
+        let expected = log.find_by_timestamp(Timestamp(0), end).await.expect("readable");
+        let found = log.find_among(searched, Timestamp(0), end).await.expect("readable");
+        assert_eq!(found, expected, "the first record that is left, {count} segments removed");
+        let expected = log.max_timestamp(end).await.expect("readable");
+        assert_eq!(log.newest_among(newest, end).await.expect("readable"), expected);
+    }
+}
+
+/// Opens the log at the wall clock `opened`.
+async fn reopened(disk: &Arc<dyn Disk>, opened: u64) -> Log {
+    let (now, sink) = (at(opened), Events::default().sink());
+    let opened = Log::open(disk.clone(), &Tasks::default(), dir(), OPTIONS, now, sink).await;
+    opened.expect("opens").0
+}
+
+#[tokio::test]
+async fn what_recovery_had_to_scan_ages_from_the_opening_whatever_records_state() {
+    for timestamp in [-1, i64::MAX / 2] {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+        let (log, _, events) = open(&disk).await.expect("opens");
+        for number in 0..40 {
+            log.append(at(5_000), WriteId(number), batch(number, 0, None, &[timestamp], 100));
+        }
+        settle().await;
+        drop((log, events));
+        let log = reopened(&disk, 9_000).await;
+        let segments = log.closed_segments().into_iter().chain(log.active_segment());
+        let modified: Vec<i64> = segments.map(|segment| segment.modified.0).collect();
+        assert!(modified.len() > 2 && modified.iter().all(|at| *at == 9_000), "{modified:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_checkpoint_tells_keeps_its_age() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let (log, _, _) = open(&disk).await.expect("opens");
+    let mut model = Model::default();
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    for _ in 0..10 {
+        let (write, batch) = model.next_batch(&mut rng);
+        log.append(at(5_000), write, batch);
+    }
+    settle().await;
+    log.roll();
+    settle().await;
+    // Right after the roll the active segment is empty.
+    log.checkpoint(model.side(10)).await.expect("saved");
+    let (write, last) = model.next_batch(&mut rng);
+    log.append(at(6_000), write, last);
+    settle().await;
+    let log = reopened(&disk, 9_000).await;
+    let closed = log.closed_segments();
+    assert!(closed.iter().all(|segment| segment.modified == Timestamp(5_000)), "{closed:?}");
+    let active = log.active_segment().expect("a batch was scanned");
+    assert_eq!(active.modified, Timestamp(9_000));
+    log.checkpoint(model.side(11)).await.expect("saved");
+    let active = reopened(&disk, 12_000).await.active_segment().expect("nothing was scanned");
+    assert_eq!(active.modified, Timestamp(9_000));
 }
