@@ -15,7 +15,7 @@ const PREFIX_BYTES: usize = 8;
 /// `version` and `position`.
 const FIXED_BYTES: usize = 9;
 /// The largest payload a frame may claim.
-pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
+pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 
 /// Why bytes are not a frame.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

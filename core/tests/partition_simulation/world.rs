@@ -407,6 +407,7 @@ impl World {
                 assert!(to.0 <= self.model.durable_end(), "only flushed records are deleted");
                 self.persisting.push_back(to.0);
             }
+            Effect::RollSegment => panic!("no active segment was offered"),
             Effect::HighWatermarkAdvanced { to } => assert_eq!(to.0, self.model.durable_end()),
         }
     }

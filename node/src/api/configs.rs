@@ -1,7 +1,7 @@
 //! DescribeConfigs (key 32), AlterConfigs (key 33) and IncrementalAlterConfigs (key 44), for topics
 //! and brokers.
 
-use super::{Context, create_partitions::carry_out};
+use super::{Context, create_partitions::carry_out, errors};
 use crate::{
     config::{ConfigEntry, Origin},
     wire::{
@@ -27,7 +27,7 @@ use highwater_core::{
     metadata::{Command, ConfigChange, ConfigUpdate},
     types::{BrokerId, TopicId},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Refusal = (ErrorCode, String);
 
@@ -77,7 +77,12 @@ pub async fn describe(
 ) -> DescribeConfigsResponse {
     let detail =
         Detail { synonyms: request.include_synonyms, documentation: request.include_documentation };
-    let results = request.resources.iter().map(|resource| {
+    let mut described = BTreeSet::new();
+    // Each resource once, however often it is named: the answer is much larger than the question.
+    let resources = request.resources.iter().filter(|resource| {
+        described.insert((resource.resource_type, resource.resource_name.clone()))
+    });
+    let results = resources.map(|resource| {
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
@@ -87,7 +92,7 @@ pub async fn describe(
             Ok(configs) => result.configs = configs,
             Err((code, reason)) => {
                 result.error_code = code as i16;
-                result.error_message = Some(Str::from(reason));
+                result.error_message = Some(errors::text(reason));
             }
         }
         result
@@ -165,7 +170,7 @@ async fn change(
 fn answer(outcome: Result<(), Refusal>) -> (i16, Option<Str>) {
     match outcome {
         Ok(()) => (ErrorCode::None as i16, None),
-        Err((code, reason)) => (code as i16, Some(Str::from(reason))),
+        Err((code, reason)) => (code as i16, Some(errors::text(reason))),
     }
 }
 

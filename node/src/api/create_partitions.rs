@@ -2,7 +2,7 @@
 
 use super::{Context, creation, errors};
 use crate::wire::{
-    ErrorCode, Str,
+    ErrorCode,
     generated::create_partitions::{
         CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
         CreatePartitionsTopicResult,
@@ -27,7 +27,7 @@ pub async fn handle(
         let mut result = CreatePartitionsTopicResult { name: topic.name, ..Default::default() };
         if let Err((code, reason)) = outcome {
             result.error_code = code as i16;
-            result.error_message = Some(Str::from(reason));
+            result.error_message = Some(errors::text(reason));
         }
         response.results.push(result);
     }

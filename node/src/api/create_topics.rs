@@ -9,7 +9,7 @@ use crate::wire::{
     },
 };
 use highwater_core::{
-    metadata::{Command, MetadataError, NewTopic, Reply},
+    metadata::{Command, MAX_PARTITIONS_PER_TOPIC, MetadataError, NewTopic, Reply},
     types::{BrokerId, MetadataOffset, TopicId},
 };
 use std::collections::BTreeMap;
@@ -23,14 +23,21 @@ pub async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTop
     for topic in &request.topics {
         *times_named.entry(&topic.name).or_default() += 1;
     }
-    let checked: Vec<Checked> = request
-        .topics
-        .iter()
-        .map(|topic| match times_named[&*topic.name] {
-            1 => check(&context, topic),
-            _ => Err((ErrorCode::InvalidRequest, "the request names the topic twice".into())),
-        })
-        .collect();
+    let mut partitions = 0;
+    let mut check_once = |topic: &CreatableTopic| -> Checked {
+        if times_named[&*topic.name] > 1 {
+            return Err((ErrorCode::InvalidRequest, "the request names the topic twice".into()));
+        }
+        let checked = check(&context, topic)?;
+        partitions += checked.replicas.len();
+        if partitions > MAX_PARTITIONS_PER_TOPIC {
+            let reason =
+                format!("one request creates at most {MAX_PARTITIONS_PER_TOPIC} partitions");
+            return Err((ErrorCode::PolicyViolation, reason));
+        }
+        Ok(checked)
+    };
+    let checked: Vec<Checked> = request.topics.iter().map(&mut check_once).collect();
     let wanted: Vec<NewTopic> = checked.iter().filter_map(|topic| topic.clone().ok()).collect();
     let mut created = create(&context, wanted, request.validate_only).await.into_iter();
     let topics = request.topics.iter().zip(checked).map(|(topic, checked)| {
@@ -43,7 +50,7 @@ pub async fn handle(context: Context, request: CreateTopicsRequest) -> CreateTop
             Err((code, reason)) => CreatableTopicResult {
                 name: topic.name.clone(),
                 error_code: code as i16,
-                error_message: Some(Str::from(reason)),
+                error_message: Some(errors::text(reason)),
                 configs: Some(Vec::new()),
                 ..Default::default()
             },
@@ -83,7 +90,7 @@ fn counted_replicas(
         let reason = format!("{} partitions: a topic has at least one", topic.num_partitions);
         (ErrorCode::InvalidPartitions, reason)
     })?;
-    if count as usize > highwater_core::metadata::MAX_PARTITIONS_PER_TOPIC {
+    if count as usize > MAX_PARTITIONS_PER_TOPIC {
         let reason = format!("{count} partitions are more than a topic may have");
         return Err((ErrorCode::InvalidPartitions, reason));
     }

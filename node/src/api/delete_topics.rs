@@ -29,7 +29,7 @@ pub async fn handle(context: Context, request: DeleteTopicsRequest) -> DeleteTop
             }
             Err((code, reason)) => {
                 result.error_code = code as i16;
-                result.error_message = Some(Str::from(reason));
+                result.error_message = Some(errors::text(reason));
             }
         }
         response.responses.push(result);

@@ -2,7 +2,7 @@
 
 use super::{Context, errors, resolve};
 use crate::wire::{
-    ErrorCode, Str,
+    ErrorCode,
     generated::describe_producers::{
         DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, ProducerState,
         TopicResponse,
@@ -12,6 +12,7 @@ use highwater_core::{
     partition::{Input, Response},
     producers::ProducerDescription,
 };
+use std::collections::BTreeSet;
 
 /// Describes the producers of each partition.
 pub async fn handle(
@@ -21,17 +22,17 @@ pub async fn handle(
     let mut response = DescribeProducersResponse::default();
     for topic in request.topics {
         let named = resolve::Topic::named(&context, &topic.name);
-        let partitions = topic
-            .partition_indexes
-            .iter()
-            .map(|&partition_index| match describe(&context, &named, partition_index) {
+        let once: BTreeSet<i32> = topic.partition_indexes.into_iter().collect();
+        let partitions = once
+            .into_iter()
+            .map(|partition_index| match describe(&context, &named, partition_index) {
                 Ok(active_producers) => {
                     PartitionResponse { partition_index, active_producers, ..Default::default() }
                 }
                 Err((code, reason)) => PartitionResponse {
                     partition_index,
                     error_code: code as i16,
-                    error_message: reason.map(Str::from),
+                    error_message: reason.map(errors::text),
                     ..Default::default()
                 },
             })

@@ -1,7 +1,10 @@
 //! From the errors of core to Kafka's error codes, and numbers to and from the wire: the one file
 //! that knows both sides.
 
-use crate::{quorum::ProposeError, wire::ErrorCode};
+use crate::{
+    quorum::ProposeError,
+    wire::{ErrorCode, Str},
+};
 use highwater_core::{
     metadata::MetadataError,
     partition::PartitionError,
@@ -9,6 +12,9 @@ use highwater_core::{
     record::BatchError,
     types::{LeaderEpoch, Offset, ProducerId},
 };
+
+/// The longest error message sent.
+const MESSAGE_BYTES_MAX: usize = 1_000;
 
 /// The code for a batch that was refused.
 pub fn of_batch(error: &BatchError) -> ErrorCode {
@@ -80,6 +86,17 @@ pub fn of_proposal(error: &ProposeError) -> ErrorCode {
     }
 }
 
+/// An error message as the wire has it: what a client sent may be quoted in it at any length.
+pub fn text(reason: impl Into<String>) -> Str {
+    let mut reason = reason.into();
+    if reason.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|at| reason.is_char_boundary(*at));
+        reason.truncate(end.unwrap_or(0));
+        reason.push('…');
+    }
+    Str::from(reason)
+}
+
 /// An offset as the wire has it.
 pub fn offset(offset: Offset) -> i64 {
     i64::try_from(offset.0).expect("offsets stay below i64::MAX")
@@ -98,4 +115,17 @@ pub fn epoch(number: i32) -> Option<LeaderEpoch> {
 /// A leader epoch as the wire has it.
 pub fn epoch_number(epoch: LeaderEpoch) -> i32 {
     i32::try_from(epoch.0).expect("a partition has fewer than 2^31 leader epochs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let long = text("ä".repeat(40_000));
+        assert!(long.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8());
+        assert!(long.ends_with('…'));
+        assert_eq!(&*text("short"), "short");
+    }
 }

@@ -6,6 +6,7 @@
 use super::{Context, errors, resolve};
 use crate::{
     broker::{MemoryPermit, PartitionDriver},
+    log::LogError,
     wire::{
         ErrorCode, Str,
         generated::fetch::{
@@ -18,6 +19,7 @@ use highwater_core::{
     fetch_session::{
         Answered, FetchContext, FetchSessions, SessionError, SessionId, SessionRequest, Wanted,
     },
+    metadata::MAX_TOPIC_NAME_BYTES,
     mutant::Mutant,
     partition::{Input, PartitionError, Readable, Response},
     time::Instant,
@@ -26,10 +28,18 @@ use highwater_core::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
+/// Memory taken for the first read of an answer: a batch may be larger than the limit it is read
+/// under.
+const FIRST_READ_BYTES: usize = 256 << 10;
+/// Fetches that the memory for reads must be enough for at one time.
+const READERS_AT_LEAST: usize = 4;
+/// The most partitions in one fetch.
+const PARTITIONS_MAX: usize = 100_000;
+
 /// A partition as a fetch names it: by topic id from version 13 on, by name before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FetchKey {
-    topic: String,
+    topic: Arc<str>,
     topic_id: TopicId,
     partition: i32,
 }
@@ -57,6 +67,12 @@ pub async fn handle(context: Context, request: FetchRequest) -> (FetchResponse, 
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let now = context.shared.doors.clock.now().monotonic;
     let deadline = now.after(wait);
+    let partitions: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    if partitions > PARTITIONS_MAX {
+        let refusal =
+            FetchResponse { error_code: ErrorCode::InvalidRequest as i16, ..Default::default() };
+        return (refusal, Vec::new());
+    }
     let begun = match begin(&context, now, &request) {
         Ok(begun) => begun,
         Err(error) => return (session_refusal(error), Vec::new()),
@@ -74,7 +90,7 @@ pub async fn handle(context: Context, request: FetchRequest) -> (FetchResponse, 
         read_committed: request.isolation_level == 1,
         remaining: max_bytes
             .min(context.shared.config.fetch_max_bytes)
-            .min(context.shared.reads.total()),
+            .min(context.shared.reads.total() / READERS_AT_LEAST),
         memory: Vec::new(),
         has_records: false,
     };
@@ -98,10 +114,11 @@ fn begin(
     };
     let mut wanted = Vec::new();
     for topic in &request.topics {
+        let name = topic_name(&topic.topic);
         for partition in &topic.partitions {
             wanted.push(Wanted {
                 key: FetchKey {
-                    topic: topic.topic.to_string(),
+                    topic: name.clone(),
                     topic_id: topic.topic_id,
                     partition: partition.partition,
                 },
@@ -116,9 +133,10 @@ fn begin(
     }
     let mut forgotten = Vec::new();
     for topic in &request.forgotten_topics_data {
+        let name = topic_name(&topic.topic);
         for partition in &topic.partitions {
             forgotten.push(FetchKey {
-                topic: topic.topic.to_string(),
+                topic: name.clone(),
                 topic_id: topic.topic_id,
                 partition: *partition,
             });
@@ -126,6 +144,12 @@ fn begin(
     }
     let fresh = SessionId((context.shared.doors.entropy.next_u64() >> 33) as i32 | 1);
     context.shared.fetch_sessions().begin(now, session, fresh, wanted, &forgotten)
+}
+
+/// A topic's name as sessions keep it. No topic has a longer one than is kept.
+fn topic_name(name: &str) -> Arc<str> {
+    let kept = if name.len() > MAX_TOPIC_NAME_BYTES { "" } else { name };
+    kept.into()
 }
 
 fn session_refusal(error: SessionError) -> FetchResponse {
@@ -191,6 +215,7 @@ async fn wait_until_worthwhile(
         tokio::select! {
             biased;
             () = wake.notified() => {}
+            () = context.shared.closing() => return,
             () = clock.sleep_until(deadline) => return,
         }
     }
@@ -280,15 +305,24 @@ impl Reading<'_> {
         if offset >= before {
             return Ok(());
         }
-        let Some(limit) = self.take_room(position.max_bytes).await else { return Ok(()) };
+        let Some((limit, permit)) = self.take_room(position.max_bytes).await else {
+            return Ok(());
+        };
         let at_least_one = !self.has_records;
         let records = driver.log().read(offset, before, limit, at_least_one).await;
-        let records = records.map_err(|error| {
-            tracing::error!(partition = %driver.id, %error, "a read failed");
-            errors::of_partition(&PartitionError::StorageFailed)
+        let records = records.map_err(|error| match error {
+            // Retention has overtaken the read.
+            LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            error => {
+                tracing::error!(partition = %driver.id, %error, "a read failed");
+                errors::of_partition(&PartitionError::StorageFailed)
+            }
         })?;
         self.remaining = self.remaining.saturating_sub(records.len());
-        self.has_records |= !records.is_empty();
+        if !records.is_empty() {
+            self.has_records = true;
+            self.memory.push(permit.shrunk_to(records.len()));
+        }
         self.context.shared.metrics.fetched(&driver.metrics, records.len() as u64);
         data.records = Some(records);
         Ok(())
@@ -296,17 +330,18 @@ impl Reading<'_> {
 
     /// Room for the next partition's records; `None` when the answer is full. The first records
     /// wait for memory, later ones are left for the next fetch.
-    async fn take_room(&mut self, max_bytes: usize) -> Option<usize> {
+    async fn take_room(&mut self, max_bytes: usize) -> Option<(usize, MemoryPermit)> {
+        let reads = &self.context.shared.reads;
         let limit = max_bytes.min(self.remaining);
         if !self.has_records {
-            self.memory.push(self.context.shared.reads.take(limit).await);
-            return Some(limit);
+            // No permit is held here, so waiting cannot lock two fetches into each other. The
+            // first batch is read whole, however small the limit.
+            return Some((limit, reads.take(limit.max(FIRST_READ_BYTES)).await));
         }
         if limit == 0 {
             return None;
         }
-        self.memory.push(self.context.shared.reads.try_take(limit)?);
-        Some(limit)
+        reads.try_take(limit).map(|permit| (limit, permit))
     }
 }
 
@@ -340,7 +375,7 @@ fn respond(
                 last.partitions.push(data);
             }
             _ => response.responses.push(FetchableTopicResponse {
-                topic: Str::from(key.topic.as_str()),
+                topic: Str::from(&*key.topic),
                 topic_id: key.topic_id,
                 partitions: vec![data],
             }),

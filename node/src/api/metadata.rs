@@ -12,6 +12,7 @@ use highwater_core::{
     metadata::{Image, PartitionRegistration, Topic},
     types::{BrokerId, TopicId},
 };
+use std::collections::BTreeSet;
 
 /// Describes the topics asked for, or all; creates missing ones where that is allowed.
 pub async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
@@ -25,7 +26,14 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
     }
     let image = context.shared.quorum.image();
     let topics = match &wanted {
-        Some(topics) => topics.iter().map(|wanted| find(&image, wanted)).collect(),
+        Some(topics) => {
+            // Each topic once, however often it is named.
+            let mut found = BTreeSet::new();
+            let once = |wanted: &&MetadataRequestTopic| {
+                found.insert((wanted.topic_id, wanted.name.clone()))
+            };
+            topics.iter().filter(once).map(|wanted| find(&image, wanted)).collect()
+        }
         None => image.topics().map(describe).collect(),
     };
     let shared = &context.shared;

@@ -74,6 +74,11 @@ pub struct Context {
     pub client_id: Option<Str>,
 }
 
+/// Whether the answer to a frame may wait for something other than the disk.
+pub fn may_wait(frame: &[u8]) -> bool {
+    frame.starts_with(&(ApiKey::Fetch as i16).to_be_bytes())
+}
+
 /// Starts a request. Produce appends before this returns, so that appends are in the order of the
 /// requests; everything else happens when the answer is awaited.
 pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Answer, RequestError> {

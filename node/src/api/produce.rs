@@ -4,7 +4,7 @@ use super::{Context, errors, resolve};
 use crate::{
     broker::{PartitionDriver, answered},
     wire::{
-        ErrorCode, Str,
+        ErrorCode,
         generated::produce::{
             PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
             TopicProduceResponse,
@@ -18,6 +18,9 @@ use highwater_core::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
+
+/// The least time that the leader's own flush is given.
+const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 
 /// The state of one partition of the request.
 enum Appending {
@@ -43,7 +46,12 @@ pub fn start(
         -1 => Some(Acks::All),
         _ => None,
     };
-    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let mut timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    if acks != Some(Acks::All) {
+        // The timeout is for waiting for replicas (KIP-679 names it so); the leader's own flush is
+        // waited for as long as a disk may reasonably take.
+        timeout = timeout.max(FLUSH_TIMEOUT_MIN);
+    }
     let deadline = context.shared.doors.clock.now().monotonic.after(timeout);
     let transactional = request.transactional_id.is_some();
     let topics: Vec<_> = request
@@ -172,7 +180,7 @@ fn refusal(index: i32, code: ErrorCode, reason: Option<String>) -> PartitionProd
         index,
         error_code: code as i16,
         base_offset: -1,
-        error_message: reason.map(Str::from),
+        error_message: reason.map(errors::text),
         ..Default::default()
     }
 }

@@ -11,11 +11,11 @@ use crate::{
     wire::frame,
 };
 use bytes::Bytes;
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 /// Why a connection ended.
@@ -33,14 +33,41 @@ pub enum ConnectionError {
     /// Nothing came for `connections.max.idle.ms`.
     #[error("nothing was received for the idle time of the configuration")]
     Idle,
+    /// The client does not read its answers.
+    #[error("an answer could not be written for {} s: the client does not read", WRITE_TIMEOUT.as_secs())]
+    NotReading,
     /// A produce with acks=0 failed; closing is the only way to say so.
     #[error("a produce that asked for no answer failed")]
     UnansweredFailure,
 }
 
+/// How long one answer may take to be written: a client that does not read must not keep the
+/// memory of its answers from others.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 struct Queued {
     answer: Answer,
-    memory: MemoryPermit,
+    /// Dropped when the answer has been written.
+    written: oneshot::Sender<()>,
+}
+
+/// A frame that gives its memory back when the last slice of it is dropped: batches outlive their
+/// request while they wait for the disk.
+struct Budgeted {
+    frame: Bytes,
+    _memory: MemoryPermit,
+}
+
+impl AsRef<[u8]> for Budgeted {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+/// Why a connection reads no further, though nothing is wrong with it.
+enum End {
+    PeerLeft,
+    BrokerCloses,
 }
 
 /// Serves a connection until the peer leaves or sends something unreadable.
@@ -49,13 +76,20 @@ pub async fn serve(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
     let (reader, writer) = tokio::io::split(stream);
     let (queue, queued) = mpsc::channel(shared.config.max_in_flight_per_connection);
-    let outcome = tokio::select! {
+    let mut writing = std::pin::pin!(write_answers(shared, writer, queued));
+    let read = tokio::select! {
         biased;
-        outcome = write_answers(shared, writer, queued) => outcome,
+        outcome = &mut writing => outcome.map(|()| End::PeerLeft),
         outcome = read_requests(shared, reader, peer, queue) => outcome,
     };
+    let outcome = match read {
+        // What was taken in is answered still.
+        Ok(End::BrokerCloses) => writing.await,
+        Ok(End::PeerLeft) => Ok(()),
+        Err(error) => Err(error),
+    };
     match outcome {
-        Ok(()) => tracing::debug!(%peer, "connection closed by the peer"),
+        Ok(()) => tracing::debug!(%peer, "connection closed"),
         Err(ConnectionError::Io(error)) => tracing::debug!(%peer, %error, "connection lost"),
         Err(ConnectionError::Idle) => {
             shared.metrics.network.idle_closed.increment();
@@ -73,16 +107,29 @@ async fn read_requests(
     mut reader: impl AsyncRead + Unpin,
     peer: SocketAddr,
     queue: mpsc::Sender<Queued>,
-) -> Result<(), ConnectionError> {
+) -> Result<End, ConnectionError> {
     let limit = |key| frame::request_limit(key).min(shared.config.socket_request_max_bytes);
     loop {
         // A place in the queue first, so that no request is started that could not be queued.
-        let Ok(place) = queue.reserve().await else { return Ok(()) };
-        let Some(frame) = read_frame(shared, &mut reader, limit).await? else { return Ok(()) };
+        let Ok(place) = queue.reserve().await else { return Ok(End::PeerLeft) };
+        let frame = tokio::select! {
+            biased;
+            () = shared.closing() => return Ok(End::BrokerCloses),
+            frame = read_frame(shared, &mut reader, limit) => frame?,
+        };
+        let Some(frame) = frame else { return Ok(End::PeerLeft) };
         shared.metrics.network.bytes_in.add(frame.len() as u64 + 4);
         let memory = take_memory(shared, frame.len()).await;
+        let may_wait = api::may_wait(&frame);
+        let frame = Bytes::from_owner(Budgeted { frame, _memory: memory });
         let answer = api::start(shared, peer, frame)?;
-        place.send(Queued { answer, memory });
+        let (written, when_written) = oneshot::channel();
+        place.send(Queued { answer, written });
+        if may_wait {
+            // Requests behind one that waits would only hold memory. The sender is never used: its
+            // end is the message.
+            let _ = when_written.await;
+        }
     }
 }
 
@@ -125,15 +172,26 @@ async fn write_answers(
     mut writer: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<Queued>,
 ) -> Result<(), ConnectionError> {
-    while let Some(Queued { answer, memory }) = queue.recv().await {
-        let Encoded { chunks, memory: read } = answer.await?;
+    while let Some(Queued { answer, written }) = queue.recv().await {
+        let Encoded { chunks, memory } = answer.await?;
         if !chunks.is_empty() {
-            frame::write_frame(&mut writer, &chunks).await?;
-            writer.flush().await?;
+            let until = shared.doors.clock.now().monotonic.after(WRITE_TIMEOUT);
+            tokio::select! {
+                biased;
+                result = write_chunks(&mut writer, &chunks) => result?,
+                () = shared.doors.clock.sleep_until(until) => {
+                    return Err(ConnectionError::NotReading);
+                }
+            }
             let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
             shared.metrics.network.bytes_out.add(bytes);
         }
-        drop((memory, read));
+        drop((memory, written));
     }
     Ok(())
+}
+
+async fn write_chunks(writer: &mut (impl AsyncWrite + Unpin), chunks: &[Bytes]) -> io::Result<()> {
+    frame::write_frame(writer, chunks).await?;
+    writer.flush().await
 }

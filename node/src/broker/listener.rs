@@ -3,7 +3,7 @@
 use super::{Shared, StartError, connection};
 use crate::config::{BrokerConfig, HostPort};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
 /// A pause after a failed accept, so that running out of descriptors does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -29,7 +29,6 @@ pub fn advertised(config: &BrokerConfig, bound: SocketAddr) -> HostPort {
 
 /// Accepts connections for ever, each served by a task of its own.
 pub async fn accept(shared: Arc<Shared>, socket: TcpListener) {
-    let places = Arc::new(Semaphore::new(shared.config.max_connections));
     let network = &shared.metrics.network;
     loop {
         let (stream, peer) = match socket.accept().await {
@@ -41,7 +40,7 @@ pub async fn accept(shared: Arc<Shared>, socket: TcpListener) {
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Ok(place) = shared.places.clone().try_acquire_owned() else {
             network.refused.increment();
             tracing::warn!(%peer, "connection refused: max.connections are open");
             continue;

@@ -16,7 +16,17 @@ pub struct MemoryBudget {
 /// Bytes taken from the budget until it is dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl MemoryPermit {
+    /// Gives back what is over `bytes`; a permit never grows.
+    #[must_use]
+    pub fn shrunk_to(mut self, bytes: usize) -> Self {
+        let over = self.permit.num_permits().saturating_sub(bytes);
+        drop(self.permit.split(over));
+        self
+    }
 }
 
 impl MemoryBudget {
@@ -30,13 +40,13 @@ impl MemoryBudget {
     /// waits for all of it and is then alone.
     pub async fn take(&self, bytes: usize) -> MemoryPermit {
         let permit = self.free.clone().acquire_many_owned(self.clamp(bytes)).await;
-        MemoryPermit { _permit: permit.expect("the budget's semaphore is never closed") }
+        MemoryPermit { permit: permit.expect("the budget's semaphore is never closed") }
     }
 
     /// Takes `bytes` if they are free at once.
     pub fn try_take(&self, bytes: usize) -> Option<MemoryPermit> {
         let permit = self.free.clone().try_acquire_many_owned(self.clamp(bytes)).ok()?;
-        Some(MemoryPermit { _permit: permit })
+        Some(MemoryPermit { permit })
     }
 
     /// The size of the budget in bytes.
@@ -60,6 +70,16 @@ mod tests {
         assert!(budget.try_take(3).is_none());
         drop(first);
         assert!(budget.try_take(3).is_some());
+    }
+
+    #[test]
+    fn a_permit_gives_back_what_is_not_used() {
+        let budget = MemoryBudget::new(10);
+        let permit = budget.try_take(8).unwrap().shrunk_to(3);
+        assert!(budget.try_take(8).is_none());
+        assert!(budget.try_take(7).is_some());
+        drop(permit.shrunk_to(5));
+        assert!(budget.try_take(10).is_some());
     }
 
     #[test]

@@ -38,10 +38,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
+use tokio::sync::{Notify, Semaphore};
 
 /// Memory for records being read into answers, all connections together.
 const READ_BYTES_MAX: usize = 16 << 20;
+/// How long a clean shutdown waits for answers to be written.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// There, the last shutdown was clean. Its absence changes only what is logged at start.
 const CLEAN_SHUTDOWN_FILE: &str = "clean-shutdown";
 
@@ -100,6 +104,11 @@ pub struct Shared {
     pub static_configs: BTreeMap<String, String>,
     /// The position of the image that the partitions are in line with.
     followed: Arc<Watch<()>>,
+    /// Set once, when the broker begins to close, and then told to all who wait for it.
+    is_closing: AtomicBool,
+    close_notice: Notify,
+    /// A place for each connection (`max.connections`).
+    places: Arc<Semaphore>,
     fetch_sessions: Mutex<api::FetchSessions>,
 }
 
@@ -107,6 +116,14 @@ impl Shared {
     /// The fetch sessions, for the duration of one lookup.
     pub fn fetch_sessions(&self) -> MutexGuard<'_, api::FetchSessions> {
         self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Completes when the broker begins to close.
+    pub async fn closing(&self) {
+        let noticed = self.close_notice.notified();
+        if !self.is_closing.load(Ordering::Acquire) {
+            noticed.await;
+        }
     }
 
     /// Proposes a command and waits until the partitions are in line with it.
@@ -162,8 +179,8 @@ impl Broker {
             &config,
             dir.join("topics"),
         ));
-        partitions.sweep().await?;
         let image = quorum.image();
+        partitions.sweep(&image).await?;
         partitions.follow(&image).await;
         let shared = Arc::new(Shared {
             metrics,
@@ -171,6 +188,9 @@ impl Broker {
             reads: MemoryBudget::new(READ_BYTES_MAX),
             fetch_sessions: Mutex::new(api::FetchSessions::new(config.fetch_session_slots)),
             followed: Arc::new(Watch::new(registered.0, ())),
+            is_closing: AtomicBool::new(false),
+            close_notice: Notify::new(),
+            places: Arc::new(Semaphore::new(config.max_connections)),
             advertised: listener::advertised(&config, listen_address),
             cluster_id: cluster_id(&config, &image),
             static_configs: config.static_configs(),
@@ -213,11 +233,14 @@ impl Broker {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Stops cleanly: no new connection, every log flushed and checkpointed, so that the next
-    /// start has nothing to scan.
+    /// Stops cleanly: no new connection and no new request, what was taken in is answered, every
+    /// log flushed and checkpointed, so that the next start has nothing to scan.
     pub async fn shutdown(&self) {
         self.ready.store(false, Ordering::Release);
         self.listener.abort();
+        self.shared.is_closing.store(true, Ordering::Release);
+        self.shared.close_notice.notify_waiters();
+        self.drain_connections().await;
         let clean = self.shared.partitions.close().await;
         if !clean {
             tracing::warn!("shut down, but not every log was closed: the next start recovers them");
@@ -227,6 +250,22 @@ impl Broker {
         match write_clean_shutdown(&self.shared.doors, dir).await {
             Ok(()) => tracing::info!("shut down cleanly"),
             Err(error) => tracing::warn!(%error, "the clean-shutdown marker was not written"),
+        }
+    }
+}
+
+impl Broker {
+    /// Waits until every connection has written its answers, or for [`DRAIN_TIMEOUT`].
+    async fn drain_connections(&self) {
+        let shared = &self.shared;
+        let all = u32::try_from(shared.config.max_connections).unwrap_or(u32::MAX);
+        let until = shared.doors.clock.now().monotonic.after(DRAIN_TIMEOUT);
+        tokio::select! {
+            biased;
+            _ = shared.places.acquire_many(all) => {}
+            () = shared.doors.clock.sleep_until(until) => {
+                tracing::warn!("some clients did not read their answers; closing without them");
+            }
         }
     }
 }

@@ -85,7 +85,9 @@ impl Partitions {
     }
 
     /// Removes what deletions left half done when a crash interrupted them.
-    pub async fn sweep(&self) -> Result<(), LogError> {
+    /// A directory of a topic that the image does not know is reported and left alone: it may be
+    /// all that a lost metadata log has left.
+    pub async fn sweep(&self, image: &Image) -> Result<(), LogError> {
         let disk = &*self.doors.disk;
         let entries = match disk.list(&self.dir).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -95,6 +97,19 @@ impl Partitions {
             let removed = log::remove_leftovers(disk, &self.dir.join(&topic.name)).await?;
             if removed > 0 {
                 tracing::info!(topic = topic.name, removed, "removed deleted partitions");
+            }
+            let ids: Vec<String> = image
+                .topic_named(&topic.name)
+                .iter()
+                .map(|topic| format!(".{}", topic.id))
+                .collect();
+            for left in disk.list(&self.dir.join(&topic.name)).await? {
+                if left.is_dir && !ids.iter().any(|id| left.name.ends_with(id)) {
+                    tracing::warn!(
+                        directory = %self.dir.join(&topic.name).join(&left.name).display(),
+                        "this partition belongs to no topic: remove it if the topic was deleted"
+                    );
+                }
             }
         }
         Ok(())
@@ -247,11 +262,18 @@ impl Partitions {
         for key in missing {
             let Some(slot) = self.write().remove(&key) else { continue };
             self.metrics.forget_topic(&slot.id.topic);
-            if let Lookup::Open(driver) = slot.lookup {
-                driver.tell(Input::LogFailed { readable: false });
-                if let Err(error) = driver.log().clone().delete().await {
-                    tracing::error!(partition = %slot.id, %error, "files not removed");
+            let removed = match slot.lookup {
+                Lookup::Open(driver) => {
+                    driver.tell(Input::LogFailed { readable: false });
+                    driver.log().delete().await
                 }
+                Lookup::Offline | Lookup::Opening | Lookup::Unknown => {
+                    let dir = partition_dir(&self.dir, &slot.id);
+                    self.doors.disk.remove_dir(&dir).await.map_err(LogError::from)
+                }
+            };
+            if let Err(error) = removed {
+                tracing::error!(partition = %slot.id, %error, "files not removed");
             }
         }
     }

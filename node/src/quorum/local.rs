@@ -148,6 +148,12 @@ impl Writer {
         let mut image = (*self.image.value()).clone();
         let at = next(&image);
         let reply = image.apply(at, &command).map_err(ProposeError::Refused)?;
+        if let Reply::TopicsCreated(outcomes) = &reply
+            && outcomes.iter().all(Result::is_err)
+        {
+            // Nothing changed, so there is nothing to remember.
+            return Ok((self.image.value().applied(), reply));
+        }
         self.store(internal::encode(at.0, &Entry::Command(command))).await?;
         let offset = image.applied();
         self.image.publish(offset.0, image);

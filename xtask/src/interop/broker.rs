@@ -33,7 +33,15 @@ pub struct Broker {
 /// Builds the release broker and returns its binary.
 pub fn build(root: &Path) -> Result<PathBuf> {
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--package", "highwater-node", "--bin", "highwater"])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "highwater-node",
+            "--bin",
+            "highwater",
+        ])
         .current_dir(root)
         .stdin(Stdio::null())
         .status()

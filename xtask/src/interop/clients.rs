@@ -192,7 +192,7 @@ fn build_rust(places: &Places) -> Result<String> {
 fn unless_installed(
     home: &Path,
     wanted: &Path,
-    installation: impl FnOnce() -> Result<()>,
+    installation: impl Fn() -> Result<()>,
 ) -> Result<String> {
     let text = std::fs::read_to_string(wanted)
         .with_context(|| format!("cannot read {}", wanted.display()))?;
@@ -200,7 +200,8 @@ fn unless_installed(
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
         return Ok("kept".into());
     }
-    installation()?;
+    // A registry may fail once.
+    installation().or_else(|_| installation())?;
     std::fs::write(&stamp, text).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok("installed".into())
 }
