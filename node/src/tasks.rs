@@ -22,7 +22,7 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        TaskHandle(tokio::spawn(future.instrument(tracing::info_span!("task", name))))
+        TaskHandle(tokio::spawn(future.instrument(tracing::info_span!(parent: None, "task", name))))
     }
 }
 

@@ -176,7 +176,8 @@ impl PartitionDriver {
             LogEvent::Failed(error) => {
                 tracing::error!(
                     partition = %self.id, %error,
-                    "the partition is offline: its log failed; repair the disk and restart"
+                    "the partition takes no more records: its log failed; free or repair the disk \
+                     and restart the broker"
                 );
                 self.tell(Input::LogFailed { readable: true });
             }

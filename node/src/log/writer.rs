@@ -255,7 +255,6 @@ impl Writer {
             first
         };
         if first {
-            tracing::error!(dir = %self.shared.dir.display(), %error, "the log has failed");
             (self.shared.events)(LogEvent::Failed(error));
         }
     }
