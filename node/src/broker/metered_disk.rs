@@ -2,11 +2,10 @@
 //! how many fail.
 
 use crate::{
-    env::{BoxFuture, Clock, DirEntry, Disk, DiskFile, FlushError, OpenMode},
+    env::{BoxFuture, Clock, DirEntry, Disk, DiskFile, OpenMode},
     metrics::Metrics,
 };
 use bytes::Bytes;
-use highwater_core::time::Instant;
 use std::{
     io,
     path::Path,
@@ -26,19 +25,6 @@ pub struct MeteredDisk {
 struct Meter {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-}
-
-impl Meter {
-    fn synced(&self, started: Instant, bytes: u64, is_durable: bool) {
-        let fsync = &self.metrics.fsync;
-        fsync.latency.observe(self.clock.now().monotonic.since(started));
-        fsync.rounds.increment();
-        if is_durable {
-            fsync.bytes.add(bytes);
-        } else {
-            fsync.failures.increment();
-        }
-    }
 }
 
 struct MeteredFile {
@@ -120,24 +106,13 @@ impl DiskFile for MeteredFile {
         let meter = self.meter.clone();
         Box::pin(async move {
             let result = syncing.await;
-            meter.synced(started, bytes, result.is_ok());
-            result
-        })
-    }
-
-    fn write_and_sync(
-        self: Arc<Self>,
-        offset: u64,
-        chunks: Vec<Bytes>,
-    ) -> BoxFuture<'static, Result<(), FlushError>> {
-        let bytes: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let bytes = bytes + self.unsynced.swap(0, Ordering::Relaxed);
-        let started = self.meter.clock.now().monotonic;
-        let flushing = self.file.clone().write_and_sync(offset, chunks);
-        let meter = self.meter.clone();
-        Box::pin(async move {
-            let result = flushing.await;
-            meter.synced(started, bytes, result.is_ok());
+            let fsync = &meter.metrics.fsync;
+            fsync.latency.observe(meter.clock.now().monotonic.since(started));
+            fsync.rounds.increment();
+            match &result {
+                Ok(()) => fsync.bytes.add(bytes),
+                Err(_) => fsync.failures.increment(),
+            }
             result
         })
     }

@@ -22,15 +22,6 @@ pub enum OpenMode {
     Replace,
 }
 
-/// Why [`DiskFile::write_and_sync`] failed: each kind means what it means for the single step.
-#[derive(Debug)]
-pub enum FlushError {
-    /// Any part of the bytes may have been written.
-    Write(io::Error),
-    /// Trust nothing that was written since the last successful sync.
-    Sync(io::Error),
-}
-
 /// One entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirEntry {
@@ -71,7 +62,7 @@ pub trait Disk: Send + Sync {
 
 /// An open file. Operations may overlap; a read that overlaps a write of the same bytes sees
 /// either. One task at a time writes or truncates a file.
-pub trait DiskFile: Send + Sync + 'static {
+pub trait DiskFile: Send + Sync {
     /// Reads up to `length` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'static, io::Result<Bytes>>;
     /// Writes all chunks, one behind the other, at `offset`, extending the file when needed.
@@ -80,18 +71,6 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Makes every byte whose write completed before this call durable, with the file's size.
     /// After an `Err` every later `sync` of this file fails too (the error is latched).
     fn sync(&self) -> BoxFuture<'static, io::Result<()>>;
-    /// Writes as [`DiskFile::write_at`] does and then syncs, perhaps in one step: the shortest way
-    /// to the device for a small write that nothing else can be overlapped with.
-    fn write_and_sync(
-        self: Arc<Self>,
-        offset: u64,
-        chunks: Vec<Bytes>,
-    ) -> BoxFuture<'static, Result<(), FlushError>> {
-        Box::pin(async move {
-            self.write_at(offset, chunks).await.map_err(FlushError::Write)?;
-            self.sync().await.map_err(FlushError::Sync)
-        })
-    }
     /// Sets the file's size, cutting or extending with zeros. Durable after `sync`.
     fn truncate(&self, size: u64) -> BoxFuture<'static, io::Result<()>>;
     /// The file's size.

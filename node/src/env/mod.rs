@@ -13,7 +13,7 @@ mod os_disk;
 #[cfg(not(madsim))]
 mod os_file;
 
-pub use disk::{DirEntry, Disk, DiskFile, FlushError, OpenMode};
+pub use disk::{DirEntry, Disk, DiskFile, OpenMode};
 #[cfg(not(madsim))]
 pub use os_clock::{OsClock, OsEntropy};
 #[cfg(not(madsim))]

@@ -10,7 +10,7 @@
 //! `docs/adr/2026-11-23-segment-files.md` for the measurements.
 
 use super::{
-    BoxFuture, DiskFile, FlushError, OpenMode,
+    BoxFuture, DiskFile, OpenMode,
     os_disk::{PathError, Threads},
 };
 use bytes::{Buf, Bytes};
@@ -111,25 +111,6 @@ impl DiskFile for OsFile {
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
         let (inner, threads) = (self.inner.clone(), self.threads.syncs.clone());
         Box::pin(async move { threads.run(move || inner.named("sync", inner.sync())).await })
-    }
-
-    fn write_and_sync(
-        self: Arc<Self>,
-        offset: u64,
-        chunks: Vec<Bytes>,
-    ) -> BoxFuture<'static, Result<(), FlushError>> {
-        let (inner, threads) = (self.inner.clone(), self.threads.syncs.clone());
-        Box::pin(async move {
-            let both = move || {
-                let written = inner.named("write", inner.write(offset, chunks.into()));
-                Ok(match written {
-                    Ok(()) => inner.named("sync", inner.sync()).map_err(FlushError::Sync),
-                    Err(error) => Err(FlushError::Write(error)),
-                })
-            };
-            // Whether a thread that has gone away had written cannot be known: the worse is true.
-            threads.run(both).await.unwrap_or_else(|error| Err(FlushError::Sync(error)))
-        })
     }
 
     fn truncate(&self, size: u64) -> BoxFuture<'static, io::Result<()>> {

@@ -10,7 +10,7 @@ use super::{
     segment::segment_path,
     state::{ActiveSegment, State},
 };
-use crate::env::{BoxFuture, Disk, DiskFile, FlushError, OpenMode};
+use crate::env::{BoxFuture, Disk, DiskFile, OpenMode};
 use bytes::Bytes;
 use highwater_core::{
     mutant::Mutant,
@@ -26,10 +26,6 @@ const ROUND_BYTES: u64 = 4 * 1024 * 1024;
 const ROUND_BATCHES: usize = 4096;
 /// Written bytes that may wait for their sync before the next write waits too.
 const UNFLUSHED_BYTES: u64 = 16 * 1024 * 1024;
-
-/// A round up to this size that finds nothing under way is written and synced in one step: there is
-/// nothing to overlap, and each step less is less latency.
-const LONE_ROUND_BYTES: u64 = 64 * 1024;
 
 /// Batches that are written together.
 struct Round {
@@ -47,12 +43,6 @@ struct Covered {
     last: WriteId,
 }
 
-/// How far a round has come.
-enum Stored {
-    Written,
-    Synced,
-}
-
 /// What to do while no write is under way.
 enum Next {
     Write(Round, Arc<dyn DiskFile>, u64, Vec<Bytes>),
@@ -66,7 +56,7 @@ struct Writer {
     shared: Arc<Shared>,
     /// A write and the round it writes.
     writing: Option<Round>,
-    write: Option<BoxFuture<'static, Result<Stored, FlushError>>>,
+    write: Option<BoxFuture<'static, io::Result<()>>>,
     syncing: Option<Covered>,
     sync: Option<BoxFuture<'static, io::Result<()>>>,
     /// The newest append that was written; synced when it equals `flushed`.
@@ -97,8 +87,8 @@ impl Writer {
             let next = if self.write.is_none() { self.next() } else { Next::Wait };
             match next {
                 Next::Write(round, file, position, chunks) => {
-                    self.write = Some(self.store(&round, file, position, chunks));
                     self.writing = Some(round);
+                    self.write = Some(file.write_at(position, chunks));
                 }
                 Next::Roll if self.is_flushed() => {
                     if let Err(error) = self.roll().await {
@@ -126,43 +116,17 @@ impl Writer {
                 }
                 result = settled(&mut self.write) => {
                     let round = self.writing.take().expect("a write has its round");
-                    let synced = match result {
-                        Ok(Stored::Written) => {
-                            self.wrote(round);
-                            continue;
-                        }
-                        Ok(Stored::Synced) => Ok(()),
-                        Err(FlushError::Sync(error)) => Err(error),
-                        Err(FlushError::Write(error)) => {
+                    match result {
+                        Ok(()) => self.wrote(round),
+                        Err(error) => {
                             self.flush_the_rest().await;
                             return self.fail(error.into());
                         }
-                    };
-                    self.wrote(round);
-                    self.cover();
-                    if let Err(error) = self.synced(synced).await {
-                        return self.fail(error);
                     }
                 }
                 () = self.shared.appended.notified(), if may_write => {}
             }
         }
-    }
-
-    /// Writes a round, and syncs it too when it is small and alone.
-    fn store(
-        &self,
-        round: &Round,
-        file: Arc<dyn DiskFile>,
-        position: u64,
-        chunks: Vec<Bytes>,
-    ) -> BoxFuture<'static, Result<Stored, FlushError>> {
-        if self.is_flushed() && round.bytes <= LONE_ROUND_BYTES {
-            let storing = file.write_and_sync(position, chunks);
-            return Box::pin(async move { storing.await.map(|()| Stored::Synced) });
-        }
-        let writing = file.write_at(position, chunks);
-        Box::pin(async move { writing.await.map(|()| Stored::Written).map_err(FlushError::Write) })
     }
 
     /// Takes the next round off the queue, or says why there is none.
@@ -192,16 +156,11 @@ impl Writer {
         if self.sync.is_some() {
             return;
         }
-        if self.cover() {
+        if let Some(covered) = self.written.take() {
+            self.syncing = Some(covered);
+            self.syncing_bytes = self.unflushed_bytes;
             self.sync = Some(self.shared.lock().active.file.sync());
         }
-    }
-
-    /// Whether there is something for a sync to cover, which is then all that was written.
-    fn cover(&mut self) -> bool {
-        self.syncing = self.written.take();
-        self.syncing_bytes = self.unflushed_bytes;
-        self.syncing.is_some()
     }
 
     /// The round is in the file: it can be read, and the next sync covers it.
