@@ -10,7 +10,7 @@ use crate::wire::{
 };
 use highwater_core::{
     metadata::{Command, MetadataError},
-    types::{BrokerId, MetadataOffset, PartitionIndex},
+    types::{BrokerId, PartitionIndex},
 };
 
 /// Grows each topic to its count of partitions.
@@ -73,16 +73,7 @@ pub async fn carry_out(
     command: Command,
     validate_only: bool,
 ) -> Result<(), (ErrorCode, String)> {
-    if validate_only {
-        let mut image = (*context.shared.quorum.image()).clone();
-        let at = MetadataOffset(image.applied().0 + 1);
-        let tried = image.apply(at, &command);
-        return match tried {
-            Ok(_) => Ok(()),
-            Err(error) => Err((errors::of_metadata(&error), error.to_string())),
-        };
-    }
-    match context.shared.change(command).await {
+    match context.shared.carry_out(command, validate_only).await {
         Ok(_) => Ok(()),
         Err(error) => Err((errors::of_proposal(&error), error.to_string())),
     }

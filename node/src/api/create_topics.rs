@@ -9,8 +9,8 @@ use crate::wire::{
     },
 };
 use highwater_core::{
-    metadata::{Command, MAX_PARTITIONS_PER_TOPIC, MetadataError, NewTopic, Reply},
-    types::{BrokerId, MetadataOffset, TopicId},
+    metadata::{MAX_PARTITIONS_PER_TOPIC, MetadataError, NewTopic},
+    types::{BrokerId, TopicId},
 };
 use std::collections::BTreeMap;
 
@@ -131,23 +131,12 @@ async fn create(
     }
     let count = topics.len();
     let refuse = |error: &MetadataError| (errors::of_metadata(error), error.to_string());
-    let outcomes = if validate_only {
-        let mut image = (*context.shared.quorum.image()).clone();
-        let at = MetadataOffset(image.applied().0 + 1);
-        match image.apply(at, &Command::CreateTopics { topics }) {
-            Ok(Reply::TopicsCreated(outcomes)) => Ok(outcomes),
-            Ok(other) => unreachable!("a creation of topics was answered with {other:?}"),
-            Err(error) => Err(refuse(&error)),
-        }
-    } else {
-        let created = creation::create(context, topics).await;
-        created.map_err(|error| (errors::of_proposal(&error), error.to_string()))
-    };
+    let outcomes = creation::create(context, topics, validate_only).await;
     match outcomes {
         Ok(outcomes) => {
             outcomes.into_iter().map(|outcome| outcome.map_err(|error| refuse(&error))).collect()
         }
-        Err(refused) => vec![Err(refused); count],
+        Err(error) => vec![Err((errors::of_proposal(&error), error.to_string())); count],
     }
 }
 

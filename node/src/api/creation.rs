@@ -23,12 +23,13 @@ pub fn replicas(context: &Context, count: u32) -> Vec<Vec<BrokerId>> {
     vec![vec![context.shared.config.node_id]; count as usize]
 }
 
-/// Creates topics; the answers are in the order of the topics.
+/// Creates topics, or only tries to; the answers are in the order of the topics.
 pub async fn create(
     context: &Context,
     topics: Vec<NewTopic>,
+    validate_only: bool,
 ) -> Result<Vec<Result<TopicId, MetadataError>>, ProposeError> {
-    let reply = context.shared.change(Command::CreateTopics { topics }).await?;
+    let reply = context.shared.carry_out(Command::CreateTopics { topics }, validate_only).await?;
     let Reply::TopicsCreated(created) = reply else {
         unreachable!("a creation of topics was answered with {reply:?}")
     };
@@ -39,7 +40,7 @@ pub async fn create(
 pub async fn create_on_demand(context: &Context, name: &str) -> Result<(), ErrorCode> {
     let count = context.shared.config.num_partitions;
     let topic = new_topic(context, name, replicas(context, count), BTreeMap::new());
-    let created = create(context, vec![topic]).await;
+    let created = create(context, vec![topic], false).await;
     let created = created.map_err(|error| super::errors::of_proposal(&error))?;
     match created.into_iter().next().expect("one answer for one topic") {
         Ok(_) | Err(MetadataError::TopicExists { .. }) => Ok(()),

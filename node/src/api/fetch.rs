@@ -18,7 +18,6 @@ use bytes::Bytes;
 use highwater_core::{
     fetch_session::{Answered, FetchContext, SessionError, SessionId, SessionRequest, Wanted},
     metadata::MAX_TOPIC_NAME_BYTES,
-    mutant::Mutant,
     partition::{Input, PartitionError, Readable, Response},
     time::Instant,
     types::{Offset, RequestId},
@@ -276,9 +275,6 @@ impl Reading<'_> {
         let mut before = readable.high_watermark;
         if self.read_committed {
             before = before.min(readable.last_stable_offset);
-        }
-        if Mutant::ReadPastHighWatermark.is_planted() {
-            before = driver.inspect(highwater_core::partition::Partition::log_end_offset);
         }
         if offset >= before {
             return Ok(());

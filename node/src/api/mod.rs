@@ -28,7 +28,7 @@ use crate::{
     env::BoxFuture,
     wire::{
         ApiKey, DecodeError, EncodeError, HeaderError, Message, Reader, Request, RequestHeader,
-        Str, frame,
+        frame,
     },
 };
 use bytes::Bytes;
@@ -79,8 +79,6 @@ pub struct Context {
     pub version: i16,
     /// Who asks.
     pub peer: SocketAddr,
-    /// What the client calls itself.
-    pub client_id: Option<Str>,
 }
 
 /// Whether the answer to a frame may wait for something other than the disk.
@@ -106,12 +104,7 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
     };
     let key = header.api_key;
     shared.metrics.api(key as i16).request_bytes.add(bytes as u64);
-    let context = Context {
-        shared: shared.clone(),
-        version: header.api_version,
-        peer,
-        client_id: header.client_id.clone(),
-    };
+    let context = Context { shared: shared.clone(), version: header.api_version, peer };
     match key {
         ApiKey::Produce => produce(context, &header, reader),
         ApiKey::Fetch => fetch(context, &header, reader),

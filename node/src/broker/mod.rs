@@ -77,6 +77,11 @@ impl Shared {
         self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the broker has begun to close.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
     /// Tells all who wait for it that the broker closes.
     pub fn close(&self) {
         self.is_closing.store(true, Ordering::Release);
@@ -86,7 +91,7 @@ impl Shared {
     /// Completes when the broker begins to close.
     pub async fn closing(&self) {
         let noticed = self.close_notice.notified();
-        if !self.is_closing.load(Ordering::Acquire) {
+        if !self.is_closing() {
             noticed.await;
         }
     }
@@ -96,6 +101,20 @@ impl Shared {
         let (offset, reply) = self.quorum.propose(command).await?;
         self.followed.changed(offset.0 - 1).await;
         Ok(reply)
+    }
+
+    /// Makes a change, or only tries it on a copy of the image.
+    pub async fn carry_out(
+        &self,
+        command: Command,
+        validate_only: bool,
+    ) -> Result<Reply, ProposeError> {
+        if !validate_only {
+            return self.change(command).await;
+        }
+        let mut image = (*self.quorum.image()).clone();
+        let at = MetadataOffset(image.applied().0 + 1);
+        image.apply(at, &command).map_err(ProposeError::Refused)
     }
 
     /// Lets those go on who wait for the partitions to be in line with the image at `applied`.

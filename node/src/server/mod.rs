@@ -20,10 +20,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore};
@@ -66,7 +63,6 @@ pub enum StartError {
 pub struct Broker {
     shared: Arc<Shared>,
     listen_address: SocketAddr,
-    ready: Arc<AtomicBool>,
     listener: TaskHandle<()>,
     _lock: Box<dyn Send + Sync>,
 }
@@ -123,8 +119,7 @@ impl Broker {
             address = %listen_address, partitions = count, offline, clean_shutdown = clean,
             data = %dir.display(), cluster = %shared.cluster_id, "broker started"
         );
-        let ready = Arc::new(AtomicBool::new(true));
-        Ok(Self { shared, listen_address, ready, listener, _lock: lock })
+        Ok(Self { shared, listen_address, listener, _lock: lock })
     }
 
     /// The address that clients connect to on this machine.
@@ -144,15 +139,14 @@ impl Broker {
 
     /// Whether the broker takes traffic.
     pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        !self.shared.is_closing()
     }
 
     /// Stops cleanly: no new connection and no new request, what was taken in is answered, every
     /// log flushed and checkpointed, so that the next start has nothing to scan.
     pub async fn shutdown(&self) {
-        self.ready.store(false, Ordering::Release);
-        self.listener.abort();
         self.shared.close();
+        self.listener.abort();
         self.drain_connections().await;
         let clean = self.shared.partitions.close().await;
         if !clean {
