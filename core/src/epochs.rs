@@ -5,6 +5,7 @@ use crate::{
     types::{LeaderEpoch, Offset},
 };
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// The first offset of one leader epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct EpochCache {
 }
 
 /// The end of an epoch, as OffsetForLeaderEpoch answers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochEnd {
     /// The largest known epoch that is not above the asked one; the asked one itself when it is
     /// older than every known epoch.

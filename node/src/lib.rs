@@ -12,6 +12,7 @@ pub mod env;
 pub mod internal;
 pub mod log;
 pub mod metrics;
+pub mod peer;
 pub mod quorum;
 pub mod server;
 pub mod tasks;

@@ -1,17 +1,18 @@
 //! What can be wrong with a configuration.
 
-use alloc::string::String;
+use alloc::{borrow::Cow, string::String};
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Why a configuration was refused: INVALID_CONFIG, with this text for the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfigError {
     /// No configuration has this name.
     UnknownName {
         /// The name.
         name: String,
         /// The known name that resembles it most, if any does.
-        nearest: Option<&'static str>,
+        nearest: Option<Cow<'static, str>>,
     },
     /// The value cannot be used.
     InvalidValue {
@@ -20,7 +21,7 @@ pub enum ConfigError {
         /// The value.
         value: String,
         /// What it must be.
-        rule: &'static str,
+        rule: Cow<'static, str>,
     },
     /// Items were appended to or taken from a configuration that is not a list.
     NotAList {

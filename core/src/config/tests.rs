@@ -93,14 +93,14 @@ fn an_unknown_name_is_refused_with_the_nearest_known_one() {
         let Err(ConfigError::UnknownName { nearest, .. }) = validate_topic_config(name, "1") else {
             panic!("{name} is not known");
         };
-        assert_eq!(nearest, expected, "{name}");
+        assert_eq!(nearest.as_deref(), expected, "{name}");
     }
     let Err(ConfigError::UnknownName { nearest, .. }) =
         validate_broker_config("log.retention", "1")
     else {
         panic!("not known");
     };
-    assert_eq!(nearest, Some("log.retention.ms"));
+    assert_eq!(nearest.as_deref(), Some("log.retention.ms"));
 }
 
 #[test]

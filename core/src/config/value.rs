@@ -68,7 +68,7 @@ impl ConfigDefinition {
         Err(ConfigError::InvalidValue {
             name: name.to_string(),
             value: value.to_string(),
-            rule: self.expected,
+            rule: self.expected.into(),
         })
     }
 }
@@ -103,7 +103,10 @@ fn is_throttled_replica(item: &str) -> bool {
 }
 
 fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> ConfigError {
-    ConfigError::UnknownName { name: name.to_string(), nearest: nearest(name, known) }
+    ConfigError::UnknownName {
+        name: name.to_string(),
+        nearest: nearest(name, known).map(Into::into),
+    }
 }
 
 /// The known name with the smallest edit distance to `name`, if that is at most a third of it.

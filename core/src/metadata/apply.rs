@@ -211,12 +211,12 @@ impl Image {
         for replicas in added {
             if replicas.is_empty() {
                 let rule = "every partition needs at least one replica";
-                return Err(MetadataError::InvalidReplicas { rule });
+                return Err(MetadataError::InvalidReplicas { rule: rule.into() });
             }
             for (index, broker) in replicas.iter().enumerate() {
                 if replicas[..index].contains(broker) {
                     let rule = "a broker holds at most one replica of a partition";
-                    return Err(MetadataError::InvalidReplicas { rule });
+                    return Err(MetadataError::InvalidReplicas { rule: rule.into() });
                 }
                 if !self.brokers.contains_key(broker) {
                     return Err(MetadataError::UnknownBroker { broker: *broker });

@@ -97,7 +97,7 @@ pub enum ConfigChange {
 }
 
 /// The answer to a command that was carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// What became of each topic, in the order of the command.
     TopicsCreated(Vec<Result<TopicId, MetadataError>>),

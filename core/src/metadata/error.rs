@@ -4,11 +4,12 @@ use crate::{
     config::ConfigError,
     types::{BrokerId, TopicId},
 };
-use alloc::string::String;
+use alloc::{borrow::Cow, string::String};
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Why a command was refused. Every variant names the Kafka error code that a client gets for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetadataError {
     /// TOPIC_ALREADY_EXISTS.
     TopicExists {
@@ -32,7 +33,7 @@ pub enum MetadataError {
         /// The name.
         name: String,
         /// The rule it breaks.
-        rule: &'static str,
+        rule: Cow<'static, str>,
     },
     /// INVALID_TOPIC_EXCEPTION: a metric of both topics would have the same name.
     TopicNameCollides {
@@ -51,7 +52,7 @@ pub enum MetadataError {
     /// INVALID_REPLICA_ASSIGNMENT: a partition without replicas or with one twice.
     InvalidReplicas {
         /// The rule that is broken.
-        rule: &'static str,
+        rule: Cow<'static, str>,
     },
     /// INVALID_REPLICATION_FACTOR or INVALID_REPLICA_ASSIGNMENT: a replica on a broker that never
     /// registered.

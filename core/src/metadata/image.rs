@@ -59,6 +59,15 @@ pub struct PartitionRegistration {
     pub partition_epoch: PartitionEpoch,
 }
 
+/// A host and a port, as other machines reach them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// A name or an address.
+    pub host: String,
+    /// A TCP port.
+    pub port: u16,
+}
+
 /// A broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BrokerRegistration {

@@ -17,6 +17,6 @@ mod tests;
 pub use command::{Command, ConfigChange, ConfigUpdate, NewTopic, Reply};
 pub use error::MetadataError;
 pub use image::{
-    BrokerRegistration, Image, MAX_PARTITIONS_PER_TOPIC, PartitionRegistration, Topic,
+    BrokerRegistration, Endpoint, Image, MAX_PARTITIONS_PER_TOPIC, PartitionRegistration, Topic,
 };
 pub use names::{MAX_TOPIC_NAME_BYTES, validate_topic_name};

@@ -19,7 +19,7 @@ pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
     } else {
         return Ok(());
     };
-    Err(MetadataError::InvalidTopicName { name: name.to_string(), rule })
+    Err(MetadataError::InvalidTopicName { name: name.to_string(), rule: rule.into() })
 }
 
 /// Whether metrics, where '.' becomes '_', show both names alike.

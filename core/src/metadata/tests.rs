@@ -142,7 +142,7 @@ fn a_topic_that_cannot_be_created_leaves_no_trace() {
             MetadataError::InvalidConfig(ConfigError::InvalidValue {
                 name: "retention.ms".into(),
                 value: "x".into(),
-                rule: "-1 (unlimited) or an integer of at least 0",
+                rule: "-1 (unlimited) or an integer of at least 0".into(),
             }),
         ),
     ] {

@@ -11,6 +11,7 @@ mod messages;
 mod offsets;
 mod parked;
 mod produce;
+mod replica;
 mod side_state;
 mod tail;
 
@@ -22,6 +23,7 @@ pub use error::PartitionError;
 pub use messages::{
     Acks, Effect, Effects, Input, OffsetSpec, PLENTY, Readable, Response, SegmentSummary,
 };
+pub use replica::{ReplicaBatches, ReplicaFetchError, ReplicaPosition};
 pub use side_state::{ReplayError, SideState};
 
 use crate::{

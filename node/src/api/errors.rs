@@ -82,6 +82,7 @@ pub fn of_proposal(error: &ProposeError) -> ErrorCode {
     match error {
         ProposeError::Refused(error) => of_metadata(error),
         ProposeError::NotStored(_) | ProposeError::Stopped => ErrorCode::KafkaStorageError,
+        ProposeError::NotLeader { .. } => ErrorCode::NotController,
         ProposeError::Unknown(_) => ErrorCode::UnknownServerError,
     }
 }

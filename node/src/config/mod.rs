@@ -292,7 +292,9 @@ fn check(key: &Key, raw: &Raw) -> Result<Value, String> {
     let text = value.as_ref().map_or_else(|_| raw.shown(), Value::to_text);
     match validate_broker_config(key.name, &text) {
         Ok(()) => value,
-        Err(highwater_core::config::ConfigError::InvalidValue { rule, .. }) => Err(rule.to_owned()),
+        Err(highwater_core::config::ConfigError::InvalidValue { rule, .. }) => {
+            Err(rule.into_owned())
+        }
         Err(other) => Err(other.to_string()),
     }
 }

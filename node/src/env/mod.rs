@@ -12,12 +12,14 @@ mod os_clock;
 mod os_disk;
 #[cfg(not(madsim))]
 mod os_file;
+mod transport;
 
 pub use disk::{DirEntry, Disk, DiskFile, OpenMode};
 #[cfg(not(madsim))]
 pub use os_clock::{OsClock, OsEntropy};
 #[cfg(not(madsim))]
 pub use os_disk::{OsDisk, PathError};
+pub use transport::{Transport, TransportError};
 
 use highwater_core::time::{Instant, Now};
 use std::{future::Future, pin::Pin, sync::Arc};

@@ -5,7 +5,7 @@
 //! proposer that goes away never leaves a command half done. At start the file is replayed and
 //! replaced by a snapshot of the image.
 
-use super::{ProposeError, Quorum, watch::Watch};
+use super::{Leadership, ProposeError, Quorum, watch::Watch};
 use crate::{
     env::{BoxFuture, Disk, DiskFile, OpenMode},
     internal::{self, FrameError},
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use highwater_core::{
     metadata::{Command, Image, Reply},
     mutant::Mutant,
-    types::MetadataOffset,
+    types::{BrokerId, MetadataOffset},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -58,6 +58,7 @@ pub enum OpenError {
 
 /// A quorum whose only voter is this broker.
 pub struct LocalQuorum {
+    node: BrokerId,
     image: Arc<Watch<Image>>,
     proposals: mpsc::Sender<Proposal>,
 }
@@ -69,7 +70,12 @@ struct Proposal {
 
 impl LocalQuorum {
     /// Opens the metadata log in `dir`, creating both when missing, and replays it.
-    pub async fn open(disk: Arc<dyn Disk>, tasks: &Tasks, dir: &Path) -> Result<Self, OpenError> {
+    pub async fn open(
+        node: BrokerId,
+        disk: Arc<dyn Disk>,
+        tasks: &Tasks,
+        dir: &Path,
+    ) -> Result<Self, OpenError> {
         let path = dir.join(FILE_NAME);
         let at = |error| OpenError::Disk { path: path.clone(), error };
         disk.create_dir(dir).await.map_err(at)?;
@@ -93,7 +99,7 @@ impl LocalQuorum {
         let (proposals, incoming) = mpsc::channel(PROPOSALS_MAX);
         let writer = Writer { path, file, end, image: image.clone(), stopped: false };
         tasks.spawn("metadata-log", writer.run(incoming));
-        Ok(Self { image, proposals })
+        Ok(Self { node, image, proposals })
     }
 }
 
@@ -119,6 +125,18 @@ impl Quorum for LocalQuorum {
 
     fn changed(&self, after: MetadataOffset) -> BoxFuture<'static, ()> {
         self.image.changed(after.0)
+    }
+
+    fn leadership(&self) -> Leadership {
+        Leadership { term: 1, leader: Some(self.node) }
+    }
+
+    fn leadership_changed(&self, _known: Leadership) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>> {
+        Box::pin(std::future::ready(Ok(self.image().applied())))
     }
 }
 

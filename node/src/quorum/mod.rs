@@ -9,7 +9,7 @@ pub use watch::Watch;
 use crate::env::BoxFuture;
 use highwater_core::{
     metadata::{Command, Image, MetadataError, Reply},
-    types::MetadataOffset,
+    types::{BrokerId, MetadataOffset},
 };
 use std::sync::Arc;
 
@@ -25,6 +25,22 @@ pub trait Quorum: Send + Sync {
     fn image(&self) -> Arc<Image>;
     /// Completes when the image is past `after`.
     fn changed(&self, after: MetadataOffset) -> BoxFuture<'static, ()>;
+    /// Who leads the quorum, as far as this node knows.
+    fn leadership(&self) -> Leadership;
+    /// Completes when the leadership is another one than `known`.
+    fn leadership_changed(&self, known: Leadership) -> BoxFuture<'static, ()>;
+    /// Completes with the offset of an image that holds every command whose proposer was answered
+    /// before the call. Only the quorum's leader can tell.
+    fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>>;
+}
+
+/// Who leads the metadata quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// Raft's term: one leader at most in each.
+    pub term: u64,
+    /// The leader; `None` while there is none, or none is known.
+    pub leader: Option<BrokerId>,
 }
 
 /// Why a proposal has no reply.
@@ -39,7 +55,14 @@ pub enum ProposeError {
     /// The command may have been stored: look at the image before trying again.
     #[error("whether the metadata log took the command is unknown: {0}")]
     Unknown(String),
+    /// This node does not lead the quorum and could not pass the command on; it is not in the log.
+    #[error("this node does not lead the metadata quorum{}", leader_hint(*leader))]
+    NotLeader { leader: Option<BrokerId> },
     /// The quorum has stopped after an earlier failure of its disk; restart the broker.
     #[error("the metadata log has stopped after a disk failure; repair the disk and restart")]
     Stopped,
+}
+
+fn leader_hint(leader: Option<BrokerId>) -> String {
+    leader.map_or_else(String::new, |leader| format!("; broker {leader} does"))
 }

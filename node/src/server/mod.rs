@@ -78,8 +78,10 @@ impl Broker {
         let lock = lock_data_dir(&config, &doors).await?;
         let clean = take_clean_shutdown(&config, &doors).await?;
         let dir = config.data_dir.clone();
-        let quorum: Arc<dyn Quorum> =
-            Arc::new(LocalQuorum::open(doors.disk.clone(), &tasks, &dir.join("metadata")).await?);
+        let quorum: Arc<dyn Quorum> = Arc::new(
+            LocalQuorum::open(config.node_id, doors.disk.clone(), &tasks, &dir.join("metadata"))
+                .await?,
+        );
         let registered = register(&config, &doors, &*quorum).await?;
         let (socket, listen_address) = listener::bind(&config).await?;
         let partitions = Arc::new(Partitions::new(

@@ -1,0 +1,171 @@
+//! The messages between brokers. They are values here; `frame` gives them bytes.
+
+use bytes::Bytes;
+use highwater_core::{
+    metadata::{Command, Reply},
+    partition::{ReplicaFetchError, ReplicaPosition},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch, MetadataOffset, Offset, PartitionIndex, TopicId},
+};
+use serde::{Deserialize, Serialize};
+
+/// A host and a port, as other machines reach them.
+pub use highwater_core::metadata::Endpoint;
+
+/// What one broker asks of another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PeerRequest {
+    /// A call of the metadata quorum, in its own encoding.
+    Raft(Vec<u8>),
+    /// A node that is no voter wants the metadata log. To the quorum's leader.
+    Join {
+        /// The node.
+        node: BrokerId,
+        /// Where it serves its peers.
+        endpoint: Endpoint,
+    },
+    /// Add a command to the metadata log. To the quorum's leader.
+    Propose(Command),
+    /// A registered broker is alive. To the quorum's leader.
+    Heartbeat(Heartbeat),
+    /// A follower asks the leader of some partitions for what it does not have.
+    Fetch(ReplicaFetch),
+    /// A follower has flushed what it had fetched.
+    Flushed(ReplicaFlushed),
+}
+
+/// The answer to a [`PeerRequest`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PeerReply {
+    /// To [`PeerRequest::Raft`].
+    Raft(Vec<u8>),
+    /// To [`PeerRequest::Join`].
+    Joined,
+    /// To [`PeerRequest::Propose`]: the offset behind the command and what applying it replied.
+    Proposed(MetadataOffset, Reply),
+    /// To [`PeerRequest::Propose`]: the image refuses the command.
+    Refused(highwater_core::metadata::MetadataError),
+    /// To [`PeerRequest::Propose`]: the command may or may not have been stored.
+    Unknown(String),
+    /// To [`PeerRequest::Heartbeat`].
+    Heartbeat(HeartbeatReply),
+    /// To [`PeerRequest::Fetch`].
+    Fetched(ReplicaFetched),
+    /// To [`PeerRequest::Flushed`].
+    Flushed,
+    /// To anything that only the quorum's leader can do.
+    NotLeader {
+        /// Who leads as far as this node knows.
+        leader: Option<BrokerId>,
+    },
+    /// The node cannot serve the request at this moment.
+    Unavailable(String),
+}
+
+/// A broker's sign of life (KIP-631).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The broker.
+    pub broker: BrokerId,
+    /// Its registration.
+    pub epoch: BrokerEpoch,
+    /// How much of the metadata log it has taken into account.
+    pub applied: MetadataOffset,
+    /// It wants to stop, once it leads nothing.
+    pub wants_shutdown: bool,
+}
+
+/// The answer to a [`Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeartbeatReply {
+    /// The broker is known.
+    Known {
+        /// It may not lead or be in an ISR yet, or any more.
+        fenced: bool,
+        /// It asked to stop, and leads nothing: it may.
+        may_shut_down: bool,
+    },
+    /// Another process has registered under the broker's id, or the registration is gone.
+    Stale,
+}
+
+/// A follower's fetch from one leader, of all partitions that it follows there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaFetch {
+    /// The follower's registration (KIP-903).
+    pub broker_epoch: BrokerEpoch,
+    /// What it wants.
+    pub partitions: Vec<ReplicaFetchPartition>,
+    /// How long the leader may wait for something to answer, in milliseconds.
+    pub max_wait_millis: u32,
+    /// Bytes of batches in the whole answer, except that the first batch is answered whole.
+    pub max_bytes: u32,
+}
+
+/// One partition of a [`ReplicaFetch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaFetchPartition {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition.
+    pub index: PartitionIndex,
+    /// Where the follower is.
+    pub position: ReplicaPosition,
+}
+
+/// The answer to a [`ReplicaFetch`]: partitions with something to tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaFetched {
+    /// The partitions.
+    pub partitions: Vec<FetchedPartition>,
+}
+
+/// One partition of a [`ReplicaFetched`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedPartition {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition.
+    pub index: PartitionIndex,
+    /// The leader epoch of the request that this answers.
+    pub leader_epoch: LeaderEpoch,
+    /// The fetch offset of the request that this answers.
+    pub fetch_offset: Offset,
+    /// What the leader has.
+    pub outcome: Result<FetchedRecords, ReplicaFetchError>,
+}
+
+/// Records for a follower.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedRecords {
+    /// The leader's high watermark, exclusive.
+    pub high_watermark: Offset,
+    /// The leader's log start, inclusive.
+    pub log_start_offset: Offset,
+    /// The follower's log parts from the leader's here: it has to truncate first.
+    pub diverging: Option<highwater_core::epochs::EpochEnd>,
+    /// Whole batches from the fetch offset on. Travels behind the message, uncopied.
+    #[serde(skip)]
+    pub records: Bytes,
+}
+
+/// A follower's flushed offsets, sent between its fetches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaFlushed {
+    /// The follower's registration.
+    pub broker_epoch: BrokerEpoch,
+    /// What is flushed, exclusive, by partition and leader epoch.
+    pub partitions: Vec<FlushedPartition>,
+}
+
+/// One partition of a [`ReplicaFlushed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushedPartition {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition.
+    pub index: PartitionIndex,
+    /// The epoch in which the follower's log was found to agree with the leader's.
+    pub leader_epoch: LeaderEpoch,
+    /// What is flushed, exclusive.
+    pub flushed_offset: Offset,
+}

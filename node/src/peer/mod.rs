@@ -1,0 +1,14 @@
+//! What brokers say to each other: the messages, and who serves them.
+
+pub mod messages;
+
+use crate::env::BoxFuture;
+use highwater_core::types::BrokerId;
+use messages::{PeerReply, PeerRequest};
+
+/// Serves the requests of other brokers.
+pub trait PeerService: Send + Sync {
+    /// Serves one request. `from` is who the other side says it is; the connection's handshake has
+    /// checked that it belongs to the same cluster.
+    fn serve(&self, from: BrokerId, request: PeerRequest) -> BoxFuture<'static, PeerReply>;
+}
