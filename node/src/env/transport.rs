@@ -1,8 +1,12 @@
 //! The transport door: one call to one other broker.
 
 use super::BoxFuture;
-use crate::peer::messages::{PeerReply, PeerRequest};
+use crate::peer::{
+    PeerService,
+    messages::{PeerReply, PeerRequest},
+};
 use highwater_core::{metadata::Endpoint, time::Instant, types::BrokerId};
+use std::{io, sync::Arc};
 
 /// Calls other brokers. It never retries: whether to try again is decided where the protocol is.
 pub trait Transport: Send + Sync {
@@ -15,6 +19,9 @@ pub trait Transport: Send + Sync {
     ) -> BoxFuture<'static, Result<PeerReply, TransportError>>;
     /// Where a broker serves its peers, from now on.
     fn learn(&self, broker: BrokerId, endpoint: Endpoint);
+    /// Lets `service` answer the calls of other brokers, until this process ends. An error when the
+    /// address for peers cannot be listened on.
+    fn listen(&self, service: Arc<dyn PeerService>) -> BoxFuture<'static, io::Result<()>>;
 }
 
 /// Why a call has no answer.
