@@ -51,6 +51,46 @@ mutants! {
     RetentionTooEarly = "retention-too-early",
     /// A lookup by timestamp answers one batch too late.
     TimestampLookupLate = "timestamp-lookup-late",
+    /// A follower truncates to its own high watermark instead of to where the logs agree (KIP-101).
+    TruncatesToHighWatermark = "truncates-to-high-watermark",
+    /// A follower raises its high watermark before it has truncated (KAFKA-14704).
+    HighWatermarkBeforeTruncation = "high-watermark-before-truncation",
+    /// A follower obeys a fetch answer of an older epoch or log end (KAFKA-18991).
+    OldAnswerObeyed = "old-answer-obeyed",
+    /// A leader counts the fetch of a follower that knows an older epoch.
+    OldFetchCounts = "old-fetch-counts",
+    /// A replica joins the ISR below the beginning of the leadership (KAFKA-7128).
+    JoinsBelowEpochStart = "joins-below-epoch-start",
+    /// A replica joins the ISR by what it received, though it has not flushed it.
+    JoinsUnflushed = "joins-unflushed",
+    /// The high watermark counts what followers received as if it were flushed.
+    ReceivedCountsAsFlushed = "received-counts-as-flushed",
+    /// The high watermark does not count a replica whose joining is proposed (KIP-497).
+    HighWatermarkIgnoresProposal = "high-watermark-ignores-proposal",
+    /// The high watermark moves although too few replicas are in sync (KIP-966).
+    HighWatermarkBelowMinInsync = "high-watermark-below-min-insync",
+    /// The high watermark is not looked at when the ISR has changed (KAFKA-13091).
+    NoAdvanceAfterShrink = "no-advance-after-shrink",
+    /// An ISR proposal that is repeated has lost its members (KAFKA-15353).
+    RetriedIsrIsEmpty = "retried-isr-is-empty",
+    /// What a follower had is believed after it was restarted.
+    ProgressSurvivesRestart = "progress-survives-restart",
+    /// A follower reports flushed offsets of a log that it has yet to truncate.
+    ReportsBeforeAgreement = "reports-before-agreement",
+    /// A leader does not compare the epoch of a follower's last record.
+    NoDivergenceCheck = "no-divergence-check",
+    /// A truncation leaves the epochs of what was cut (KAFKA-10706).
+    EpochsNotTruncated = "epochs-not-truncated",
+    /// A truncation leaves what is known of the cut batches' producers (KAFKA-12153).
+    ProducersNotTruncated = "producers-not-truncated",
+    /// A follower judges the sequence numbers of what its leader has appended (KAFKA-6003).
+    FollowerChecksSequence = "follower-checks-sequence",
+    /// A follower that is ahead of its leader starts over from the leader's log start (KAFKA-2143).
+    OutOfRangeResets = "out-of-range-resets",
+    /// A change of the metadata forgets the progress of replicas outside of the ISR.
+    ReadmissionForgotten = "readmission-forgotten",
+    /// `acks=all` is answered when the leader alone has flushed.
+    AllMeansLeader = "all-means-leader",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

@@ -26,7 +26,7 @@ impl Partition {
         if Mutant::DeleteRecordsBeforeSync.is_planted() {
             self.log_start_offset = self.log_start_offset.max(to);
         }
-        if to > self.log_start_offset {
+        if to > self.low_watermark() {
             self.parked_deletions.insert((to, request));
         } else {
             effects.push(Effect::respond(request, self.records_deleted()));
@@ -40,14 +40,24 @@ impl Partition {
         // The request may have been given up when a later one failed.
         self.requested_log_start = self.requested_log_start.max(to);
         self.epochs.truncate_from_start(self.log_start_offset);
+        self.answer_deletions(effects);
+        self.wake_fetches(effects);
+        self.wake_replica_fetches(effects);
+    }
+
+    /// Answers the deletions that every in-sync replica has made durable.
+    pub(super) fn answer_deletions(&mut self, effects: &mut Effects) {
+        if self.parked_deletions.is_empty() {
+            return;
+        }
+        let low_watermark = self.low_watermark();
         while let Some((target, request)) = self.parked_deletions.pop_first() {
-            if target > self.log_start_offset {
+            if target > low_watermark {
                 self.parked_deletions.insert((target, request));
                 break;
             }
             effects.push(Effect::respond(request, self.records_deleted()));
         }
-        self.wake_fetches(effects);
     }
 
     /// Fails the deletions that waited for this log start, and wants it no more: another deletion
@@ -104,15 +114,16 @@ impl Partition {
         }
     }
 
-    /// Fails the deletions that wait for a log that will not answer.
-    pub(super) fn fail_deletions(&mut self, effects: &mut Effects) {
+    /// Fails the deletions that this broker can no longer answer for.
+    pub(super) fn fail_deletions(&mut self, error: &PartitionError, effects: &mut Effects) {
         while let Some((_, request)) = self.parked_deletions.pop_first() {
-            let response = Response::Error(PartitionError::StorageFailed);
+            let response = Response::Error(error.clone());
             effects.push(Effect::respond(request, response));
         }
     }
 
     fn deletion_target(&self, before: Option<Offset>) -> Result<Offset, PartitionError> {
+        self.check_leads()?;
         if self.health != LogHealth::Healthy {
             return Err(PartitionError::StorageFailed);
         }
@@ -128,7 +139,7 @@ impl Partition {
         Ok(offset)
     }
 
-    fn advance_log_start(&mut self, to: Offset, effects: &mut Effects) {
+    pub(super) fn advance_log_start(&mut self, to: Offset, effects: &mut Effects) {
         if to <= self.requested_log_start {
             return;
         }
@@ -138,7 +149,7 @@ impl Partition {
     }
 
     fn records_deleted(&self) -> Response {
-        Response::RecordsDeleted { low_watermark: self.log_start_offset }
+        Response::RecordsDeleted { low_watermark: self.low_watermark() }
     }
 
     fn is_expired(&self, now: Now, segment: &SegmentSummary) -> bool {

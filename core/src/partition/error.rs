@@ -3,7 +3,7 @@
 use crate::{
     producers::SequenceError,
     record::BatchError,
-    types::{LeaderEpoch, Offset},
+    types::{BrokerId, LeaderEpoch, Offset},
 };
 use core::fmt;
 
@@ -27,6 +27,25 @@ pub enum PartitionError {
         /// Highest offset allowed, inclusive.
         highest: Offset,
     },
+    /// NOT_LEADER_OR_FOLLOWER: another broker leads.
+    NotLeader {
+        /// The broker that leads, if one does.
+        leader: Option<BrokerId>,
+        /// The epoch of that leadership.
+        leader_epoch: LeaderEpoch,
+    },
+    /// NOT_ENOUGH_REPLICAS: fewer are in sync than `min.insync.replicas`; nothing was appended.
+    NotEnoughReplicas {
+        /// How many are in sync.
+        in_sync: usize,
+        /// How many must be.
+        required: usize,
+    },
+    /// NOT_ENOUGH_REPLICAS_AFTER_APPEND: the record was appended, then too few were in sync. It may
+    /// still become committed.
+    NotEnoughReplicasAfterAppend,
+    /// OFFSET_NOT_AVAILABLE: this replica does not know yet what is committed.
+    OffsetNotAvailable,
     /// FENCED_LEADER_EPOCH: the client knows an older leader epoch.
     FencedLeaderEpoch {
         /// The partition's epoch.
@@ -57,6 +76,23 @@ impl fmt::Display for PartitionError {
             }
             Self::OffsetOutOfRange { offset, lowest, highest } => {
                 write!(formatter, "offset {offset} is outside {lowest} to {highest}")
+            }
+            Self::NotLeader { leader: Some(leader), .. } => {
+                write!(formatter, "broker {leader} leads the partition")
+            }
+            Self::NotLeader { leader: None, .. } => {
+                formatter.write_str("nobody leads the partition at this moment")
+            }
+            Self::NotEnoughReplicas { in_sync, required } => write!(
+                formatter,
+                "{in_sync} replicas are in sync and min.insync.replicas is {required}"
+            ),
+            Self::NotEnoughReplicasAfterAppend => formatter.write_str(
+                "too few replicas were in sync after the record was appended; it may still be \
+                 committed",
+            ),
+            Self::OffsetNotAvailable => {
+                formatter.write_str("this replica does not know yet what is committed; retry")
             }
             Self::FencedLeaderEpoch { current } => write!(
                 formatter,

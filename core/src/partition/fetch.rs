@@ -7,12 +7,17 @@ use crate::{
     types::{LeaderEpoch, Offset, RequestId},
 };
 
-/// Where a reader is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReadPosition {
-    pub(super) offset: Offset,
-    pub(super) current_leader_epoch: Option<LeaderEpoch>,
-    pub(super) last_fetched_epoch: Option<LeaderEpoch>,
+/// Where a consumer is, and what it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadPosition {
+    /// Where it wants to read.
+    pub offset: Offset,
+    /// The leader epoch that it knows (KIP-320).
+    pub current_leader_epoch: Option<LeaderEpoch>,
+    /// The epoch of the record before `offset` (KIP-595).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+    /// Whether a follower may answer (KIP-392).
+    pub from_follower: bool,
 }
 
 impl Partition {
@@ -63,6 +68,9 @@ impl Partition {
     }
 
     fn readable(&self, position: ReadPosition) -> Result<Readable, PartitionError> {
+        if !position.from_follower {
+            self.check_leads()?;
+        }
         self.check_readable()?;
         self.check_leader_epoch(position.current_leader_epoch)?;
         let offset = position.offset;
@@ -75,6 +83,10 @@ impl Partition {
             Some(epoch) => self.divergence(epoch, offset).ok_or(out_of_range.clone())?,
             None => None,
         };
+        if diverging.is_none() && !self.is_leader() && offset > self.high_watermark {
+            // The leader may have it: a consumer must not take this for the end of the log.
+            return Err(PartitionError::OffsetNotAvailable);
+        }
         if diverging.is_none() && offset > highest {
             return Err(out_of_range);
         }
@@ -93,7 +105,11 @@ impl Partition {
 
     /// Where a log that has records of `epoch` below `offset` parts from this one (KIP-595).
     /// The outer `None`: the epoch is newer than all that this log has.
-    fn divergence(&self, epoch: LeaderEpoch, offset: Offset) -> Option<Option<EpochEnd>> {
+    pub(super) fn divergence(
+        &self,
+        epoch: LeaderEpoch,
+        offset: Offset,
+    ) -> Option<Option<EpochEnd>> {
         let end = self.epochs.end_offset_for(epoch, self.log_end_offset)?;
         let has_parted = end.epoch < epoch || end.end_offset < offset;
         Some(has_parted.then_some(end))

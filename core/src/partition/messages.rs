@@ -1,12 +1,15 @@
 //! What a partition is told, what it wants done, and what it answers.
 
-use super::error::PartitionError;
+use super::{
+    Assignment, IsrOutcome, IsrProposal, ReadPosition, ReplicaBatches, ReplicaFetchError,
+    ReplicaPosition, error::PartitionError,
+};
 use crate::{
     config::TopicConfig,
     producers::ProducerDescription,
     record::{Batch, PlacedBatch},
     time::{Instant, Timestamp},
-    types::{LeaderEpoch, Offset, RequestId, WriteId},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
 };
 use alloc::vec::Vec;
 
@@ -58,6 +61,8 @@ pub struct SegmentSummary {
 /// Something that happened to a partition.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// The metadata says who leads, and who replicates.
+    Assigned(Assignment),
     /// A producer sent a batch. Answered with [`Response::Produced`] or an error.
     Produce {
         /// The request.
@@ -73,15 +78,55 @@ pub enum Input {
     Fetch {
         /// The request.
         request: RequestId,
-        /// Where it wants to read.
-        offset: Offset,
-        /// The leader epoch that it knows (KIP-320).
-        current_leader_epoch: Option<LeaderEpoch>,
-        /// The epoch of the record before `offset` (KIP-595).
-        last_fetched_epoch: Option<LeaderEpoch>,
+        /// Where it wants to read, and what it knows.
+        position: ReadPosition,
         /// Unless the answer is an error, also send [`Effect::Wake`], once, as soon as another
         /// fetch may be answered differently.
         park: bool,
+    },
+    /// A follower asks for what it does not have. Answered at once with
+    /// [`Response::ReplicaReadable`] or [`Response::ReplicaRefused`].
+    ReplicaFetch {
+        /// The request.
+        request: RequestId,
+        /// The follower.
+        follower: BrokerId,
+        /// Its registration.
+        broker_epoch: BrokerEpoch,
+        /// Where its log is.
+        position: ReplicaPosition,
+        /// Unless the answer is an error or a divergence, also send [`Effect::Wake`], once, as
+        /// soon as another fetch may be answered differently.
+        park: bool,
+    },
+    /// A follower has flushed more of a log that agrees with this one.
+    ReplicaFlushed {
+        /// The follower.
+        follower: BrokerId,
+        /// Its registration.
+        broker_epoch: BrokerEpoch,
+        /// The epoch in which the logs were found to agree.
+        leader_epoch: LeaderEpoch,
+        /// What it has flushed, exclusive.
+        flushed: Offset,
+    },
+    /// The answer to [`Effect::ProposeIsr`].
+    IsrAnswered {
+        /// The leader epoch of the proposal.
+        leader_epoch: LeaderEpoch,
+        /// The registration that the proposal was to replace.
+        partition_epoch: PartitionEpoch,
+        /// What became of it.
+        outcome: IsrOutcome,
+    },
+    /// The leader has answered a fetch from [`super::Partition::fetch_position`].
+    Fetched {
+        /// The leader epoch that the fetch named.
+        leader_epoch: LeaderEpoch,
+        /// The offset that it asked for.
+        fetch_offset: Offset,
+        /// The answer.
+        outcome: Result<ReplicaBatches, ReplicaFetchError>,
     },
     /// The requester is gone or has its answer: forget a parked request.
     Cancel {
@@ -141,6 +186,12 @@ pub enum Input {
         /// The request.
         request: RequestId,
     },
+    /// Every append with an id up to and including `through` is in the log's file: it can be read,
+    /// and survives a crash of this process.
+    Written {
+        /// The newest such append.
+        through: WriteId,
+    },
     /// Every append with an id up to and including `through` is durable.
     Flushed {
         /// The newest such append.
@@ -175,6 +226,28 @@ pub enum Effect {
         write: WriteId,
         /// The batch.
         batch: PlacedBatch,
+    },
+    /// Cut the log: nothing at or above `to` may be read any more, and the next append goes there.
+    /// It is durable before any later append is reported flushed.
+    Truncate {
+        /// Identity of the change, in the order of the appends.
+        write: WriteId,
+        /// The new log end, exclusive: a batch boundary.
+        to: Offset,
+    },
+    /// Give up the whole log and go on with an empty one.
+    Reset {
+        /// Identity of the change, in the order of the appends.
+        write: WriteId,
+        /// Where the empty log begins.
+        to: Offset,
+    },
+    /// Ask the controller for another ISR, and report [`Input::IsrAnswered`].
+    ProposeIsr {
+        /// The epoch of the leadership that asks.
+        leader_epoch: LeaderEpoch,
+        /// What it wants.
+        proposal: IsrProposal,
     },
     /// Answer a request. Each request is answered exactly once, unless it is cancelled first.
     Respond {
@@ -229,6 +302,10 @@ pub enum Response {
     },
     /// What can be read.
     Readable(Readable),
+    /// What a follower can have.
+    ReplicaReadable(ReplicaReadable),
+    /// Why a follower gets nothing.
+    ReplicaRefused(ReplicaFetchError),
     /// An offset was looked up.
     Offset {
         /// Timestamp of the record at `offset`, for lookups by timestamp.
@@ -264,6 +341,21 @@ pub struct Readable {
     /// for the newest batches, [`PLENTY`] further back.
     pub available_bytes: u64,
     /// The reader's log diverged from this one: nothing can be read before it truncates.
+    pub diverging: Option<crate::epochs::EpochEnd>,
+}
+
+/// What a follower may have at this moment: written records, whether flushed and committed or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaReadable {
+    /// Where the leader's log starts, inclusive.
+    pub log_start_offset: Offset,
+    /// Where reading ends, exclusive.
+    pub end: Offset,
+    /// The high watermark, exclusive.
+    pub high_watermark: Offset,
+    /// Bytes from the batch at the fetch offset up to `end`; [`PLENTY`] when not known exactly.
+    pub available_bytes: u64,
+    /// The follower has to truncate first.
     pub diverging: Option<crate::epochs::EpochEnd>,
 }
 

@@ -1,17 +1,53 @@
-//! One partition, led by this broker: it decides what is appended, what may be read, and when a
-//! request is answered.
+//! One replica of a partition: it leads or follows, and decides what is appended, what may be read,
+//! and when a request is answered.
 //!
-//! `log_start_offset <= last_stable_offset <= high_watermark <= log_end_offset`. With one replica
-//! the high watermark is the flushed offset: an acknowledged record is on the disk.
+//! # The protocol
+//!
+//! `log_start_offset <= last_stable_offset <= high_watermark <= log_end_offset`; the start is
+//! inclusive, the others exclusive. A record below the high watermark is *committed*: it is never
+//! lost or changed, and consumers may read it.
+//!
+//! * **Leadership.** The metadata names one leader per *leader epoch* (KIP-101), and every new
+//!   leadership has a higher epoch than all before, also when a restarted broker leads again: what
+//!   it had not flushed is gone, though followers may have read it. Batches carry the epoch of the
+//!   leader that appended them, and in one epoch one broker appends.
+//! * **Fetching.** A follower fetches from its log end, and says which epoch its last record has
+//!   (KIP-595). If the leader's log parts from it, the leader answers with the largest epoch that
+//!   both may share and where it ends (KIP-279), and the follower truncates to the smaller of the
+//!   two ends. An answer to an older epoch or another log end is dropped (KAFKA-18991).
+//! * **Flushing.** Leader and followers flush in parallel. A follower tells its flushed offset with
+//!   every fetch, and between two of them once its log was found to agree in this epoch.
+//! * **The high watermark** is the lowest end among the replicas of the *maximal ISR*: the
+//!   committed in-sync replicas and those of a proposal whose answer is not known (KIP-497). What
+//!   counts is what a replica has flushed (`durability=fsynced`) or received
+//!   (`durability=replicated`). It waits for a replica that keeps up and may join (KAFKA-15021),
+//!   and stands still while fewer than `min.insync.replicas` are in sync (KIP-966). A new leader
+//!   starts from what it knew as a follower; until its high watermark has reached the beginning of
+//!   its own epoch it does not tell the latest offset (KIP-207).
+//! * **The ISR.** A follower joins when it has everything below the high watermark *and* below the
+//!   beginning of the leadership (KAFKA-7128), under a registration that the metadata knows
+//!   (KIP-903). It leaves when it has not had all that the leader had for
+//!   `replica.lag.time.max.ms` of monotonic time. Changes are proposals by compare-and-set on the
+//!   *partition epoch*; one is under way at a time, and one without an answer is repeated as it
+//!   was.
+//! * **Producing.** `acks=all` is refused below `min.insync.replicas`, and answered when the high
+//!   watermark has passed the record; `acks=1` when the leader has flushed it.
+//!
+//! With one replica the high watermark is the flushed offset.
 
 mod deletion;
 mod error;
 mod fetch;
+mod follower;
+mod isr;
+mod journal;
+mod leader;
 mod messages;
 mod offsets;
 mod parked;
 mod produce;
 mod replica;
+mod role;
 mod side_state;
 mod tail;
 
@@ -20,10 +56,14 @@ mod tests;
 
 pub use deletion::FUTURE_TIMESTAMP_TOLERANCE_MS;
 pub use error::PartitionError;
+pub use fetch::ReadPosition;
+pub use isr::{IsrOutcome, IsrProposal};
 pub use messages::{
-    Acks, Effect, Effects, Input, OffsetSpec, PLENTY, Readable, Response, SegmentSummary,
+    Acks, Effect, Effects, Input, OffsetSpec, PLENTY, Readable, ReplicaReadable, Response,
+    SegmentSummary,
 };
 pub use replica::{ReplicaBatches, ReplicaFetchError, ReplicaPosition};
+pub use role::Assignment;
 pub use side_state::{ReplayError, SideState};
 
 use crate::{
@@ -31,15 +71,19 @@ use crate::{
     epochs::EpochCache,
     mutant::Mutant,
     producers::{ProducerDescription, ProducerStates},
+    record::BatchHeader,
     time::{Instant, Now},
-    types::{LeaderEpoch, Offset, RequestId, WriteId},
+    types::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
 };
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use core::time::Duration;
-use fetch::ReadPosition;
+use journal::Journal;
 use offsets::Lookup;
 use parked::ParkedProduces;
-use produce::PendingAppend;
+use role::{Following, Role};
 use tail::Tail;
 
 /// How often silent producers are looked for, at most.
@@ -54,14 +98,27 @@ pub struct Recovered {
     pub log_end_offset: Offset,
     /// The leader epochs of its batches.
     pub epochs: EpochCache,
-    /// The idempotent producers as of its end.
+    /// Up to where its records were known to be committed, exclusive. At most its end.
+    pub high_watermark: Offset,
+    /// The idempotent producers as of the first batch of `tail`, or of the log's end.
     pub producers: ProducerStates,
+    /// The headers of the newest batches, up to the log's end: what may yet be cut.
+    pub tail: Vec<BatchHeader>,
+}
+
+/// What a replica needs to know of its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaOptions {
+    /// The broker that holds this replica.
+    pub broker: BrokerId,
+    /// `replica.lag.time.max.ms`: a follower that has not caught up for that long leaves the ISR.
+    pub lag_max: Duration,
 }
 
 impl Recovered {
-    /// Whether a leader of this epoch can continue the log. Every leadership is granted an epoch
-    /// of its own, in ascending order, so a log with a newer one is damaged: a batch's epoch lies
-    /// outside its CRC. Such a partition must stay offline.
+    /// Whether the log can be continued in this epoch. Every leadership is granted an epoch of its
+    /// own, in ascending order, so a log with a newer one is damaged: a batch's epoch lies outside
+    /// its CRC. Such a partition must stay offline.
     pub fn check(&self, leader_epoch: LeaderEpoch) -> Result<(), ReplayError> {
         let newest = self.epochs.entries().last();
         if let Some(newest) = newest.filter(|newest| newest.epoch > leader_epoch) {
@@ -83,29 +140,37 @@ impl Recovered {
 /// the next one, and steps it with [`Input::Tick`] when [`Partition::next_deadline`] has come.
 #[derive(Clone, Debug)]
 pub struct Partition {
+    options: ReplicaOptions,
     config: TopicConfig,
+    role: Role,
     leader_epoch: LeaderEpoch,
+    /// `None` before the first assignment.
+    partition_epoch: Option<PartitionEpoch>,
     health: LogHealth,
     /// Invariant: `log_start_offset <= requested_log_start <= flushed_offset`.
     log_start_offset: Offset,
     requested_log_start: Offset,
-    /// Invariant: `flushed_offset <= log_end_offset`; never goes back.
+    /// Never goes back, except that a follower gives up what its leader never had.
+    high_watermark: Offset,
+    /// Invariant: `flushed_offset <= written_offset <= log_end_offset`.
     flushed_offset: Offset,
+    written_offset: Offset,
     log_end_offset: Offset,
     next_write: WriteId,
-    /// The appends from `flushed_offset` to `log_end_offset`, oldest first. Their number is
-    /// bounded by the memory that the connections admit.
-    pending: VecDeque<PendingAppend>,
+    /// The unsettled end of the log and the producers before and after it. What is settled is
+    /// flushed and committed, or so far below the end that its memory is not worth keeping.
+    journal: Journal,
     epochs: EpochCache,
-    /// The producers as of `log_end_offset`: what the next batch is judged by.
-    producers: ProducerStates,
-    /// The producers as of `flushed_offset`: what a checkpoint may store.
-    flushed_producers: ProducerStates,
     next_producer_expiry: Instant,
     tail: Tail,
-    parked_produces: ParkedProduces,
+    /// Produces of `acks=1`, until their records are flushed.
+    awaiting_flush: ParkedProduces,
+    /// Produces of `acks=all`, until their records are committed.
+    awaiting_high_watermark: ParkedProduces,
     /// Bounded, like every set of parked requests, by the requests in flight.
     parked_fetches: BTreeSet<RequestId>,
+    /// At most one for each follower and connection.
+    parked_replica_fetches: BTreeSet<RequestId>,
     parked_deletions: BTreeSet<(Offset, RequestId)>,
     lookups: BTreeMap<RequestId, Lookup>,
 }
@@ -119,42 +184,47 @@ enum LogHealth {
 }
 
 impl Partition {
-    /// The leader of epoch `leader_epoch`, on a log that was just recovered and passed
-    /// [`Recovered::check`]; panics otherwise.
+    /// A replica on a log that was just recovered. It follows nobody until it is assigned a role
+    /// with [`Input::Assigned`], for which the log must have passed [`Recovered::check`].
     #[must_use]
     pub fn new(
         now: Now,
+        options: ReplicaOptions,
         config: TopicConfig,
-        leader_epoch: LeaderEpoch,
         recovered: Recovered,
     ) -> Self {
-        recovered.check(leader_epoch).expect("a log is checked before it is led");
-        let Recovered { log_start_offset, log_end_offset, mut epochs, producers } = recovered;
+        let Recovered { log_start_offset, log_end_offset, high_watermark, .. } = recovered;
+        let Recovered { mut epochs, producers, tail, .. } = recovered;
         epochs.truncate_from_start(log_start_offset);
-        let is_newest = epochs.assign(leader_epoch, log_end_offset);
-        assert!(is_newest, "an epoch that passed the check continues the log");
+        epochs.truncate_from_end(log_end_offset);
         let producers = if Mutant::ProducersNotRecovered.is_planted() {
             ProducerStates::default()
         } else {
-            producers.with_ages_from(now.monotonic)
+            producers
         };
+        let settled = tail.first().map_or(log_end_offset, |header| header.base_offset);
         Self {
             next_producer_expiry: next_expiry(now, &config),
+            options,
             config,
-            leader_epoch,
+            role: Role::Follower(Following { leader: None, agreed: false }),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: None,
             health: LogHealth::Healthy,
             log_start_offset,
             requested_log_start: log_start_offset,
+            high_watermark: high_watermark.clamp(log_start_offset, log_end_offset),
             flushed_offset: log_end_offset,
+            written_offset: log_end_offset,
             log_end_offset,
             next_write: WriteId(1),
-            pending: VecDeque::new(),
+            journal: Journal::recovered(now.monotonic, settled, producers, tail),
             epochs,
-            flushed_producers: producers.clone(),
-            producers,
             tail: Tail::new(),
-            parked_produces: ParkedProduces::default(),
+            awaiting_flush: ParkedProduces::default(),
+            awaiting_high_watermark: ParkedProduces::default(),
             parked_fetches: BTreeSet::new(),
+            parked_replica_fetches: BTreeSet::new(),
             parked_deletions: BTreeSet::new(),
             lookups: BTreeMap::new(),
         }
@@ -163,12 +233,26 @@ impl Partition {
     /// Takes one input and appends what must be done about it to `effects`.
     pub fn step(&mut self, now: Now, input: Input, effects: &mut Effects) {
         match input {
+            Input::Assigned(assignment) => self.on_assigned(now, assignment, effects),
             Input::Produce { request, acks, batch, deadline } => {
                 self.on_produce(now, request, (acks, deadline), batch, effects);
             }
-            Input::Fetch { request, offset, current_leader_epoch, last_fetched_epoch, park } => {
-                let position = ReadPosition { offset, current_leader_epoch, last_fetched_epoch };
+            Input::Fetch { request, position, park } => {
                 self.on_fetch(request, position, park, effects);
+            }
+            Input::ReplicaFetch { request, follower, broker_epoch, position, park } => {
+                let follower = (follower, broker_epoch);
+                self.on_replica_fetch(now, request, follower, position, park, effects);
+            }
+            Input::ReplicaFlushed { follower, broker_epoch, leader_epoch, flushed } => {
+                let follower = (follower, broker_epoch);
+                self.on_replica_flushed(now, follower, leader_epoch, flushed, effects);
+            }
+            Input::IsrAnswered { leader_epoch, partition_epoch, outcome } => {
+                self.on_isr_answered(now, leader_epoch, partition_epoch, outcome, effects);
+            }
+            Input::Fetched { leader_epoch, fetch_offset, outcome } => {
+                self.on_fetched(now, leader_epoch, fetch_offset, outcome, effects);
             }
             Input::Cancel { request } => self.on_cancel(request),
             Input::ListOffsets { request, spec, current_leader_epoch } => {
@@ -185,6 +269,7 @@ impl Partition {
             Input::LogStartPersisted { to } => self.on_log_start_persisted(to, effects),
             Input::LogStartNotPersisted { to } => self.on_log_start_not_persisted(to, effects),
             Input::DescribeProducers { request } => self.on_describe_producers(request, effects),
+            Input::Written { through } => self.on_written(now, through, effects),
             Input::Flushed { through } => self.on_flushed(now, through, effects),
             Input::LogFailed { readable } => self.on_log_failed(readable, effects),
             Input::ConfigChanged(config) => self.on_config_changed(now, config),
@@ -198,8 +283,11 @@ impl Partition {
     /// When to step with [`Input::Tick`] if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let expiry = (!self.producers.is_empty()).then_some(self.next_producer_expiry);
-        [self.parked_produces.next_deadline(), expiry].into_iter().flatten().min()
+        let has_producers = !self.journal.producers().is_empty();
+        let expiry = has_producers.then_some(self.next_producer_expiry);
+        let parked = [&self.awaiting_flush, &self.awaiting_high_watermark];
+        let parked = parked.map(ParkedProduces::next_deadline);
+        parked.into_iter().chain([expiry, self.isr_deadline()]).flatten().min()
     }
 
     /// The effective configuration.
@@ -208,7 +296,7 @@ impl Partition {
         &self.config
     }
 
-    /// The epoch of this leadership.
+    /// The newest leader epoch that this broker knows.
     #[must_use]
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.leader_epoch
@@ -223,7 +311,7 @@ impl Partition {
     /// The end of what may be read, exclusive.
     #[must_use]
     pub fn high_watermark(&self) -> Offset {
-        self.flushed_offset
+        self.high_watermark
     }
 
     /// The end of what `read_committed` may read, exclusive. Without transactions, the high
@@ -251,30 +339,48 @@ impl Partition {
         self.health == LogHealth::Healthy
     }
 
-    /// What a checkpoint stores: the state as of [`Partition::flushed_offset`].
+    /// The committed in-sync replicas as this leader knows them; `None` while it does not lead.
     #[must_use]
-    pub fn side_state(&self) -> SideState {
-        let producers = if Mutant::ProducerStateBeforeAppend.is_planted() {
-            &self.producers
-        } else {
-            &self.flushed_producers
-        };
-        SideState {
-            offset: self.flushed_offset,
-            epochs: self.epochs.clone(),
-            producers: producers.clone(),
+    pub fn isr(&self) -> Option<Vec<BrokerId>> {
+        match &self.role {
+            Role::Leader(leading) => Some(leading.isr.committed.iter().copied().collect()),
+            Role::Follower(_) => None,
         }
     }
 
+    /// What a checkpoint stores: the state as of the settled offset, which is at most
+    /// [`Partition::flushed_offset`].
+    #[must_use]
+    pub fn side_state(&self) -> SideState {
+        let early = Mutant::ProducerStateBeforeAppend.is_planted();
+        let producers = if early { self.journal.producers() } else { self.journal.settled() };
+        let offset = self.journal.settled_offset().min(self.flushed_offset);
+        let mut epochs = self.epochs.clone();
+        // Of an epoch that begins there nothing is settled.
+        epochs.truncate_from_end(offset);
+        SideState { offset, epochs, producers: producers.clone() }
+    }
+
+    /// What is flushed and committed can no longer be cut.
+    fn settle(&mut self, now: Now) {
+        self.journal.settle(now.monotonic, self.high_watermark.min(self.flushed_offset));
+    }
+
+    fn take_any_produce(&mut self) -> Option<RequestId> {
+        self.awaiting_flush.take_any().or_else(|| self.awaiting_high_watermark.take_any())
+    }
+
     fn on_cancel(&mut self, request: RequestId) {
-        self.parked_produces.cancel(request);
+        self.awaiting_flush.cancel(request);
+        self.awaiting_high_watermark.cancel(request);
         self.parked_fetches.remove(&request);
+        self.parked_replica_fetches.remove(&request);
         self.parked_deletions.retain(|(_, parked)| *parked != request);
         self.lookups.remove(&request);
     }
 
     fn on_describe_producers(&mut self, request: RequestId, effects: &mut Effects) {
-        let producers = self.producers.iter().map(|(id, state)| {
+        let producers = self.journal.producers().iter().map(|(id, state)| {
             let last = state.last();
             ProducerDescription {
                 id,
@@ -290,15 +396,16 @@ impl Partition {
     fn on_log_failed(&mut self, readable: bool, effects: &mut Effects) {
         let health = if readable { LogHealth::ReadOnly } else { LogHealth::Unreadable };
         self.health = self.health.max(health);
-        while let Some(request) = self.parked_produces.take_any() {
+        while let Some(request) = self.take_any_produce() {
             let response = Response::Error(PartitionError::StorageFailed);
             effects.push(Effect::respond(request, response));
         }
-        self.fail_deletions(effects);
+        self.fail_deletions(&PartitionError::StorageFailed, effects);
         if self.health == LogHealth::Unreadable {
             self.fail_lookups(effects);
         }
         self.wake_fetches(effects);
+        self.wake_replica_fetches(effects);
     }
 
     fn on_config_changed(&mut self, now: Now, config: TopicConfig) {
@@ -308,10 +415,9 @@ impl Partition {
 
     fn on_tick(&mut self, now: Now, effects: &mut Effects) {
         self.expire_produces(now, effects);
+        self.check_isr(now, effects);
         if now.monotonic >= self.next_producer_expiry {
-            let expiration = self.config.producer_id_expiration;
-            self.producers.expire(now.monotonic, expiration);
-            self.flushed_producers.expire(now.monotonic, expiration);
+            self.journal.expire(now.monotonic, self.config.producer_id_expiration);
             self.next_producer_expiry = next_expiry(now, &self.config);
         }
     }

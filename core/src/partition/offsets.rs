@@ -1,6 +1,8 @@
 //! Looking up offsets: by name, by timestamp, by leader epoch.
 
-use super::{Effect, Effects, LogHealth, OffsetSpec, Partition, PartitionError, Response};
+use super::{
+    Effect, Effects, LogHealth, OffsetSpec, Partition, PartitionError, Response, role::Role,
+};
 use crate::{
     time::Timestamp,
     types::{LeaderEpoch, Offset, RequestId},
@@ -24,8 +26,11 @@ impl Partition {
         current_leader_epoch: Option<LeaderEpoch>,
         effects: &mut Effects,
     ) {
-        let checked =
-            self.check_readable().and_then(|()| self.check_leader_epoch(current_leader_epoch));
+        let checked = self
+            .check_leads()
+            .and_then(|()| self.check_readable())
+            .and_then(|()| self.check_leader_epoch(current_leader_epoch))
+            .and_then(|()| self.check_knows_its_end(spec));
         if let Err(error) = checked {
             return effects.push(Effect::respond(request, Response::Error(error)));
         }
@@ -84,7 +89,9 @@ impl Partition {
         current_leader_epoch: Option<LeaderEpoch>,
         effects: &mut Effects,
     ) {
-        let response = match self.check_leader_epoch(current_leader_epoch) {
+        let checked =
+            self.check_leads().and_then(|()| self.check_leader_epoch(current_leader_epoch));
+        let response = match checked {
             Ok(()) => Response::EpochEnd(self.epochs.end_offset_for(epoch, self.log_end_offset)),
             Err(error) => Response::Error(error),
         };
@@ -98,6 +105,18 @@ impl Partition {
             let response = Response::Error(PartitionError::StorageFailed);
             effects.push(Effect::respond(request, response));
         }
+    }
+
+    /// A new leader may not know yet what was committed before it led: until it does, the offset
+    /// that it would tell could be lower than one that was told before (KIP-207).
+    fn check_knows_its_end(&self, spec: OffsetSpec) -> Result<(), PartitionError> {
+        let Role::Leader(leading) = &self.role else { return Ok(()) };
+        let asks_for_end =
+            matches!(spec, OffsetSpec::Latest | OffsetSpec::MaxTimestamp | OffsetSpec::At(_));
+        if asks_for_end && self.high_watermark < leading.epoch_start {
+            return Err(PartitionError::OffsetNotAvailable);
+        }
+        Ok(())
     }
 
     fn look_up(&mut self, request: RequestId, timestamp: Option<Timestamp>, effects: &mut Effects) {

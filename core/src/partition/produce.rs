@@ -1,6 +1,6 @@
 //! Appending: what is accepted, where it goes, and when its producer is answered.
 
-use super::{Acks, Effect, Effects, LogHealth, Partition, PartitionError, Response};
+use super::{Acks, Effect, Effects, LogHealth, Partition, PartitionError, Response, role::Role};
 use crate::{
     mutant::Mutant,
     producers::{BatchRange, MIN_IDLE_BEFORE_EVICTION, ProducerVerdict},
@@ -8,13 +8,6 @@ use crate::{
     time::{Instant, Now, Timestamp},
     types::{Offset, RequestId, WriteId},
 };
-
-/// An append that is not known to be durable.
-#[derive(Clone, Debug)]
-pub(super) struct PendingAppend {
-    write: WriteId,
-    header: BatchHeader,
-}
 
 /// What becomes of a batch that was not refused.
 enum Admission {
@@ -31,7 +24,7 @@ impl Partition {
         batch: Batch,
         effects: &mut Effects,
     ) {
-        let (base_offset, end, timestamp) = match self.admit(now, &batch.header) {
+        let (base_offset, end, timestamp) = match self.admit(now, acks, &batch.header) {
             Ok(Admission::New) => self.append(now, batch, effects),
             Ok(Admission::Duplicate(original)) => {
                 (original.base_offset, original.last_offset.plus(1), original.timestamp)
@@ -42,48 +35,74 @@ impl Partition {
             (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(timestamp);
         let log_start_offset = self.log_start_offset;
         let response = Response::Produced { base_offset, log_append_time, log_start_offset };
-        let is_durable = end <= self.high_watermark();
-        if acks == Acks::None || is_durable || Mutant::AckBeforeFsync.is_planted() {
+        let (parked, reached) = match acks {
+            Acks::None => return effects.push(Effect::respond(request, response)),
+            Acks::All if !Mutant::AllMeansLeader.is_planted() => {
+                (&mut self.awaiting_high_watermark, self.high_watermark)
+            }
+            Acks::All | Acks::Leader => (&mut self.awaiting_flush, self.flushed_offset),
+        };
+        if end <= reached || Mutant::AckBeforeFsync.is_planted() {
             effects.push(Effect::respond(request, response));
         } else {
-            self.parked_produces.park(request, end, deadline, response);
+            parked.park(request, end, deadline, response);
         }
+    }
+
+    pub(super) fn on_written(&mut self, now: Now, through: WriteId, effects: &mut Effects) {
+        let Some(end) = self.journal.end_of(through) else { return };
+        if end <= self.written_offset {
+            return;
+        }
+        self.written_offset = end;
+        self.advance_high_watermark(now, effects);
+        self.wake_replica_fetches(effects);
     }
 
     pub(super) fn on_flushed(&mut self, now: Now, through: WriteId, effects: &mut Effects) {
         assert!(through < self.next_write, "the log flushes only what was appended to it");
-        let before = self.flushed_offset;
-        while self.pending.front().is_some_and(|append| append.write <= through) {
-            let Some(append) = self.pending.pop_front() else { break };
-            self.flushed_offset = append.header.next_offset();
-            self.flushed_producers.record(now.monotonic, &append.header);
-        }
-        assert!(self.flushed_offset <= self.log_end_offset, "only what was appended is flushed");
-        if self.flushed_offset == before {
+        // Nothing is left of a write that was truncated or flushed before.
+        let Some(end) = self.journal.end_of(through) else { return };
+        if end <= self.flushed_offset {
             return;
         }
-        let high_watermark = self.high_watermark();
-        effects.push(Effect::HighWatermarkAdvanced { to: high_watermark });
-        while let Some((request, response)) = self.parked_produces.take_durable(high_watermark) {
+        self.flushed_offset = end;
+        self.settle(now);
+        if end > self.written_offset {
+            self.written_offset = end;
+            self.wake_replica_fetches(effects);
+        }
+        self.advance_high_watermark(now, effects);
+        while let Some((request, response)) = self.awaiting_flush.take_durable(end) {
             effects.push(Effect::respond(request, response));
         }
-        self.wake_fetches(effects);
     }
 
     /// Answers what was not flushed in time. The records stay in the log and may become durable.
     pub(super) fn expire_produces(&mut self, now: Now, effects: &mut Effects) {
-        while let Some(request) = self.parked_produces.take_overdue(now.monotonic) {
-            let response = Response::Error(PartitionError::RequestTimedOut);
-            effects.push(Effect::respond(request, response));
+        for parked in [&mut self.awaiting_flush, &mut self.awaiting_high_watermark] {
+            while let Some(request) = parked.take_overdue(now.monotonic) {
+                let response = Response::Error(PartitionError::RequestTimedOut);
+                effects.push(Effect::respond(request, response));
+            }
         }
     }
 
     /// Decides and changes nothing, except that a long-silent producer may make room.
-    fn admit(&mut self, now: Now, header: &BatchHeader) -> Result<Admission, PartitionError> {
+    fn admit(
+        &mut self,
+        now: Now,
+        acks: Acks,
+        header: &BatchHeader,
+    ) -> Result<Admission, PartitionError> {
+        self.check_leads()?;
         if self.health != LogHealth::Healthy {
             return Err(PartitionError::StorageFailed);
         }
-        let verdict = self.producers.check(header);
+        if acks == Acks::All {
+            self.check_enough_replicas()?;
+        }
+        let verdict = self.journal.producers().check(header);
         // A retry is answered with its original whatever the clock and the limits say by now.
         if let ProducerVerdict::Duplicate(original) = verdict
             && !Mutant::DuplicateAppended.is_planted()
@@ -95,10 +114,19 @@ impl Partition {
         if let ProducerVerdict::Refused(error) = verdict {
             return Err(error.into());
         }
-        if !self.producers.has_room_for(header) {
+        if !self.journal.producers().has_room_for(header) {
             self.evict_producer(now)?;
         }
         Ok(Admission::New)
+    }
+
+    fn check_enough_replicas(&self) -> Result<(), PartitionError> {
+        let Role::Leader(leading) = &self.role else { return Err(self.not_leader()) };
+        let (in_sync, required) = (leading.isr.committed.len(), leading.min_insync);
+        if leading.is_under_min_insync() {
+            return Err(PartitionError::NotEnoughReplicas { in_sync, required });
+        }
+        Ok(())
     }
 
     fn check_size(&self, header: &BatchHeader) -> Result<(), BatchError> {
@@ -125,11 +153,11 @@ impl Partition {
 
     fn evict_producer(&mut self, now: Now) -> Result<(), PartitionError> {
         let silent = self
-            .producers
+            .journal
+            .producers()
             .longest_idle(now.monotonic, MIN_IDLE_BEFORE_EVICTION)
             .ok_or(PartitionError::TooManyProducers)?;
-        self.producers.remove(silent);
-        self.flushed_producers.remove(silent);
+        self.journal.remove(silent);
         Ok(())
     }
 
@@ -144,13 +172,11 @@ impl Partition {
             (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now.wall);
         let placed = batch.placed(self.log_end_offset, self.leader_epoch, append_time);
         let header = placed.header;
-        let write = self.next_write;
-        self.next_write = WriteId(write.0 + 1);
+        let write = self.take_write_id();
         effects.push(Effect::Append { write, batch: placed });
         self.log_end_offset = header.next_offset();
-        self.producers.record(now.monotonic, &header);
         self.tail.push(header.base_offset, header.size_in_bytes);
-        self.pending.push_back(PendingAppend { write, header });
+        self.journal.append(now.monotonic, write, header);
         (header.base_offset, header.next_offset(), header.max_timestamp)
     }
 }

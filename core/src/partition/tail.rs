@@ -12,7 +12,7 @@ pub(super) const TAIL_BATCHES: usize = 1024;
 pub(super) struct Tail {
     /// Invariant: the batches follow each other without a gap; at most [`TAIL_BATCHES`].
     batches: VecDeque<TailBatch>,
-    /// Bytes appended by this leader so far.
+    /// Bytes appended since the log was opened.
     total_bytes: u64,
 }
 
@@ -34,6 +34,15 @@ impl Tail {
         }
         self.batches.push_back(TailBatch { base_offset, bytes_before: self.total_bytes });
         self.total_bytes += size_in_bytes as u64;
+    }
+
+    /// Forgets the batches at and above `to`, the log's new end.
+    pub(super) fn truncate(&mut self, to: Offset) {
+        let kept = self.batches.partition_point(|batch| batch.base_offset < to);
+        if let Some(first_cut) = self.batches.get(kept) {
+            self.total_bytes = first_cut.bytes_before;
+        }
+        self.batches.truncate(kept);
     }
 
     /// Bytes of the batches from the one that holds `from` up to the batch boundary `before`;

@@ -85,6 +85,12 @@ impl ProducerStates {
         self.producers.retain(|_, state| now.since(state.last_used()) < expiration);
     }
 
+    /// Forgets the batches at and above `to`, the log's new end, and the producers of which nothing
+    /// is left.
+    pub fn truncate(&mut self, to: Offset) {
+        self.producers.retain(|_, state| state.truncate(to));
+    }
+
     /// Forgets a producer.
     pub fn remove(&mut self, id: ProducerId) {
         self.producers.remove(&id);

@@ -154,6 +154,12 @@ impl ProducerState {
         self.last_used = now;
     }
 
+    /// Forgets the batches at and above `to`. Whether any is left.
+    pub(super) fn truncate(&mut self, to: Offset) -> bool {
+        self.window.retain(|range| range.base_offset < to);
+        !self.window.is_empty()
+    }
+
     fn duplicate_of(&self, batch: &ProducerIdentity) -> Option<BatchRange> {
         self.batches()
             .iter()

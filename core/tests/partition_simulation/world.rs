@@ -7,12 +7,12 @@ use crate::{
 use highwater_core::{
     config::TopicConfig,
     partition::{
-        Acks, Effect, Effects, Input, OffsetSpec, PLENTY, Partition, PartitionError, Recovered,
-        Response, SegmentSummary, SideState,
+        Acks, Assignment, Effect, Effects, Input, OffsetSpec, PLENTY, Partition, PartitionError,
+        ReadPosition, Recovered, ReplicaOptions, Response, SegmentSummary, SideState,
     },
     record::{BATCH_HEADER_BYTES, Batch},
     time::{Instant, Now, Timestamp},
-    types::{LeaderEpoch, Offset, RequestId, WriteId},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -68,6 +68,27 @@ pub struct World {
     pub statistics: Statistics,
 }
 
+/// The only replica of a partition, which leads in this epoch.
+fn alone(now: Now, leader_epoch: LeaderEpoch, recovered: Recovered) -> Partition {
+    const BROKER: BrokerId = BrokerId(1);
+    let options = ReplicaOptions { broker: BROKER, lag_max: Duration::from_secs(30) };
+    let mut partition = Partition::new(now, options, config(), recovered);
+    let assignment = Assignment {
+        leader: Some(BROKER),
+        leader_epoch,
+        partition_epoch: PartitionEpoch(leader_epoch.0),
+        replicas: vec![BROKER],
+        isr: vec![BROKER],
+        eligible: BTreeMap::from([(BROKER, BrokerEpoch(1))]),
+        min_insync: 1,
+        counts_flushed: true,
+    };
+    let mut effects = Effects::new();
+    partition.step(now, Input::Assigned(assignment), &mut effects);
+    assert!(effects.is_empty(), "nobody waits for a new leader yet");
+    partition
+}
+
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -77,7 +98,7 @@ impl World {
             clients: clients.collect(),
             random,
             now,
-            partition: Partition::new(now, config(), LeaderEpoch(0), Recovered::default()),
+            partition: alone(now, LeaderEpoch(0), Recovered::default()),
             model: Model::default(),
             checkpoint: SideState::starting_at(Offset(0)).encode(),
             persisting: VecDeque::new(),
@@ -190,14 +211,13 @@ impl World {
         if park {
             self.parked.insert(request);
         }
-        let last_fetched_epoch = None;
-        self.step(Input::Fetch {
-            request,
+        let position = ReadPosition {
             offset: Offset(offset),
             current_leader_epoch,
-            last_fetched_epoch,
-            park,
-        });
+            last_fetched_epoch: None,
+            from_follower: false,
+        };
+        self.step(Input::Fetch { request, position, park });
     }
 
     fn delete(&mut self) {
@@ -326,10 +346,12 @@ impl World {
             log_start_offset: Offset(self.model.durable_start),
             log_end_offset: Offset(self.model.log_end()),
             epochs: side.epochs,
+            high_watermark: Offset(self.model.log_end()),
             producers: side.producers,
+            tail: Vec::new(),
         };
         let epoch = LeaderEpoch(self.partition.leader_epoch().0 + 1);
-        self.partition = Partition::new(self.now, config(), epoch, recovered);
+        self.partition = alone(self.now, epoch, recovered);
         self.check_acknowledged_records_survive();
     }
 
@@ -417,6 +439,9 @@ impl World {
                 self.persisting.push_back(to.0);
             }
             Effect::RollSegment => panic!("no active segment was offered"),
+            Effect::Truncate { .. } | Effect::Reset { .. } | Effect::ProposeIsr { .. } => {
+                panic!("the only replica follows nobody and needs no other")
+            }
             Effect::HighWatermarkAdvanced { to } => assert_eq!(to.0, self.model.durable_end()),
         }
     }

@@ -9,12 +9,37 @@ use super::*;
 use crate::{
     record::{Batch, BatchBuilder, NewRecord, Origin, PlacedBatch},
     time::Timestamp,
-    types::{ProducerEpoch, ProducerId, Sequence},
+    types::{BrokerEpoch, ProducerEpoch, ProducerId, Sequence},
 };
 use alloc::{vec, vec::Vec};
 
 pub(super) const WALL: i64 = 1_000_000_000_000;
 const EPOCH: LeaderEpoch = LeaderEpoch(3);
+const BROKER: BrokerId = BrokerId(1);
+
+/// This broker leads and holds the only replica.
+pub(super) fn alone() -> Assignment {
+    Assignment {
+        leader: Some(BROKER),
+        leader_epoch: EPOCH,
+        partition_epoch: PartitionEpoch(0),
+        replicas: vec![BROKER],
+        isr: vec![BROKER],
+        eligible: BTreeMap::from([(BROKER, BrokerEpoch(1))]),
+        min_insync: 1,
+        counts_flushed: true,
+    }
+}
+
+/// A consumer that knows nothing but its offset.
+pub(super) fn position(offset: u64) -> ReadPosition {
+    ReadPosition {
+        offset: Offset(offset),
+        current_leader_epoch: None,
+        last_fetched_epoch: None,
+        from_follower: false,
+    }
+}
 
 /// A partition, its clocks, and what is needed to speak to it.
 pub(super) struct Fixture {
@@ -29,7 +54,11 @@ impl Fixture {
 
     pub(super) fn with(config: TopicConfig, recovered: Recovered) -> Self {
         let now = Now { monotonic: Instant(0), wall: Timestamp(WALL) };
-        Self { partition: Partition::new(now, config, EPOCH, recovered), now }
+        let recovered = Recovered { high_watermark: recovered.log_end_offset, ..recovered };
+        let options = ReplicaOptions { broker: BROKER, lag_max: Duration::from_secs(30) };
+        let mut fixture = Self { partition: Partition::new(now, options, config, recovered), now };
+        fixture.step(Input::Assigned(alone()));
+        fixture
     }
 
     pub(super) fn step(&mut self, input: Input) -> Effects {
@@ -54,13 +83,8 @@ impl Fixture {
     }
 
     pub(super) fn fetch(&mut self, request: u64, offset: u64, park: bool) -> Effects {
-        self.step(Input::Fetch {
-            request: RequestId(request),
-            offset: Offset(offset),
-            current_leader_epoch: None,
-            last_fetched_epoch: None,
-            park,
-        })
+        let position = position(offset);
+        self.step(Input::Fetch { request: RequestId(request), position, park })
     }
 
     /// Appends and flushes `count` batches of one record each.

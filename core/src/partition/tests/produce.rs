@@ -157,10 +157,10 @@ fn silent_producers_are_forgotten_after_the_configured_time() {
     assert_eq!(fixture.partition.next_deadline(), Some(Instant(600_000_000_000)));
     fixture.pass(86_399);
     fixture.step(Input::Tick);
-    assert_eq!(fixture.partition.producers.len(), 1);
+    assert_eq!(fixture.partition.journal.producers().len(), 1);
     fixture.pass(600);
     fixture.step(Input::Tick);
-    assert!(fixture.partition.producers.is_empty());
+    assert!(fixture.partition.journal.producers().is_empty());
     assert!(fixture.partition.side_state().producers.is_empty());
     assert_eq!(fixture.partition.next_deadline(), None);
     assert_eq!(appended(&fixture.produce(2, Acks::None, idempotent(77, 1))).len(), 1);
@@ -178,8 +178,8 @@ fn a_full_partition_makes_room_only_for_long_silent_producers() {
     assert_eq!(appended(&fixture.produce(2, Acks::None, of_producer(5, 0, 1, 1))).len(), 1);
     fixture.pass(600);
     assert_eq!(appended(&fixture.produce(3, Acks::None, newcomer)).len(), 1);
-    assert!(fixture.partition.producers.get(ProducerId(0)).is_none());
-    assert_eq!(fixture.partition.producers.len(), crate::producers::MAX_PRODUCERS);
+    assert!(fixture.partition.journal.producers().get(ProducerId(0)).is_none());
+    assert_eq!(fixture.partition.journal.producers().len(), crate::producers::MAX_PRODUCERS);
 }
 
 #[test]

@@ -19,13 +19,12 @@ fn out_of_range(offset: u64, lowest: u64, highest: u64) -> PartitionError {
 }
 
 fn at_epoch(offset: u64, current: Option<u32>, last_fetched: Option<u32>) -> Input {
-    Input::Fetch {
-        request: RequestId(1),
-        offset: Offset(offset),
+    let position = ReadPosition {
         current_leader_epoch: current.map(LeaderEpoch),
         last_fetched_epoch: last_fetched.map(LeaderEpoch),
-        park: false,
-    }
+        ..position(offset)
+    };
+    Input::Fetch { request: RequestId(1), position, park: false }
 }
 
 fn list(spec: OffsetSpec) -> Input {

@@ -1,0 +1,205 @@
+//! Following: fetch from the leader, truncate to where the logs agree, append what it sends.
+
+use super::{
+    Effect, Effects, LogHealth, Partition, ReplicaBatches, ReplicaFetchError, ReplicaPosition,
+    role::Role,
+};
+use crate::{
+    epochs::EpochEnd,
+    mutant::Mutant,
+    producers::ProducerVerdict,
+    record::{BATCH_HEADER_BYTES, Batch, BatchHeader, Origin, PlacedBatch},
+    time::Now,
+    types::{BrokerId, LeaderEpoch, Offset, WriteId},
+};
+
+impl Partition {
+    /// Whom to fetch from, and from where. A level: ask again after every step. `None` while this
+    /// broker leads, nobody does, or the log takes nothing.
+    #[must_use]
+    pub fn fetch_position(&self) -> Option<(BrokerId, ReplicaPosition)> {
+        let Role::Follower(following) = &self.role else { return None };
+        if self.health != LogHealth::Healthy {
+            return None;
+        }
+        let position = ReplicaPosition {
+            leader_epoch: self.leader_epoch,
+            fetch_offset: self.log_end_offset,
+            last_fetched_epoch: self.last_epoch(),
+            flushed_offset: self.flushed_offset,
+            log_start_offset: self.log_start_offset,
+        };
+        Some((following.leader?, position))
+    }
+
+    /// What the leader should hear of flushes between two fetches: the leader, the epoch and the
+    /// flushed offset. A level. `None` until the logs were found to agree in this epoch.
+    #[must_use]
+    pub fn flush_report(&self) -> Option<(BrokerId, LeaderEpoch, Offset)> {
+        let Role::Follower(following) = &self.role else { return None };
+        let may_report = following.agreed || Mutant::ReportsBeforeAgreement.is_planted();
+        may_report.then_some((following.leader?, self.leader_epoch, self.flushed_offset))
+    }
+
+    pub(super) fn on_fetched(
+        &mut self,
+        now: Now,
+        leader_epoch: LeaderEpoch,
+        fetch_offset: Offset,
+        outcome: Result<ReplicaBatches, ReplicaFetchError>,
+        effects: &mut Effects,
+    ) {
+        // An answer to a question of another epoch, or of a log that has changed since, says
+        // nothing any more (KAFKA-18991).
+        let is_current = leader_epoch == self.leader_epoch && fetch_offset == self.log_end_offset;
+        let is_obeyed = is_current || Mutant::OldAnswerObeyed.is_planted();
+        if !is_obeyed || self.is_leader() || self.health != LogHealth::Healthy {
+            return;
+        }
+        match outcome {
+            Ok(ReplicaBatches { diverging: Some(end), high_watermark, .. }) => {
+                if Mutant::HighWatermarkBeforeTruncation.is_planted() {
+                    self.follow_high_watermark(now, high_watermark, effects);
+                }
+                self.truncate_to_agreement(now, end, effects);
+            }
+            Ok(batches) => {
+                if let Role::Follower(following) = &mut self.role {
+                    following.agreed = true;
+                }
+                self.append_fetched(now, &batches, effects);
+                self.follow_high_watermark(now, batches.high_watermark, effects);
+                self.follow_log_start(batches.log_start_offset, effects);
+            }
+            Err(ReplicaFetchError::OffsetOutOfRange { log_start_offset, .. })
+                if self.log_end_offset < log_start_offset
+                    || Mutant::OutOfRangeResets.is_planted() =>
+            {
+                self.reset_to(log_start_offset, effects);
+            }
+            // The leader or this broker knows too little; the driver asks again later.
+            Err(_) => {}
+        }
+    }
+
+    /// The epoch of the last record.
+    pub(super) fn last_epoch(&self) -> Option<LeaderEpoch> {
+        let last = self.log_end_offset.0.checked_sub(1)?;
+        (self.log_end_offset > self.log_start_offset).then(|| self.epochs.epoch_at(Offset(last)))?
+    }
+
+    /// Cuts the log where it parts from the leader's: at the end of the leader's largest epoch
+    /// that is not above ours, or of our own largest one that is not above that (KIP-279,
+    /// KIP-595). The next fetch finds out whether that was enough.
+    fn truncate_to_agreement(&mut self, now: Now, leader: EpochEnd, effects: &mut Effects) {
+        let own = self.epochs.end_offset_for(leader.epoch, self.log_end_offset);
+        let agreed = own.map_or(leader.end_offset, |own| own.end_offset.min(leader.end_offset));
+        let to = if Mutant::TruncatesToHighWatermark.is_planted() {
+            self.high_watermark
+        } else {
+            agreed.max(self.log_start_offset)
+        };
+        if to >= self.log_end_offset {
+            return;
+        }
+        self.truncate(now, to, effects);
+    }
+
+    fn truncate(&mut self, now: Now, to: Offset, effects: &mut Effects) {
+        self.log_end_offset = to;
+        self.written_offset = self.written_offset.min(to);
+        self.flushed_offset = self.flushed_offset.min(to);
+        // Below the high watermark only after an unclean election, which gave those records up.
+        self.high_watermark = self.high_watermark.min(to);
+        self.requested_log_start = self.requested_log_start.min(to);
+        if !Mutant::EpochsNotTruncated.is_planted() {
+            self.epochs.truncate_from_end(to);
+        }
+        self.journal.truncate(now.monotonic, to);
+        self.tail.truncate(to);
+        let write = self.take_write_id();
+        effects.push(Effect::Truncate { write, to });
+        self.wake_fetches(effects);
+    }
+
+    /// Gives up the whole log, which ends below the leader's start, and goes on from there.
+    fn reset_to(&mut self, to: Offset, effects: &mut Effects) {
+        self.log_start_offset = to;
+        self.requested_log_start = to;
+        self.written_offset = to;
+        self.flushed_offset = to;
+        self.log_end_offset = to;
+        self.high_watermark = to;
+        self.epochs = Default::default();
+        self.journal.reset(to);
+        self.tail = super::tail::Tail::new();
+        let write = self.take_write_id();
+        effects.push(Effect::Reset { write, to });
+        self.wake_fetches(effects);
+    }
+
+    /// Appends whole valid batches that continue the log; what does not is a wrong peer's and is
+    /// dropped.
+    fn append_fetched(&mut self, now: Now, batches: &ReplicaBatches, effects: &mut Effects) {
+        let mut rest = batches.records.clone();
+        while rest.len() >= BATCH_HEADER_BYTES {
+            let Ok(header) = BatchHeader::parse(&rest) else { return };
+            if header.size_in_bytes > rest.len() {
+                return;
+            }
+            let bytes = rest.split_to(header.size_in_bytes);
+            let Ok(batch) = Batch::parse(bytes, usize::MAX, Origin::Log) else { return };
+            let verdict = self.journal.producers().check(&batch.header);
+            let refused = Mutant::FollowerChecksSequence.is_planted()
+                && matches!(verdict, ProducerVerdict::Refused(_));
+            if refused || !self.continues(&batch.header) {
+                return;
+            }
+            self.append_copy(now, batch, effects);
+        }
+    }
+
+    fn continues(&self, header: &BatchHeader) -> bool {
+        header.base_offset == self.log_end_offset
+            && header.leader_epoch.is_some_and(|epoch| {
+                epoch <= self.leader_epoch && self.last_epoch().is_none_or(|last| epoch >= last)
+            })
+    }
+
+    fn append_copy(&mut self, now: Now, batch: Batch, effects: &mut Effects) {
+        let Batch { header, bytes } = batch;
+        let epoch = header.leader_epoch.expect("checked to continue the log");
+        if !self.epochs.assign(epoch, header.base_offset) {
+            return;
+        }
+        let chunks = [bytes.slice(..BATCH_HEADER_BYTES), bytes.slice(BATCH_HEADER_BYTES..)];
+        let write = self.take_write_id();
+        effects.push(Effect::Append { write, batch: PlacedBatch { header, chunks } });
+        self.log_end_offset = header.next_offset();
+        self.tail.push(header.base_offset, header.size_in_bytes);
+        self.journal.append(now.monotonic, write, header);
+    }
+
+    /// A follower's high watermark: what the leader says, as far as this log reaches.
+    fn follow_high_watermark(&mut self, now: Now, leader: Offset, effects: &mut Effects) {
+        let to = leader.min(self.log_end_offset);
+        if to <= self.high_watermark {
+            return;
+        }
+        self.high_watermark = to;
+        self.settle(now);
+        effects.push(Effect::HighWatermarkAdvanced { to });
+        self.wake_fetches(effects);
+    }
+
+    fn follow_log_start(&mut self, leader: Offset, effects: &mut Effects) {
+        let to = leader.min(self.high_watermark).min(self.journal.settled_offset());
+        self.advance_log_start(to, effects);
+    }
+
+    pub(super) fn take_write_id(&mut self) -> WriteId {
+        let write = self.next_write;
+        self.next_write = WriteId(write.0 + 1);
+        write
+    }
+}

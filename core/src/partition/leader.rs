@@ -1,0 +1,402 @@
+//! Leading: followers fetch, the ISR grows and shrinks, and the high watermark follows.
+
+use super::{
+    Assignment, Effect, Effects, IsrOutcome, IsrProposal, Partition, PartitionError,
+    ReplicaFetchError, ReplicaOptions, ReplicaPosition, ReplicaReadable, Response,
+    isr::{Isr, Progress, followers_of},
+    role::Role,
+};
+use crate::{
+    mutant::Mutant,
+    time::{Instant, Now},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::time::Duration;
+
+/// What a leader knows of its followers.
+#[derive(Clone, Debug)]
+pub(super) struct Leading {
+    /// Where this leadership began: records below it may be unknown to be committed.
+    pub(super) epoch_start: Offset,
+    pub(super) isr: Isr,
+    pub(super) min_insync: usize,
+    counts_flushed: bool,
+    eligible: BTreeMap<BrokerId, BrokerEpoch>,
+    partition_epoch: PartitionEpoch,
+    /// Invariant: every replica but the leader.
+    followers: BTreeMap<BrokerId, Progress>,
+    lag_max: Duration,
+    broker: BrokerId,
+}
+
+impl Leading {
+    pub(super) fn new(
+        now: Instant,
+        options: &ReplicaOptions,
+        assignment: Assignment,
+        log_end_offset: Offset,
+    ) -> Self {
+        Self {
+            epoch_start: log_end_offset,
+            isr: Isr::new(&assignment.isr),
+            min_insync: assignment.min_insync,
+            counts_flushed: assignment.counts_flushed,
+            followers: followers_of(now, options, &assignment, log_end_offset),
+            eligible: assignment.eligible,
+            partition_epoch: assignment.partition_epoch,
+            lag_max: options.lag_max,
+            broker: options.broker,
+        }
+    }
+
+    /// The metadata has changed under the same leadership.
+    pub(super) fn reassigned(&mut self, now: Instant, assignment: Assignment) {
+        if assignment.partition_epoch > self.partition_epoch {
+            self.isr.committed(&assignment.isr);
+            self.partition_epoch = assignment.partition_epoch;
+        }
+        self.min_insync = assignment.min_insync;
+        self.counts_flushed = assignment.counts_flushed;
+        self.eligible = assignment.eligible;
+        let kept: &[BrokerId] = if Mutant::ReadmissionForgotten.is_planted() {
+            &assignment.isr
+        } else {
+            &assignment.replicas
+        };
+        self.followers.retain(|replica, _| kept.contains(replica));
+        for replica in assignment.replicas {
+            if replica != self.broker {
+                let end = self.epoch_start;
+                self.followers.entry(replica).or_insert_with(|| Progress::unknown(now, end));
+            }
+        }
+    }
+
+    /// Fewer replicas are in sync than `acks=all` demands.
+    pub(super) fn is_under_min_insync(&self) -> bool {
+        self.isr.committed.len() < self.min_insync
+    }
+
+    /// Up to where every replica counts that is in the ISR, may be in it, or is about to join it;
+    /// `None` while one of them was not heard. `own_end` is where the leader itself counts.
+    fn replicated_end(&self, now: Instant, own_end: Offset) -> Option<Offset> {
+        if self.is_under_min_insync() && !Mutant::HighWatermarkBelowMinInsync.is_planted() {
+            // KIP-966: a record that fewer replicas have is not committed, whoever asks.
+            return None;
+        }
+        let maximal = self.isr.maximal();
+        let mut end = own_end;
+        for (replica, progress) in &self.followers {
+            if maximal.contains(replica) {
+                end = end.min(progress.end(self.counts_flushed)?);
+            } else if self.is_about_to_join(now, *replica, progress) {
+                end = end.min(progress.end(self.counts_flushed).unwrap_or(end));
+            }
+        }
+        Some(end)
+    }
+
+    /// A replica that keeps up and may join: the high watermark waits for it, or it could never
+    /// reach a high watermark that moves on with every record. One that may not join is not waited
+    /// for (KAFKA-15021).
+    fn is_about_to_join(&self, now: Instant, replica: BrokerId, progress: &Progress) -> bool {
+        let eligible = self.eligible.get(&replica);
+        eligible.is_some_and(|epoch| progress.has_fetched_as(*epoch))
+            && progress
+                .in_sync_until(Offset(u64::MAX), self.counts_flushed, self.lag_max)
+                .is_some_and(|until| now < until)
+    }
+
+    /// Whether a follower may join: it has everything that is committed, and everything that may
+    /// be without this leader knowing it, which is what lies below the leadership's beginning
+    /// (KAFKA-7128).
+    fn may_join(&self, replica: BrokerId, high_watermark: Offset) -> bool {
+        let (Some(progress), Some(epoch)) =
+            (self.followers.get(&replica), self.eligible.get(&replica))
+        else {
+            return false;
+        };
+        let counts_flushed = self.counts_flushed && !Mutant::JoinsUnflushed.is_planted();
+        let Some(end) = progress.end(counts_flushed) else { return false };
+        progress.has_fetched_as(*epoch)
+            && end >= high_watermark
+            && (end >= self.epoch_start || Mutant::JoinsBelowEpochStart.is_planted())
+    }
+
+    fn laggards(&self, now: Instant, leader_end: Offset) -> Vec<BrokerId> {
+        let lags = |replica: &&BrokerId| {
+            self.followers.get(*replica).is_some_and(|progress| {
+                progress
+                    .in_sync_until(leader_end, self.counts_flushed, self.lag_max)
+                    .is_some_and(|until| now >= until)
+            })
+        };
+        self.isr.committed.iter().filter(lags).copied().collect()
+    }
+
+    /// The proposal with the registrations of its members.
+    fn proposal(&self, base: PartitionEpoch, isr: &BTreeSet<BrokerId>) -> IsrProposal {
+        let epoch_of = |replica: &BrokerId| {
+            let heard = self.followers.get(replica).and_then(Progress::broker_epoch);
+            heard.or_else(|| self.eligible.get(replica).copied()).unwrap_or_default()
+        };
+        let isr = isr.iter().map(|replica| (*replica, epoch_of(replica))).collect();
+        IsrProposal { partition_epoch: base, isr }
+    }
+
+    fn next_deadline(&self, leader_end: Offset) -> Option<Instant> {
+        let lag = self.isr.committed.iter().filter_map(|replica| {
+            let progress = self.followers.get(replica)?;
+            progress.in_sync_until(leader_end, self.counts_flushed, self.lag_max)
+        });
+        if self.isr.is_settled() { lag.min() } else { self.isr.next_deadline() }
+    }
+}
+
+impl Partition {
+    pub(super) fn on_replica_fetch(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        (follower, broker_epoch): (BrokerId, BrokerEpoch),
+        position: ReplicaPosition,
+        park: bool,
+        effects: &mut Effects,
+    ) {
+        match self.replica_readable(follower, broker_epoch, &position) {
+            Ok(readable) => {
+                if readable.diverging.is_none() {
+                    self.note_fetched(now, follower, broker_epoch, &position, effects);
+                    if park {
+                        let is_new = self.parked_replica_fetches.insert(request);
+                        assert!(is_new, "a request is parked at most once");
+                    }
+                }
+                let high_watermark = self.high_watermark;
+                let readable = ReplicaReadable { high_watermark, ..readable };
+                effects.push(Effect::respond(request, Response::ReplicaReadable(readable)));
+            }
+            Err(error) => {
+                effects.push(Effect::respond(request, Response::ReplicaRefused(error)));
+            }
+        }
+    }
+
+    pub(super) fn on_replica_flushed(
+        &mut self,
+        now: Now,
+        (follower, broker_epoch): (BrokerId, BrokerEpoch),
+        leader_epoch: LeaderEpoch,
+        flushed: Offset,
+        effects: &mut Effects,
+    ) {
+        let (current, end) = (self.leader_epoch, self.log_end_offset);
+        let Role::Leader(leading) = &mut self.role else { return };
+        let counts_flushed = leading.counts_flushed;
+        let Some(progress) = leading.followers.get_mut(&follower) else { return };
+        let is_known = leader_epoch == current && progress.has_fetched_as(broker_epoch);
+        if !is_known || flushed > end {
+            return;
+        }
+        progress.flushed(now.monotonic, flushed, end, counts_flushed);
+        self.after_progress(now, follower, effects);
+    }
+
+    pub(super) fn on_isr_answered(
+        &mut self,
+        now: Now,
+        leader_epoch: LeaderEpoch,
+        base: PartitionEpoch,
+        outcome: IsrOutcome,
+        effects: &mut Effects,
+    ) {
+        let current = self.leader_epoch;
+        let Role::Leader(leading) = &mut self.role else { return };
+        if leader_epoch != current {
+            return;
+        }
+        if let Some(accepted) = leading.isr.answered(now.monotonic, base, outcome) {
+            leading.partition_epoch = leading.partition_epoch.max(accepted);
+            self.partition_epoch = self.partition_epoch.max(Some(accepted));
+        }
+        if !Mutant::NoAdvanceAfterShrink.is_planted() {
+            self.isr_settled(now, effects);
+        }
+    }
+
+    /// Drops the members that lag, and repeats what was not answered.
+    pub(super) fn check_isr(&mut self, now: Now, effects: &mut Effects) {
+        let (leader_epoch, end) = (self.leader_epoch, self.log_end_offset);
+        let high_watermark = self.high_watermark;
+        let Role::Leader(leading) = &mut self.role else { return };
+        let again = leading.isr.due_again(now.monotonic);
+        if let Some((base, isr)) = again {
+            let proposal = leading.proposal(base, &isr);
+            effects.push(Effect::ProposeIsr { leader_epoch, proposal });
+        }
+        let laggards = leading.laggards(now.monotonic, end);
+        if laggards.is_empty() {
+            let joiners: Vec<BrokerId> = leading.followers.keys().copied().collect();
+            joiners.into_iter().for_each(|follower| self.propose_join(now, follower, effects));
+        } else if leading.isr.may_propose(now.monotonic) {
+            let mut isr = leading.isr.committed.clone();
+            isr.retain(|replica| !laggards.contains(replica));
+            self.propose(now, isr, effects);
+        }
+        debug_assert!(self.high_watermark >= high_watermark, "a check takes nothing back");
+        // A replica that was waited for may have fallen behind.
+        self.advance_high_watermark(now, effects);
+    }
+
+    pub(super) fn isr_deadline(&self) -> Option<Instant> {
+        match &self.role {
+            Role::Leader(leading) => leading.next_deadline(self.log_end_offset),
+            Role::Follower(_) => None,
+        }
+    }
+
+    /// The committed ISR is another one: what waited for replicas may be decided.
+    pub(super) fn isr_settled(&mut self, now: Now, effects: &mut Effects) {
+        self.advance_high_watermark(now, effects);
+        let Role::Leader(leading) = &self.role else { return };
+        if leading.is_under_min_insync() {
+            while let Some(request) = self.awaiting_high_watermark.take_any() {
+                let error = PartitionError::NotEnoughReplicasAfterAppend;
+                effects.push(Effect::respond(request, Response::Error(error)));
+            }
+        }
+        self.answer_deletions(effects);
+    }
+
+    /// Moves the high watermark to where all count that must, and answers who waited for it.
+    pub(super) fn advance_high_watermark(&mut self, now: Now, effects: &mut Effects) {
+        let Role::Leader(leading) = &self.role else { return };
+        let own_end =
+            if leading.counts_flushed { self.flushed_offset } else { self.written_offset };
+        let Some(to) = leading.replicated_end(now.monotonic, own_end) else { return };
+        if to <= self.high_watermark {
+            return;
+        }
+        self.high_watermark = to;
+        self.settle(now);
+        effects.push(Effect::HighWatermarkAdvanced { to });
+        while let Some((request, response)) = self.awaiting_high_watermark.take_durable(to) {
+            effects.push(Effect::respond(request, response));
+        }
+        self.wake_fetches(effects);
+    }
+
+    pub(super) fn wake_replica_fetches(&mut self, effects: &mut Effects) {
+        while let Some(request) = self.parked_replica_fetches.pop_first() {
+            effects.push(Effect::Wake { request });
+        }
+    }
+
+    /// The lowest log start among this broker and the in-sync replicas.
+    pub(super) fn low_watermark(&self) -> Offset {
+        let Role::Leader(leading) = &self.role else { return self.log_start_offset };
+        let maximal = leading.isr.maximal();
+        let others = leading.followers.iter().filter(|(replica, _)| maximal.contains(replica));
+        let lowest = others.map(|(_, progress)| progress.log_start_offset).min();
+        lowest.map_or(self.log_start_offset, |lowest| lowest.min(self.log_start_offset))
+    }
+
+    fn replica_readable(
+        &self,
+        follower: BrokerId,
+        broker_epoch: BrokerEpoch,
+        position: &ReplicaPosition,
+    ) -> Result<ReplicaReadable, ReplicaFetchError> {
+        let Role::Leader(leading) = &self.role else { return Err(ReplicaFetchError::NotLeader) };
+        if position.leader_epoch < self.leader_epoch && !Mutant::OldFetchCounts.is_planted() {
+            return Err(ReplicaFetchError::FencedLeaderEpoch);
+        }
+        if position.leader_epoch > self.leader_epoch {
+            return Err(ReplicaFetchError::UnknownLeaderEpoch);
+        }
+        let Some(progress) = leading.followers.get(&follower) else {
+            return Err(ReplicaFetchError::NotReplica);
+        };
+        let registered = leading.eligible.get(&follower);
+        if progress.is_stale(broker_epoch) || registered.is_some_and(|known| broker_epoch < *known)
+        {
+            return Err(ReplicaFetchError::NotReplica);
+        }
+        self.check_readable().map_err(|_| ReplicaFetchError::StorageFailed)?;
+        let (log_start_offset, log_end_offset) = (self.log_start_offset, self.log_end_offset);
+        let out_of_range = ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset };
+        if position.fetch_offset < log_start_offset {
+            return Err(out_of_range);
+        }
+        let diverging = match position.last_fetched_epoch {
+            Some(epoch) if !Mutant::NoDivergenceCheck.is_planted() => {
+                let known = self.divergence(epoch, position.fetch_offset);
+                known.ok_or(ReplicaFetchError::UnknownLeaderEpoch)?
+            }
+            _ => None,
+        };
+        if diverging.is_none() && position.fetch_offset > log_end_offset {
+            return Err(out_of_range);
+        }
+        let end = self.written_offset;
+        Ok(ReplicaReadable {
+            log_start_offset,
+            end,
+            high_watermark: self.high_watermark,
+            available_bytes: match diverging {
+                Some(_) => 0,
+                None => self.tail.bytes_between(position.fetch_offset, end),
+            },
+            diverging,
+        })
+    }
+
+    fn note_fetched(
+        &mut self,
+        now: Now,
+        follower: BrokerId,
+        broker_epoch: BrokerEpoch,
+        position: &ReplicaPosition,
+        effects: &mut Effects,
+    ) {
+        let end = self.log_end_offset;
+        let Role::Leader(leading) = &mut self.role else { return };
+        let counts_flushed = leading.counts_flushed;
+        if let Some(progress) = leading.followers.get_mut(&follower) {
+            progress.fetched(now.monotonic, broker_epoch, position, end, counts_flushed);
+        }
+        self.after_progress(now, follower, effects);
+        self.answer_deletions(effects);
+    }
+
+    fn after_progress(&mut self, now: Now, follower: BrokerId, effects: &mut Effects) {
+        self.advance_high_watermark(now, effects);
+        self.propose_join(now, follower, effects);
+    }
+
+    fn propose_join(&mut self, now: Now, follower: BrokerId, effects: &mut Effects) {
+        let high_watermark = self.high_watermark;
+        let Role::Leader(leading) = &self.role else { return };
+        let joins = !leading.isr.committed.contains(&follower)
+            && leading.isr.may_propose(now.monotonic)
+            && leading.may_join(follower, high_watermark);
+        if joins {
+            let mut isr = leading.isr.committed.clone();
+            isr.insert(follower);
+            self.propose(now, isr, effects);
+        }
+    }
+
+    fn propose(&mut self, now: Now, isr: BTreeSet<BrokerId>, effects: &mut Effects) {
+        let leader_epoch = self.leader_epoch;
+        let Role::Leader(leading) = &mut self.role else { return };
+        assert!(isr.contains(&leading.broker), "a leader is in its own ISR (KIP-497)");
+        let proposal = leading.proposal(leading.partition_epoch, &isr);
+        leading.isr.propose(now.monotonic, leading.partition_epoch, isr);
+        effects.push(Effect::ProposeIsr { leader_epoch, proposal });
+    }
+}
