@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod config;
+pub mod controller;
 pub mod encoding;
 pub mod epochs;
 pub mod fetch_session;

@@ -91,6 +91,22 @@ mutants! {
     ReadmissionForgotten = "readmission-forgotten",
     /// `acks=all` is answered when the leader alone has flushed.
     AllMeansLeader = "all-means-leader",
+    /// A broker that is fenced is elected (KAFKA-19522).
+    ElectsFencedBroker = "elects-fenced-broker",
+    /// An ISR is accepted although a member is fenced (KIP-841).
+    IsrAcceptsFenced = "isr-accepts-fenced",
+    /// A reassignment completes when one target replica is in the ISR (KAFKA-15665).
+    ReassignmentCompletesEarly = "reassignment-completes-early",
+    /// An ISR is accepted although the partition has changed since it was proposed.
+    StalePartitionEpochAccepted = "stale-partition-epoch-accepted",
+    /// Eligible leader replicas stay when `min.insync.replicas` changes (KAFKA-16540).
+    ElrSurvivesMinInsyncChange = "elr-survives-min-insync-change",
+    /// An ISR is accepted although a member has restarted since it was proposed (KIP-903).
+    BrokerEpochNotChecked = "broker-epoch-not-checked",
+    /// A broker that restarts resumes the leader epoch that it led before.
+    RestartResumesLeaderEpoch = "restart-resumes-leader-epoch",
+    /// A replica that is not in sync is elected although the topic does not allow it.
+    UncleanAlwaysAllowed = "unclean-always-allowed",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

@@ -1,7 +1,7 @@
 //! Where a value comes from: topic, broker and default, the strongest first.
 
 use super::{
-    CleanupPolicy, ConfigError, TopicConfig,
+    CleanupPolicy, ConfigError, Durability, TopicConfig,
     table::{BROKER_ONLY_CONFIGS, ConfigDefinition, TOPIC_CONFIGS, definition},
     value::scaled,
 };
@@ -123,6 +123,10 @@ impl ConfigLayers<'_> {
             timestamp_before_max: self.duration("message.timestamp.before.max.ms")?,
             timestamp_after_max: self.duration("message.timestamp.after.max.ms")?,
             min_insync_replicas: self.int("min.insync.replicas")?,
+            durability: match self.text("durability")?.trim() {
+                "replicated" => Durability::Replicated,
+                _ => Durability::Fsynced,
+            },
             file_delete_delay: self.duration("file.delete.delay.ms")?,
             preallocate: self.text("preallocate")?.trim() == "true",
             producer_id_expiration: self.duration("producer.id.expiration.ms")?,

@@ -14,6 +14,7 @@ pub use value::{ConfigType, nearest, validate_broker_config, validate_topic_conf
 
 use crate::record::TimestampType;
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 
 /// What may be done to old records (`cleanup.policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,19 @@ pub struct CleanupPolicy {
     /// Keep the newest of each key. Accepted and reported; compaction itself is not done yet, so
     /// such a topic keeps every record unless `delete` is set as well.
     pub compact: bool,
+}
+
+/// What an acknowledged record has survived (`durability`).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub enum Durability {
+    /// It is flushed to the disks of every in-sync replica: a crash of all of them loses nothing.
+    #[default]
+    Fsynced,
+    /// It is in the memory of every in-sync replica, as in Kafka: a crash of all of them at once
+    /// may lose it.
+    Replicated,
 }
 
 /// The effective configuration of a topic, as far as the broker acts on it.
@@ -54,6 +68,8 @@ pub struct TopicConfig {
     pub timestamp_after_max: Duration,
     /// `min.insync.replicas`.
     pub min_insync_replicas: u32,
+    /// `durability`.
+    pub durability: Durability,
     /// `file.delete.delay.ms`: how long a removed segment stays on disk for its readers.
     pub file_delete_delay: Duration,
     /// `preallocate`.

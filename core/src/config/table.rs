@@ -88,6 +88,11 @@ pub const TOPIC_CONFIGS: &[ConfigDefinition] = configs! {
     "delete.retention.ms": Long = "86400000", ["log.cleaner.delete.retention.ms"],
         NOT_NEGATIVE, NOT_NEGATIVE_IN_WORDS,
         "How long compaction keeps tombstones. Without effect until compaction is done.";
+    "durability": String = "fsynced", ["default.durability"],
+        Rule::OneOf(&["fsynced", "replicated"]), "fsynced or replicated",
+        "What an acknowledged record has survived. fsynced: it is flushed to the disks of every \
+         in-sync replica. replicated: it is in the memory of every in-sync replica, and a crash \
+         of all of them at once may lose it.";
     "file.delete.delay.ms": Long = "60000", ["log.segment.delete.delay.ms"],
         NOT_NEGATIVE, NOT_NEGATIVE_IN_WORDS,
         "How long the file of a removed segment stays for its readers.";

@@ -6,13 +6,12 @@ use super::{
     configs::updated,
     image::MAX_PARTITIONS_PER_TOPIC,
     names::{collide, validate_topic_name},
+    reassignment::Permits,
 };
 use crate::{
     config::{validate_broker_config, validate_topic_config},
-    time::Timestamp,
     types::{
-        BrokerEpoch, BrokerId, Incarnation, LeaderEpoch, MetadataOffset, PartitionEpoch,
-        PartitionIndex, TopicId,
+        BrokerEpoch, BrokerId, LeaderEpoch, MetadataOffset, PartitionEpoch, PartitionIndex, TopicId,
     },
 };
 use alloc::vec::Vec;
@@ -36,9 +35,47 @@ impl Image {
                 self.set_broker_configs(*broker, update)
             }
             Command::AllocateProducerIds { count } => self.allocate_producer_ids(*count),
-            Command::RegisterBroker { broker, incarnation, at: registered_at } => {
-                Ok(self.register_broker(at, *broker, *incarnation, *registered_at))
+            Command::RegisterBroker {
+                broker,
+                incarnation,
+                rack,
+                client_endpoint,
+                peer_endpoint,
+                clean_shutdown_of,
+                at: registered_at,
+            } => {
+                let registration = BrokerRegistration {
+                    epoch: BrokerEpoch(at.0),
+                    incarnation: *incarnation,
+                    registered_at: *registered_at,
+                    rack: rack.clone(),
+                    client_endpoint: client_endpoint.clone(),
+                    peer_endpoint: peer_endpoint.clone(),
+                    fenced: true,
+                    in_controlled_shutdown: false,
+                };
+                Ok(self.register_broker(*broker, registration, *clean_shutdown_of))
             }
+            Command::FenceBroker { broker, epoch } => self.fence_broker(*broker, *epoch),
+            Command::UnfenceBroker { broker, epoch } => self.unfence_broker(*broker, *epoch),
+            Command::BeginControlledShutdown { broker, epoch } => {
+                self.begin_controlled_shutdown(*broker, *epoch)
+            }
+            Command::UnregisterBroker { broker } => self.unregister_broker(*broker),
+            Command::AlterPartition { broker, broker_epoch, changes } => {
+                self.alter_partitions(*broker, *broker_epoch, changes)
+            }
+            Command::ElectLeaders { partitions, kind } => {
+                Ok(self.elect_leaders(partitions.as_deref(), *kind))
+            }
+            Command::AlterReassignments { changes, force, allow_replication_factor_change } => {
+                let permits = Permits {
+                    below_min_insync: *force,
+                    other_replication_factor: *allow_replication_factor_change,
+                };
+                Ok(self.alter_reassignments(changes, permits))
+            }
+            Command::UpdateFeatures { name, level } => self.update_feature(name, *level),
         }
     }
 
@@ -165,37 +202,11 @@ impl Image {
         Ok(Reply::ProducerIds { first, count })
     }
 
-    /// A process that asks again, because it did not get its answer, gets the same one. A new
-    /// process gets a new broker epoch and new leader epochs: a broker never resumes an epoch
-    /// that it led before a crash, because it may have lost records of it that others have seen.
-    fn register_broker(
-        &mut self,
-        at: MetadataOffset,
-        broker: BrokerId,
-        incarnation: Incarnation,
-        registered_at: Timestamp,
-    ) -> Reply {
-        if let Some(known) = self.brokers.get(&broker)
-            && known.incarnation == incarnation
-        {
-            return Reply::BrokerRegistered { broker_epoch: known.epoch };
-        }
-        let epoch = BrokerEpoch(at.0);
-        self.founder.get_or_insert(incarnation);
-        self.brokers.insert(broker, BrokerRegistration { epoch, incarnation, registered_at });
-        let partitions = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
-        for partition in partitions.filter(|partition| partition.leader == Some(broker)) {
-            partition.leader_epoch.0 += 1;
-            partition.partition_epoch.0 += 1;
-        }
-        Reply::BrokerRegistered { broker_epoch: epoch }
-    }
-
-    fn existing(&self, id: TopicId) -> Result<&Topic, MetadataError> {
+    pub(super) fn existing(&self, id: TopicId) -> Result<&Topic, MetadataError> {
         self.topics.get(&id).ok_or(MetadataError::UnknownTopic { id })
     }
 
-    fn existing_mut(&mut self, id: TopicId) -> Result<&mut Topic, MetadataError> {
+    pub(super) fn existing_mut(&mut self, id: TopicId) -> Result<&mut Topic, MetadataError> {
         self.topics.get_mut(&id).ok_or(MetadataError::UnknownTopic { id })
     }
 
@@ -231,6 +242,10 @@ fn new_partition(replicas: &[BrokerId]) -> PartitionRegistration {
     PartitionRegistration {
         replicas: replicas.to_vec(),
         isr: replicas.to_vec(),
+        elr: Vec::new(),
+        last_known_leader: None,
+        adding: Vec::new(),
+        removing: Vec::new(),
         leader: replicas.first().copied(),
         leader_epoch: LeaderEpoch(0),
         partition_epoch: PartitionEpoch(0),

@@ -2,7 +2,7 @@
 
 use crate::{
     config::ConfigError,
-    types::{BrokerId, TopicId},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId},
 };
 use alloc::{borrow::Cow, string::String};
 use core::fmt;
@@ -64,6 +64,95 @@ pub enum MetadataError {
     InvalidConfig(ConfigError),
     /// INVALID_REQUEST: a count of producer ids of zero, or no ids are left.
     InvalidProducerIds,
+    /// INVALID_REPLICATION_FACTOR.
+    InvalidReplicationFactor {
+        /// How many replicas are wanted.
+        wanted: usize,
+        /// How many can be had.
+        possible: usize,
+    },
+    /// UNKNOWN_TOPIC_OR_PARTITION.
+    UnknownPartition {
+        /// The topic.
+        topic: TopicId,
+        /// The partition.
+        index: PartitionIndex,
+    },
+    /// BROKER_ID_NOT_REGISTERED.
+    BrokerNotRegistered {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// STALE_BROKER_EPOCH: another process has registered since.
+    StaleBrokerEpoch {
+        /// The broker.
+        broker: BrokerId,
+        /// The epoch of its registration.
+        current: BrokerEpoch,
+    },
+    /// INVALID_REQUEST: only a fenced broker that holds no replica can be forgotten.
+    BrokerInUse {
+        /// The broker.
+        broker: BrokerId,
+        /// What it still does.
+        reason: Cow<'static, str>,
+    },
+    /// FENCED_LEADER_EPOCH: the sender does not lead the partition in that epoch.
+    FencedLeaderEpoch {
+        /// The leader.
+        leader: Option<BrokerId>,
+        /// The epoch of the partition.
+        current: LeaderEpoch,
+    },
+    /// INVALID_UPDATE_VERSION: the partition has changed since (KIP-497).
+    StalePartitionEpoch {
+        /// The epoch of the partition.
+        current: PartitionEpoch,
+    },
+    /// INELIGIBLE_REPLICA: the member is fenced, shutting down or another process by now (KIP-841,
+    /// KIP-903).
+    IneligibleReplica {
+        /// The member.
+        broker: BrokerId,
+        /// Why it may not be in the ISR.
+        reason: Cow<'static, str>,
+    },
+    /// INVALID_REQUEST: no ISR can look like that.
+    InvalidIsr {
+        /// The rule that is broken.
+        rule: Cow<'static, str>,
+    },
+    /// ELECTION_NOT_NEEDED: there is such a leader already.
+    ElectionNotNeeded,
+    /// PREFERRED_LEADER_NOT_AVAILABLE: it is not in the ISR, fenced or shutting down.
+    PreferredLeaderNotAvailable {
+        /// The preferred leader.
+        preferred: BrokerId,
+    },
+    /// ELIGIBLE_LEADERS_NOT_AVAILABLE: no replica is alive.
+    EligibleLeadersNotAvailable,
+    /// NO_REASSIGNMENT_IN_PROGRESS: nothing to cancel.
+    NoReassignmentInProgress,
+    /// INVALID_REPLICA_ASSIGNMENT: the change would leave fewer copies than
+    /// `min.insync.replicas`.
+    BelowMinInsyncReplicas {
+        /// How many there would be.
+        remaining: usize,
+        /// `min.insync.replicas`.
+        min_insync: u32,
+    },
+    /// INVALID_REPLICA_ASSIGNMENT: without the replicas that the reassignment adds, no replica
+    /// would have every record.
+    WouldBeUnclean,
+    /// INVALID_UPDATE_VERSION: no such feature, or no such level of it.
+    UnsupportedFeature {
+        /// The feature.
+        name: String,
+        /// The level that is wanted.
+        level: u16,
+        /// The highest level; 0 when there is no such feature.
+        highest: u16,
+    },
 }
 
 impl fmt::Display for MetadataError {
@@ -93,6 +182,61 @@ impl fmt::Display for MetadataError {
             Self::InvalidConfig(error) => error.fmt(formatter),
             Self::InvalidProducerIds => {
                 formatter.write_str("producer ids come in blocks of one or more, up to 2^63")
+            }
+            Self::InvalidReplicationFactor { wanted, possible } => write!(
+                formatter,
+                "{wanted} replicas are not possible here; at least 1 and at most {possible} are"
+            ),
+            Self::UnknownPartition { topic, index } => {
+                write!(formatter, "topic {topic} has no partition {index}")
+            }
+            Self::BrokerNotRegistered { broker } => {
+                write!(formatter, "broker {broker} is not registered")
+            }
+            Self::StaleBrokerEpoch { broker, current } => {
+                write!(formatter, "broker {broker} has registered again, in epoch {current}")
+            }
+            Self::BrokerInUse { broker, reason } => {
+                write!(formatter, "broker {broker} cannot be forgotten: {reason}")
+            }
+            Self::FencedLeaderEpoch { leader: Some(leader), current } => {
+                write!(formatter, "broker {leader} leads the partition, in epoch {current}")
+            }
+            Self::FencedLeaderEpoch { leader: None, current } => {
+                write!(formatter, "the partition has no leader, in epoch {current}")
+            }
+            Self::StalePartitionEpoch { current } => {
+                write!(formatter, "the partition has changed; its epoch is {current}")
+            }
+            Self::IneligibleReplica { broker, reason } => {
+                write!(formatter, "broker {broker} may not be in the ISR: {reason}")
+            }
+            Self::InvalidIsr { rule } => write!(formatter, "invalid ISR: {rule}"),
+            Self::ElectionNotNeeded => formatter.write_str("the partition has such a leader"),
+            Self::PreferredLeaderNotAvailable { preferred } => write!(
+                formatter,
+                "broker {preferred} is not in the ISR, or fenced, or shutting down"
+            ),
+            Self::EligibleLeadersNotAvailable => {
+                formatter.write_str("no replica of the partition is alive")
+            }
+            Self::NoReassignmentInProgress => {
+                formatter.write_str("the partition is not being reassigned")
+            }
+            Self::BelowMinInsyncReplicas { remaining, min_insync } => write!(
+                formatter,
+                "it would leave {remaining} in-sync replicas, and min.insync.replicas is \
+                 {min_insync}"
+            ),
+            Self::WouldBeUnclean => formatter.write_str(
+                "only replicas that the reassignment adds have every record, and unclean leader \
+                 election is not enabled",
+            ),
+            Self::UnsupportedFeature { name, level, highest: 0 } => {
+                write!(formatter, "there is no feature {name:?} to set to level {level}")
+            }
+            Self::UnsupportedFeature { name, level, highest } => {
+                write!(formatter, "feature {name:?} has no level {level}; its highest is {highest}")
             }
         }
     }

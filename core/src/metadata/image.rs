@@ -1,8 +1,10 @@
 //! The metadata as of one position of its log.
 
-use crate::time::Timestamp;
+#[cfg(doc)]
+use crate::config::Durability;
 use crate::{
     config::ConfigLayers,
+    time::Timestamp,
     types::{
         BrokerEpoch, BrokerId, Incarnation, LeaderEpoch, MetadataOffset, PartitionEpoch,
         PartitionIndex, TopicId,
@@ -29,6 +31,8 @@ pub struct Image {
     pub(super) founder: Option<Incarnation>,
     /// Invariant: no id at or above it was ever handed out.
     pub(super) next_producer_id: u64,
+    /// Invariant: names and levels of [`super::SUPPORTED_FEATURES`], never level 0.
+    pub(super) features: BTreeMap<String, u16>,
 }
 
 /// A topic.
@@ -47,16 +51,42 @@ pub struct Topic {
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PartitionRegistration {
-    /// The brokers that hold it, the preferred leader first.
+    /// The brokers that hold it, the preferred leader first. During a reassignment: the target,
+    /// then `removing`. Invariant: not empty, no broker twice.
     pub replicas: Vec<BrokerId>,
-    /// The replicas that have every acknowledged record.
+    /// The replicas that have every acknowledged record. Invariant: replicas, in their order; empty
+    /// only where a topic with [`Durability::Replicated`] lost its last member.
     pub isr: Vec<BrokerId>,
-    /// The broker that leads it.
+    /// Eligible leader replicas (KIP-966): not in the ISR, and they still have every acknowledged
+    /// record. Invariant: replicas, in their order; empty while the ISR has `min.insync.replicas`
+    /// members.
+    pub elr: Vec<BrokerId>,
+    /// Without a leader: the last one.
+    pub last_known_leader: Option<BrokerId>,
+    /// Replicas that a reassignment adds (KIP-455). Invariant: replicas.
+    pub adding: Vec<BrokerId>,
+    /// Replicas that a reassignment removes when it completes. Invariant: replicas; disjoint from
+    /// its target.
+    pub removing: Vec<BrokerId>,
+    /// The broker that leads it. Invariant: in the ISR, neither fenced nor shutting down.
     pub leader: Option<BrokerId>,
-    /// The epoch of that leadership.
+    /// Bumped by every change of leadership, also to none, and when replicas leave.
     pub leader_epoch: LeaderEpoch,
     /// Bumped by every change of this registration.
     pub partition_epoch: PartitionEpoch,
+}
+
+impl PartitionRegistration {
+    /// The replicas once the present reassignment is done; without one, the replicas.
+    pub fn target(&self) -> impl Iterator<Item = BrokerId> + Clone + '_ {
+        self.replicas.iter().copied().filter(|replica| !self.removing.contains(replica))
+    }
+
+    /// Whether replicas are being added or removed.
+    #[must_use]
+    pub fn is_being_reassigned(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
 }
 
 /// A host and a port, as other machines reach them.
@@ -77,6 +107,24 @@ pub struct BrokerRegistration {
     pub incarnation: Incarnation,
     /// When it did, by its wall clock.
     pub registered_at: Timestamp,
+    /// Its rack or zone.
+    pub rack: Option<String>,
+    /// Where clients reach it.
+    pub client_endpoint: Endpoint,
+    /// Where other brokers reach it.
+    pub peer_endpoint: Endpoint,
+    /// It is not known to be alive: it leads nothing and joins no ISR (KIP-631, KIP-841).
+    pub fenced: bool,
+    /// It wants to stop: it leads nothing any more and joins no ISR.
+    pub in_controlled_shutdown: bool,
+}
+
+impl BrokerRegistration {
+    /// Whether it may lead partitions and join ISRs.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !self.fenced && !self.in_controlled_shutdown
+    }
 }
 
 impl Image {
@@ -130,6 +178,28 @@ impl Image {
     /// Every registered broker, by id.
     pub fn brokers(&self) -> impl Iterator<Item = (BrokerId, &BrokerRegistration)> {
         self.brokers.iter().map(|(id, registration)| (*id, registration))
+    }
+
+    /// Whether a broker is registered and may lead partitions and join ISRs.
+    #[must_use]
+    pub fn is_active(&self, broker: BrokerId) -> bool {
+        self.broker(broker).is_some_and(BrokerRegistration::is_active)
+    }
+
+    /// Whether a broker leads any partition.
+    #[must_use]
+    pub fn leads_any(&self, broker: BrokerId) -> bool {
+        self.partitions().any(|(_, _, partition)| partition.leader == Some(broker))
+    }
+
+    /// Every partition, by topic id and index.
+    pub fn partitions(
+        &self,
+    ) -> impl Iterator<Item = (TopicId, PartitionIndex, &PartitionRegistration)> {
+        self.topics.values().flat_map(|topic| {
+            let indexed = (0..).map(PartitionIndex).zip(&topic.partitions);
+            indexed.map(|(index, partition)| (topic.id, index, partition))
+        })
     }
 
     /// The dynamic configuration of one broker, or of `None`, the default of all.

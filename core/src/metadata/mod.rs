@@ -5,17 +5,26 @@
 //! decided when it is applied.
 
 mod apply;
+mod brokers;
 mod command;
 mod configs;
+mod election;
 mod error;
+mod features;
 mod hash;
 mod image;
+mod isr;
 mod names;
+mod partition_change;
+mod placement;
+mod reassignment;
+mod replication_rules;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, ConfigChange, ConfigUpdate, NewTopic, Reply};
+pub use command::{Command, ConfigChange, ConfigUpdate, ElectionKind, IsrChange, NewTopic, Reply};
 pub use error::MetadataError;
+pub use features::SUPPORTED_FEATURES;
 pub use image::{
     BrokerRegistration, Endpoint, Image, MAX_PARTITIONS_PER_TOPIC, PartitionRegistration, Topic,
 };

@@ -73,7 +73,27 @@ pub fn of_metadata(error: &MetadataError) -> ErrorCode {
             ErrorCode::InvalidReplicaAssignment
         }
         MetadataError::InvalidConfig(_) => ErrorCode::InvalidConfig,
-        MetadataError::InvalidProducerIds => ErrorCode::InvalidRequest,
+        MetadataError::InvalidProducerIds
+        | MetadataError::BrokerInUse { .. }
+        | MetadataError::InvalidIsr { .. } => ErrorCode::InvalidRequest,
+        MetadataError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+        MetadataError::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
+        MetadataError::BrokerNotRegistered { .. } => ErrorCode::BrokerIdNotRegistered,
+        MetadataError::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+        MetadataError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+        MetadataError::StalePartitionEpoch { .. } | MetadataError::UnsupportedFeature { .. } => {
+            ErrorCode::InvalidUpdateVersion
+        }
+        MetadataError::IneligibleReplica { .. } => ErrorCode::IneligibleReplica,
+        MetadataError::ElectionNotNeeded => ErrorCode::ElectionNotNeeded,
+        MetadataError::PreferredLeaderNotAvailable { .. } => {
+            ErrorCode::PreferredLeaderNotAvailable
+        }
+        MetadataError::EligibleLeadersNotAvailable => ErrorCode::EligibleLeadersNotAvailable,
+        MetadataError::NoReassignmentInProgress => ErrorCode::NoReassignmentInProgress,
+        MetadataError::BelowMinInsyncReplicas { .. } | MetadataError::WouldBeUnclean => {
+            ErrorCode::InvalidReplicaAssignment
+        }
     }
 }
 

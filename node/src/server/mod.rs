@@ -13,7 +13,7 @@ use crate::{
     tasks::{TaskHandle, Tasks},
 };
 use highwater_core::{
-    metadata::{Command, Image, Reply},
+    metadata::{Command, Endpoint, Image, Reply},
     types::{Incarnation, MetadataOffset},
 };
 use std::{
@@ -220,23 +220,29 @@ fn cluster_id(config: &BrokerConfig, image: &Image) -> String {
     })
 }
 
-/// Registers this incarnation: a new broker epoch, and with it a new leader epoch for every
-/// partition that this broker leads.
+/// Registers this incarnation, with a new broker epoch, and has it unfenced.
 async fn register(
     config: &BrokerConfig,
     doors: &Doors,
     quorum: &dyn Quorum,
 ) -> Result<MetadataOffset, ProposeError> {
     let (high, low) = (doors.entropy.next_u64(), doors.entropy.next_u64());
+    let advertised = Endpoint { host: config.advertised.host.clone(), port: config.advertised.port };
     let command = Command::RegisterBroker {
         broker: config.node_id,
         incarnation: Incarnation(u128::from(high) << 64 | u128::from(low)),
+        rack: config.rack.clone(),
+        client_endpoint: advertised.clone(),
+        peer_endpoint: advertised,
+        clean_shutdown_of: None,
         at: doors.clock.now().wall,
     };
-    let (offset, reply) = quorum.propose(command).await?;
-    let Reply::BrokerRegistered { broker_epoch } = reply else {
+    let (_, reply) = quorum.propose(command).await?;
+    let Reply::BrokerRegistered { broker_epoch: epoch } = reply else {
         unreachable!("a registration was answered with {reply:?}")
     };
-    tracing::debug!(%broker_epoch, "registered");
+    let (offset, _) =
+        quorum.propose(Command::UnfenceBroker { broker: config.node_id, epoch }).await?;
+    tracing::debug!(broker_epoch = %epoch, "registered");
     Ok(offset)
 }
