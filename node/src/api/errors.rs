@@ -50,6 +50,10 @@ pub fn of_partition(error: &PartitionError) -> ErrorCode {
         }
         PartitionError::TooManyProducers => ErrorCode::ThrottlingQuotaExceeded,
         PartitionError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        PartitionError::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+        PartitionError::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+        PartitionError::NotEnoughReplicasAfterAppend => ErrorCode::NotEnoughReplicasAfterAppend,
+        PartitionError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
         PartitionError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         PartitionError::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
         PartitionError::DeletionNotAllowed => ErrorCode::PolicyViolation,

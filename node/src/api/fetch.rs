@@ -5,7 +5,7 @@
 
 use super::{Context, errors, resolve};
 use crate::{
-    broker::{FetchKey, MemoryPermit, PartitionDriver, Position},
+    broker::{FetchKey, MemoryPermit, ParkedRequests, PartitionDriver, Position},
     log::LogError,
     wire::{
         ErrorCode, Str,
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use highwater_core::{
     fetch_session::{Answered, FetchContext, SessionError, SessionId, SessionRequest, Wanted},
     metadata::MAX_TOPIC_NAME_BYTES,
-    partition::{Input, PartitionError, Readable, Response},
+    partition::{Input, PartitionError, ReadPosition, Readable, Response},
     time::Instant,
     types::{Offset, RequestId},
 };
@@ -146,19 +146,6 @@ fn driver_of(context: &Context, key: &FetchKey) -> Result<Arc<PartitionDriver>, 
     topic.partition(context, key.partition)
 }
 
-/// Fetches parked on partitions, forgotten when the fetch ends however it ends.
-struct Parked<'a> {
-    requests: Vec<(&'a PartitionDriver, RequestId)>,
-}
-
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        for (driver, request) in &self.requests {
-            driver.cancel(*request);
-        }
-    }
-}
-
 /// Returns when there are `min_bytes` to read, something to report, or no time left.
 async fn wait_until_worthwhile(
     context: &Context,
@@ -169,7 +156,7 @@ async fn wait_until_worthwhile(
     let clock = &context.shared.doors.clock;
     while clock.now().monotonic < deadline {
         let wake = Arc::new(Notify::new());
-        let mut parked = Parked { requests: Vec::with_capacity(targets.len()) };
+        let mut parked = ParkedRequests::default();
         let mut available = 0_u64;
         for target in targets {
             let Ok(driver) = &target.driver else { return };
@@ -177,7 +164,7 @@ async fn wait_until_worthwhile(
             let (request, response) = driver.park(wake.clone(), |request| {
                 fetch_input(request, offset, target.position(), true)
             });
-            parked.requests.push((driver, request));
+            parked.add(driver, request);
             match response {
                 Response::Readable(Readable { diverging: None, available_bytes, .. }) => {
                     let wanted = target.position().max_bytes as u64;
@@ -199,13 +186,13 @@ async fn wait_until_worthwhile(
 }
 
 fn fetch_input(request: RequestId, offset: Offset, position: &Position, park: bool) -> Input {
-    Input::Fetch {
-        request,
+    let position = ReadPosition {
         offset,
         current_leader_epoch: position.current_leader_epoch,
         last_fetched_epoch: position.last_fetched_epoch,
-        park,
-    }
+        from_follower: false,
+    };
+    Input::Fetch { request, position, park }
 }
 
 impl Target<'_> {

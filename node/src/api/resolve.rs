@@ -48,7 +48,17 @@ impl Topic {
             Lookup::Offline => Err(ErrorCode::KafkaStorageError),
             // Created a moment ago: its log is being opened. Clients retry this.
             Lookup::Opening => Err(ErrorCode::NotLeaderOrFollower),
-            Lookup::Unknown => Err(ErrorCode::UnknownTopicOrPartition),
+            Lookup::Unknown => Err(self.elsewhere(context, index)),
+        }
+    }
+
+    /// Whether another broker has a partition that this one has not.
+    fn elsewhere(&self, context: &Context, index: u32) -> ErrorCode {
+        let image = context.shared.quorum.image();
+        let found = self.0.ok().and_then(|id| image.partition(id, PartitionIndex(index)));
+        match found {
+            Some(_) => ErrorCode::NotLeaderOrFollower,
+            None => ErrorCode::UnknownTopicOrPartition,
         }
     }
 }

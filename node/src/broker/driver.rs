@@ -3,7 +3,7 @@
 //! A step is synchronous and holds the partition's mutex; nothing awaits under it. Appends are
 //! queued on the log inside the step, so their order is the machine's order.
 
-use super::TopicPartition;
+use super::{IsrChanges, TopicPartition};
 use crate::{
     env::{BoxFuture, Clock},
     log::{Log, LogError, LogEvent},
@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::sync::{Notify, oneshot};
 
-/// A partition that this broker leads.
+/// A replica of a partition on this broker.
 pub struct PartitionDriver {
     /// Which partition it is.
     pub id: TopicPartition,
@@ -30,6 +30,7 @@ pub struct PartitionDriver {
     log: Log,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
+    isr_changes: Arc<IsrChanges>,
     state: Mutex<State>,
     this: Weak<PartitionDriver>,
 }
@@ -41,6 +42,26 @@ struct State {
     waiters: BTreeMap<RequestId, Waiter>,
     next_request: u64,
     checkpoint: CheckpointTurn,
+    /// Told of flushes while this replica follows.
+    flush_listener: Option<Arc<Notify>>,
+}
+
+/// What a driver is made of.
+pub struct DriverParts {
+    /// Which partition it is.
+    pub id: TopicPartition,
+    /// What its topic counts.
+    pub metrics: Arc<TopicMetrics>,
+    /// Decides.
+    pub machine: Partition,
+    /// Stores.
+    pub log: Log,
+    /// Reads the time.
+    pub clock: Arc<dyn Clock>,
+    /// Spawns.
+    pub tasks: Tasks,
+    /// Takes proposals for the ISR.
+    pub isr_changes: Arc<IsrChanges>,
 }
 
 /// Whether a checkpoint is being written: one at a time, and the log asks only once for each.
@@ -76,22 +97,16 @@ impl EventRoute {
 }
 
 impl PartitionDriver {
-    /// Drives `machine` over `log`.
-    pub fn new(
-        id: TopicPartition,
-        metrics: Arc<TopicMetrics>,
-        machine: Partition,
-        log: Log,
-        clock: Arc<dyn Clock>,
-        tasks: Tasks,
-        route: &EventRoute,
-    ) -> Arc<Self> {
+    /// Drives a machine over a log, whose events come by `route`.
+    pub fn new(parts: DriverParts, route: &EventRoute) -> Arc<Self> {
+        let DriverParts { id, metrics, machine, log, clock, tasks, isr_changes } = parts;
         let state = State {
             machine,
             effects: Effects::new(),
             waiters: BTreeMap::new(),
             next_request: 0,
             checkpoint: CheckpointTurn::Idle,
+            flush_listener: None,
         };
         let driver = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
@@ -99,6 +114,7 @@ impl PartitionDriver {
             log,
             clock,
             tasks,
+            isr_changes,
             state: Mutex::new(state),
             this: this.clone(),
         });
@@ -162,6 +178,11 @@ impl PartitionDriver {
         self.step(&mut state, input);
     }
 
+    /// Lets `listener` be notified of flushes from now on.
+    pub fn report_flushes_to(&self, listener: Arc<Notify>) {
+        self.lock().flush_listener = Some(listener);
+    }
+
     /// Closes the log with a checkpoint of everything flushed. Produces that came too late for it
     /// fail.
     pub async fn close(&self) -> Result<(), LogError> {
@@ -172,7 +193,16 @@ impl PartitionDriver {
 
     fn on_log_event(&self, event: LogEvent) {
         match event {
-            LogEvent::Flushed(through) => self.tell(Input::Flushed { through }),
+            LogEvent::Written(through) => self.tell(Input::Written { through }),
+            LogEvent::Flushed(through) => {
+                let mut state = self.lock();
+                self.step(&mut state, Input::Flushed { through });
+                if let Some(listener) = &state.flush_listener
+                    && !state.machine.is_leader()
+                {
+                    listener.notify_one();
+                }
+            }
             LogEvent::Failed(error) => {
                 tracing::error!(
                     partition = %self.id, %error,
@@ -259,6 +289,19 @@ impl PartitionDriver {
                 });
             }
             Effect::RollSegment => self.log.roll(),
+            Effect::Truncate { write, to } => {
+                tracing::info!(partition = %self.id, %to, "truncating to where the leader agrees");
+                self.log.truncate(now, write, to, state.machine.side_state());
+            }
+            Effect::Reset { write, to } => {
+                tracing::warn!(partition = %self.id, %to, "starting over: the leader begins later");
+                self.log.reset(now, write, to);
+            }
+            Effect::ProposeIsr { leader_epoch, proposal } => {
+                if let Some(driver) = self.this.upgrade() {
+                    self.isr_changes.propose(driver, leader_epoch, proposal);
+                }
+            }
             Effect::HighWatermarkAdvanced { .. } => {}
         }
     }
@@ -297,6 +340,27 @@ impl CheckpointTurn {
         let again = *self == Self::WritingAndAsked;
         *self = if again { Self::Writing } else { Self::Idle };
         again
+    }
+}
+
+/// Requests parked on partitions, forgotten when this is dropped.
+#[derive(Default)]
+pub struct ParkedRequests<'a> {
+    requests: Vec<(&'a PartitionDriver, RequestId)>,
+}
+
+impl<'a> ParkedRequests<'a> {
+    /// Forgets this request too in the end.
+    pub fn add(&mut self, driver: &'a PartitionDriver, request: RequestId) {
+        self.requests.push((driver, request));
+    }
+}
+
+impl Drop for ParkedRequests<'_> {
+    fn drop(&mut self) {
+        for (driver, request) in &self.requests {
+            driver.cancel(*request);
+        }
     }
 }
 

@@ -1,19 +1,29 @@
 //! What a broker serves its clients from: partitions and their drivers, and what goes on beside.
 
+mod controller;
 mod driver;
 mod fetch_sessions;
+mod isr_changes;
+pub mod membership;
 mod memory;
 mod metered_disk;
 mod partitions;
+mod peers;
 mod producer_ids;
+mod replica_reads;
+mod replication;
 pub mod upkeep;
 
-pub use driver::{PartitionDriver, answered};
+pub use controller::ControllerDriver;
+pub use driver::{ParkedRequests, PartitionDriver, answered};
 pub use fetch_sessions::{FetchKey, FetchSessions, Position};
+pub use isr_changes::IsrChanges;
 pub use memory::{MemoryBudget, MemoryPermit};
 pub use metered_disk::MeteredDisk;
 pub use partitions::{Lookup, Partitions, TopicPartition};
+pub use peers::Peers;
 pub use producer_ids::ProducerIds;
+pub use replication::{Replication, ReplicationOptions};
 
 use crate::{
     config::{BrokerConfig, HostPort},
@@ -24,12 +34,12 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, Reply},
-    types::MetadataOffset,
+    types::{BrokerEpoch, MetadataOffset},
 };
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -53,6 +63,12 @@ pub struct Shared {
     pub quorum: Arc<dyn Quorum>,
     /// The partitions.
     pub partitions: Arc<Partitions>,
+    /// This broker's registration.
+    pub broker_epoch: BrokerEpoch,
+    /// Where this broker stands in its cluster.
+    pub membership: Membership,
+    /// The fetchers of the partitions that this broker follows.
+    pub replication: Arc<Replication>,
     /// Grants producer ids.
     pub producer_ids: ProducerIds,
     /// What clients are told to connect to.
@@ -71,7 +87,34 @@ pub struct Shared {
     pub(crate) fetch_sessions: Mutex<FetchSessions>,
 }
 
+/// Where a broker stands in its cluster.
+#[derive(Default)]
+pub struct Membership {
+    pub(crate) wants_shutdown: AtomicBool,
+    pub(crate) handed_over: Notify,
+    pub(crate) fenced: AtomicBool,
+    failure: OnceLock<String>,
+    failed: Notify,
+}
+
 impl Shared {
+    /// The broker cannot go on, and says why.
+    pub fn fail(&self, reason: String) {
+        if self.membership.failure.set(reason).is_ok() {
+            self.membership.failed.notify_waiters();
+        }
+    }
+
+    /// Completes with the reason when the broker cannot go on.
+    pub async fn failed(&self) -> String {
+        let noticed = self.membership.failed.notified();
+        if let Some(reason) = self.membership.failure.get() {
+            return reason.clone();
+        }
+        noticed.await;
+        self.membership.failure.get().cloned().unwrap_or_default()
+    }
+
     /// The fetch sessions, for the duration of one lookup.
     pub fn fetch_sessions(&self) -> MutexGuard<'_, FetchSessions> {
         self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)

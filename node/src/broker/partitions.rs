@@ -1,6 +1,9 @@
 //! The partitions of this broker: opened, reconfigured and deleted as the metadata image says.
 
-use super::driver::{EventRoute, PartitionDriver};
+use super::{
+    IsrChanges,
+    driver::{DriverParts, EventRoute, PartitionDriver},
+};
 use crate::{
     config::BrokerConfig,
     env::Doors,
@@ -9,10 +12,10 @@ use crate::{
     tasks::Tasks,
 };
 use highwater_core::{
-    config::TopicConfig,
-    metadata::{Image, Topic},
-    partition::{Input, Partition},
-    types::{BrokerId, LeaderEpoch, PartitionIndex, TopicId},
+    config::{Durability, TopicConfig},
+    metadata::{Image, PartitionRegistration, Topic},
+    partition::{Assignment, Input, Partition, ReplicaOptions},
+    types::{BrokerId, PartitionIndex, TopicId},
 };
 use std::{
     collections::BTreeMap,
@@ -58,7 +61,8 @@ pub struct Partitions {
     doors: Doors,
     tasks: Tasks,
     metrics: Arc<Metrics>,
-    broker: BrokerId,
+    options: ReplicaOptions,
+    isr_changes: Arc<IsrChanges>,
     static_configs: BTreeMap<String, String>,
     dir: PathBuf,
     slots: RwLock<BTreeMap<Key, Slot>>,
@@ -69,6 +73,7 @@ struct Slot {
     id: TopicPartition,
     lookup: Lookup,
     config: TopicConfig,
+    assignment: Assignment,
 }
 
 impl Partitions {
@@ -78,10 +83,13 @@ impl Partitions {
         tasks: Tasks,
         metrics: Arc<Metrics>,
         config: &BrokerConfig,
+        isr_changes: Arc<IsrChanges>,
         dir: PathBuf,
     ) -> Self {
-        let (broker, static_configs) = (config.node_id, config.static_configs());
-        Self { doors, tasks, metrics, broker, static_configs, dir, slots: RwLock::default() }
+        let options =
+            ReplicaOptions { broker: config.node_id, lag_max: config.replica_lag_time_max };
+        let (static_configs, slots) = (config.static_configs(), RwLock::default());
+        Self { doors, tasks, metrics, options, isr_changes, static_configs, dir, slots }
     }
 
     /// Removes what deletions left half done when a crash interrupted them.
@@ -137,26 +145,28 @@ impl Partitions {
         (slots.len(), offline)
     }
 
-    /// Brings the open partitions in line with the image: opens new ones, reconfigures, deletes.
-    /// Called by one task only, with ever newer images.
+    /// Brings the open partitions in line with the image: opens new ones, reconfigures, takes over
+    /// who leads, deletes. Called by one task only, with ever newer images.
     pub async fn follow(self: &Arc<Self>, image: &Image) {
         self.delete_missing(image).await;
         let mut opening = Vec::new();
         for topic in image.topics() {
             let config = self.config_of(image, topic);
             for (partition, index) in topic.partitions.iter().zip(0..) {
+                if !partition.replicas.contains(&self.options.broker) {
+                    continue;
+                }
                 let index = PartitionIndex(index);
                 let key = (topic.id, index);
+                let assignment = assignment_of(image, topic.id, index, partition);
                 let known = self.read().get(&key).cloned();
                 match known {
-                    Some(slot) if slot.config == config => {}
-                    Some(slot) => self.reconfigure(key, slot, &config),
+                    Some(slot) => self.update(key, slot, &config, assignment),
                     None => {
-                        let id = self.reserve(topic, index, &config);
-                        let epoch = partition.leader_epoch;
+                        let id = self.reserve(topic, index, &config, &assignment);
                         let (this, config) = (self.clone(), config.clone());
                         opening.push(self.tasks.spawn("open-partition", async move {
-                            this.open_slot(id, config, epoch).await;
+                            this.open_slot(id, config, assignment).await;
                         }));
                     }
                 }
@@ -182,7 +192,7 @@ impl Partitions {
 
     fn config_of(&self, image: &Image, topic: &Topic) -> TopicConfig {
         image
-            .config_layers(Some(topic.id), self.broker, &self.static_configs)
+            .config_layers(Some(topic.id), self.options.broker, &self.static_configs)
             .effective()
             .expect("configuration is checked when it is set")
     }
@@ -192,16 +202,18 @@ impl Partitions {
         topic: &Topic,
         index: PartitionIndex,
         config: &TopicConfig,
+        assignment: &Assignment,
     ) -> TopicPartition {
         let id = TopicPartition { topic: topic.name.as_str().into(), topic_id: topic.id, index };
-        let slot = Slot { id: id.clone(), lookup: Lookup::Opening, config: config.clone() };
+        let (config, assignment) = (config.clone(), assignment.clone());
+        let slot = Slot { id: id.clone(), lookup: Lookup::Opening, config, assignment };
         self.write().insert((topic.id, index), slot);
         id
     }
 
-    async fn open_slot(&self, id: TopicPartition, config: TopicConfig, epoch: LeaderEpoch) {
+    async fn open_slot(&self, id: TopicPartition, config: TopicConfig, assignment: Assignment) {
         let key = (id.topic_id, id.index);
-        let lookup = match self.open_partition(&id, config, epoch).await {
+        let lookup = match self.open_partition(&id, config, assignment).await {
             Ok(driver) => Lookup::Open(driver),
             Err(error) => {
                 tracing::error!(
@@ -220,7 +232,7 @@ impl Partitions {
         &self,
         id: &TopicPartition,
         config: TopicConfig,
-        epoch: LeaderEpoch,
+        assignment: Assignment,
     ) -> Result<Arc<PartitionDriver>, LogError> {
         let route = EventRoute::default();
         let dir = partition_dir(&self.dir, id);
@@ -231,39 +243,54 @@ impl Partitions {
             Log::open(disk, &self.tasks, dir, options, now, route.callback()).await?;
         let recovered = recovered.into_recovered();
         recovered
-            .check(epoch)
+            .check(assignment.leader_epoch)
             .map_err(|error| LogError::corrupt(log.dir(), recovered.log_end_offset, 0, error))?;
-        let machine = Partition::new(self.doors.clock.now(), config, epoch, recovered);
-        let clock = self.doors.clock.clone();
-        let metrics = self.metrics.topic(&id.topic);
-        Ok(PartitionDriver::new(
-            id.clone(),
-            metrics,
-            machine,
+        let parts = DriverParts {
+            id: id.clone(),
+            metrics: self.metrics.topic(&id.topic),
+            machine: Partition::new(self.doors.clock.now(), self.options, config, recovered),
             log,
-            clock,
-            self.tasks.clone(),
-            &route,
-        ))
+            clock: self.doors.clock.clone(),
+            tasks: self.tasks.clone(),
+            isr_changes: self.isr_changes.clone(),
+        };
+        let driver = PartitionDriver::new(parts, &route);
+        driver.tell(Input::Assigned(assignment));
+        Ok(driver)
     }
 
-    fn reconfigure(&self, key: Key, slot: Slot, config: &TopicConfig) {
-        if let Lookup::Open(driver) = &slot.lookup {
-            driver.log().configure(log_options(config));
-            driver.tell(Input::ConfigChanged(config.clone()));
+    /// Tells an open partition what has changed for it.
+    fn update(&self, key: Key, slot: Slot, config: &TopicConfig, assignment: Assignment) {
+        if slot.config == *config && slot.assignment == assignment {
+            return;
         }
-        self.write().insert(key, Slot { config: config.clone(), ..slot });
+        if let Lookup::Open(driver) = &slot.lookup {
+            if slot.config != *config {
+                driver.log().configure(log_options(config));
+                driver.tell(Input::ConfigChanged(config.clone()));
+            }
+            if slot.assignment != assignment {
+                driver.tell(Input::Assigned(assignment.clone()));
+            }
+        }
+        self.write().insert(key, Slot { config: config.clone(), assignment, ..slot });
     }
 
     async fn delete_missing(&self, image: &Image) {
         let missing: Vec<Key> = {
             let slots = self.read();
-            let gone = slots.keys().filter(|(topic, _)| image.topic(*topic).is_none());
-            gone.copied().collect()
+            let broker = self.options.broker;
+            let is_gone = |(topic, index): &&Key| {
+                let found = image.partition(*topic, *index);
+                found.is_none_or(|partition| !partition.replicas.contains(&broker))
+            };
+            slots.keys().filter(is_gone).copied().collect()
         };
         for key in missing {
             let Some(slot) = self.write().remove(&key) else { continue };
-            self.metrics.forget_topic(&slot.id.topic);
+            if image.topic(key.0).is_none() {
+                self.metrics.forget_topic(&slot.id.topic);
+            }
             let removed = match slot.lookup {
                 Lookup::Open(driver) => {
                     driver.tell(Input::LogFailed { readable: false });
@@ -286,6 +313,29 @@ impl Partitions {
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Key, Slot>> {
         self.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a partition's machine has to know of the image.
+fn assignment_of(
+    image: &Image,
+    topic: TopicId,
+    index: PartitionIndex,
+    partition: &PartitionRegistration,
+) -> Assignment {
+    let eligible = partition.replicas.iter().filter_map(|replica| {
+        let registration = image.broker(*replica)?;
+        registration.is_active().then_some((*replica, registration.epoch))
+    });
+    Assignment {
+        leader: partition.leader,
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+        replicas: partition.replicas.clone(),
+        isr: partition.isr.clone(),
+        eligible: eligible.collect(),
+        min_insync: image.min_insync_replicas(topic, index) as usize,
+        counts_flushed: image.durability(topic) == Durability::Fsynced,
     }
 }
 

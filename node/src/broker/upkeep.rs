@@ -1,15 +1,23 @@
-//! What a broker does without being asked: it follows the metadata and enforces retention.
+//! What a broker does without being asked: it follows the metadata, looks after its followers and
+//! enforces retention.
 
 use super::Shared;
 use highwater_core::partition::Input;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// The longest pause between two looks at lagging followers and unanswered proposals.
+const LAG_CHECK_MAX: Duration = Duration::from_millis(500);
 
 /// Keeps the partitions in line with the metadata image.
 pub async fn follow_metadata(shared: Arc<Shared>) {
     loop {
         let image = shared.quorum.image();
         let applied = image.applied();
+        for (broker, registration) in image.brokers() {
+            shared.doors.transport.learn(broker, registration.peer_endpoint.clone());
+        }
         shared.partitions.follow(&image).await;
+        shared.replication.follow(&shared.partitions.open());
         shared.count_partitions();
         shared.followed_to(applied);
         shared.quorum.changed(applied).await;
@@ -30,5 +38,20 @@ pub async fn enforce_retention(shared: Arc<Shared>) {
             driver.tell(Input::Tick);
         }
         shared.count_partitions();
+    }
+}
+
+/// Lets the leaders look at their followers, often enough for `replica.lag.time.max.ms`.
+pub async fn check_replicas(shared: Arc<Shared>) {
+    let interval = (shared.config.replica_lag_time_max / 2).min(LAG_CHECK_MAX);
+    loop {
+        let next = shared.doors.clock.now().monotonic.after(interval);
+        shared.doors.clock.sleep_until(next).await;
+        let now = shared.doors.clock.now().monotonic;
+        for driver in shared.partitions.open() {
+            if driver.inspect(|machine| machine.next_deadline().is_some_and(|due| due <= now)) {
+                driver.tell(Input::Tick);
+            }
+        }
     }
 }

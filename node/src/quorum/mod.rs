@@ -6,7 +6,10 @@ mod watch;
 pub use local::{LocalQuorum, OpenError};
 pub use watch::Watch;
 
-use crate::env::BoxFuture;
+use crate::{
+    env::BoxFuture,
+    peer::messages::{PeerReply, PeerRequest},
+};
 use highwater_core::{
     metadata::{Command, Image, MetadataError, Reply},
     types::{BrokerId, MetadataOffset},
@@ -32,6 +35,12 @@ pub trait Quorum: Send + Sync {
     /// Completes with the offset of an image that holds every command whose proposer was answered
     /// before the call. Only the quorum's leader can tell.
     fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>>;
+}
+
+/// What a node of the quorum does for the others.
+pub trait QuorumPeer: Send + Sync {
+    /// Serves the calls that concern the metadata log: `Raft`, `Join` and `Propose`.
+    fn serve(&self, from: BrokerId, request: PeerRequest) -> BoxFuture<'static, PeerReply>;
 }
 
 /// Who leads the metadata quorum.

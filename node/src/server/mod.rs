@@ -1,26 +1,37 @@
 //! The server: it opens the metadata log, registers, opens the partitions and serves clients.
 
+mod clean_shutdown;
 mod connection;
 mod listener;
+mod quorum;
 
 use crate::{
-    broker::{FetchSessions, MemoryBudget, MeteredDisk, Partitions, ProducerIds, Shared, upkeep},
-    config::BrokerConfig,
-    env::{Doors, OpenMode},
+    broker::{
+        ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
+        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared,
+        membership::{self, Registrant},
+        upkeep,
+    },
+    config::{BrokerConfig, HostPort},
+    env::Doors,
     log::LogError,
     metrics::Metrics,
-    quorum::{LocalQuorum, OpenError, ProposeError, Quorum, Watch},
+    quorum::{OpenError, ProposeError, Watch},
     tasks::{TaskHandle, Tasks},
 };
 use highwater_core::{
-    metadata::{Command, Endpoint, Image, Reply},
-    types::{Incarnation, MetadataOffset},
+    controller::ControllerConfig,
+    metadata::{Endpoint, Image},
+    types::{BrokerEpoch, MetadataOffset},
 };
 use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore};
@@ -29,8 +40,6 @@ use tokio::sync::{Notify, Semaphore};
 const READ_BYTES_MAX: usize = 16 << 20;
 /// How long a clean shutdown waits for answers to be written.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// There, the last shutdown was clean. Its absence changes only what is logged at start.
-const CLEAN_SHUTDOWN_FILE: &str = "clean-shutdown";
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +73,7 @@ pub struct Broker {
     shared: Arc<Shared>,
     listen_address: SocketAddr,
     listener: TaskHandle<()>,
+    is_clustered: bool,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -76,24 +86,48 @@ impl Broker {
         let metered = MeteredDisk::new(doors.disk, doors.clock.clone(), metrics.clone());
         let doors = Doors { disk: Arc::new(metered), ..doors };
         let lock = lock_data_dir(&config, &doors).await?;
-        let clean = take_clean_shutdown(&config, &doors).await?;
         let dir = config.data_dir.clone();
-        let quorum: Arc<dyn Quorum> = Arc::new(
-            LocalQuorum::open(config.node_id, doors.disk.clone(), &tasks, &dir.join("metadata"))
-                .await?,
+        let clean_shutdown_of = take_clean_shutdown(&config, &doors).await?;
+        let is_clean = clean_shutdown_of.is_some();
+        let quorum = quorum::open(&config, &doors, &tasks).await?;
+        let controller = ControllerDriver::new(
+            config.node_id,
+            controller_config(&config),
+            doors.clock.clone(),
+            quorum.metadata.clone(),
+            tasks.clone(),
         );
-        let registered = register(&config, &doors, &*quorum).await?;
+        let peers = quorum.peer.map(|peer| Peers::new(peer, controller.clone()));
+        if let Some(peers) = &peers {
+            listen_for_peers(&config, &doors, peers.clone()).await?;
+            tasks.spawn("controller", controller.clone().run());
+        }
+        let quorum = quorum.metadata;
         let (socket, listen_address) = listener::bind(&config).await?;
+        let advertised = listener::advertised(&config, listen_address);
+        let registrant = registrant(&config, &advertised, clean_shutdown_of);
+        let (broker_epoch, registered) =
+            membership::register(registrant, &doors, &*quorum).await?;
+        membership::publish_defaults(&config, &*quorum).await;
+        let isr_changes = Arc::new(IsrChanges::default());
         let partitions = Arc::new(Partitions::new(
             doors.clone(),
             tasks.clone(),
             metrics.clone(),
             &config,
+            isr_changes.clone(),
             dir.join("topics"),
         ));
         let image = quorum.image();
         partitions.sweep(&image).await?;
         partitions.follow(&image).await;
+        let replication = Replication::new(
+            doors.clock.clone(),
+            doors.transport.clone(),
+            tasks.clone(),
+            replication_options(&config),
+            broker_epoch,
+        );
         let shared = Arc::new(Shared {
             metrics,
             memory: MemoryBudget::new(config.queued_max_request_bytes),
@@ -103,7 +137,6 @@ impl Broker {
             is_closing: AtomicBool::new(false),
             close_notice: Notify::new(),
             places: Arc::new(Semaphore::new(config.max_connections)),
-            advertised: listener::advertised(&config, listen_address),
             cluster_id: cluster_id(&config, &image),
             static_configs: config.static_configs(),
             config,
@@ -111,17 +144,32 @@ impl Broker {
             tasks: tasks.clone(),
             quorum,
             partitions,
+            broker_epoch,
+            membership: Membership::default(),
+            replication,
             producer_ids: ProducerIds::default(),
         });
+        let broker = shared.config.node_id;
+        let changes = isr_changes.run(shared.quorum.clone(), broker, broker_epoch);
+        tasks.spawn("isr-changes", changes);
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
+        tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));
         tasks.spawn("retention", upkeep::enforce_retention(shared.clone()));
+        if let Some(peers) = &peers {
+            peers.open(shared.clone());
+            tasks.spawn("heartbeat", membership::beat(shared.clone(), controller));
+        }
+        let unfenced =
+            membership::unfence(broker, broker_epoch, &shared.doors, &*shared.quorum).await?;
+        shared.followed.changed(MetadataOffset(unfenced.0 - 1).0).await;
         let listener = tasks.spawn("listener", listener::accept(shared.clone(), socket));
         let (count, offline) = shared.partitions.counts();
         tracing::info!(
-            address = %listen_address, partitions = count, offline, clean_shutdown = clean,
+            address = %listen_address, partitions = count, offline, clean_shutdown = is_clean,
             data = %dir.display(), cluster = %shared.cluster_id, "broker started"
         );
-        Ok(Self { shared, listen_address, listener, _lock: lock })
+        let is_clustered = peers.is_some();
+        Ok(Self { shared, listen_address, listener, is_clustered, _lock: lock })
     }
 
     /// The address that clients connect to on this machine.
@@ -141,12 +189,25 @@ impl Broker {
 
     /// Whether the broker takes traffic.
     pub fn ready(&self) -> bool {
-        !self.shared.is_closing()
+        !self.shared.is_closing() && !self.shared.membership.fenced.load(Ordering::Acquire)
+    }
+
+    /// The metadata as this broker knows it.
+    pub fn image(&self) -> Arc<Image> {
+        self.shared.quorum.image()
+    }
+
+    /// Completes with the reason when the broker cannot go on and must be stopped.
+    pub async fn failed(&self) -> String {
+        self.shared.failed().await
     }
 
     /// Stops cleanly: no new connection and no new request, what was taken in is answered, every
     /// log flushed and checkpointed, so that the next start has nothing to scan.
     pub async fn shutdown(&self) {
+        if self.is_clustered {
+            membership::hand_over(&self.shared).await;
+        }
         self.shared.close();
         self.listener.abort();
         self.drain_connections().await;
@@ -156,7 +217,8 @@ impl Broker {
             return;
         }
         let dir = &self.shared.config.data_dir;
-        match write_clean_shutdown(&self.shared.doors, dir).await {
+        let (disk, epoch) = (&*self.shared.doors.disk, self.shared.broker_epoch);
+        match clean_shutdown::write(disk, dir, epoch).await {
             Ok(()) => tracing::info!("shut down cleanly"),
             Err(error) => tracing::warn!(%error, "the clean-shutdown marker was not written"),
         }
@@ -195,21 +257,53 @@ async fn lock_data_dir(
     })
 }
 
-/// Whether the last shutdown was clean; from now on it is not, until the next clean one.
-async fn take_clean_shutdown(config: &BrokerConfig, doors: &Doors) -> Result<bool, StartError> {
-    let path = config.data_dir.join(CLEAN_SHUTDOWN_FILE);
-    let removed = match doors.disk.remove(&path).await {
-        Ok(()) => doors.disk.sync_dir(&config.data_dir).await.map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    };
-    removed.map_err(|error| StartError::DataDirectory { path, error })
+/// The registration that the last shutdown ended, if that was clean.
+async fn take_clean_shutdown(
+    config: &BrokerConfig,
+    doors: &Doors,
+) -> Result<Option<BrokerEpoch>, StartError> {
+    let path = config.data_dir.clone();
+    let taken = clean_shutdown::take(&*doors.disk, &path).await;
+    taken.map_err(|error| StartError::DataDirectory { path, error })
 }
 
-async fn write_clean_shutdown(doors: &Doors, dir: &Path) -> io::Result<()> {
-    let file = doors.disk.open(&dir.join(CLEAN_SHUTDOWN_FILE), OpenMode::Replace).await?;
-    file.sync().await?;
-    doors.disk.sync_dir(dir).await
+async fn listen_for_peers(
+    config: &BrokerConfig,
+    doors: &Doors,
+    peers: Arc<Peers>,
+) -> Result<(), StartError> {
+    let address = config.peer_listen.as_ref().map_or_else(String::new, HostPort::to_string);
+    let listening = doors.transport.listen(peers).await;
+    listening.map_err(|error| StartError::Listen { address, error })
+}
+
+fn controller_config(config: &BrokerConfig) -> ControllerConfig {
+    ControllerConfig {
+        session_timeout: config.session_timeout,
+        rebalance_interval: config.leader_rebalance_interval,
+    }
+}
+
+fn replication_options(config: &BrokerConfig) -> ReplicationOptions {
+    ReplicationOptions {
+        wait: config.replica_fetch_wait,
+        max_bytes: config.replica_fetch_response_max_bytes,
+    }
+}
+
+fn registrant(
+    config: &BrokerConfig,
+    advertised: &HostPort,
+    clean_shutdown_of: Option<BrokerEpoch>,
+) -> Registrant {
+    let endpoint = |at: &HostPort| Endpoint { host: at.host.clone(), port: at.port };
+    Registrant {
+        broker: config.node_id,
+        rack: config.rack.clone(),
+        client_endpoint: endpoint(advertised),
+        peer_endpoint: config.peer_advertised.as_ref().map_or_else(Endpoint::default, endpoint),
+        clean_shutdown_of,
+    }
 }
 
 /// The configured id, or one that is as old as the metadata: the first registration's.
@@ -218,31 +312,4 @@ fn cluster_id(config: &BrokerConfig, image: &Image) -> String {
         let first = image.founder().expect("this broker has registered");
         format!("{:032x}", first.0)
     })
-}
-
-/// Registers this incarnation, with a new broker epoch, and has it unfenced.
-async fn register(
-    config: &BrokerConfig,
-    doors: &Doors,
-    quorum: &dyn Quorum,
-) -> Result<MetadataOffset, ProposeError> {
-    let (high, low) = (doors.entropy.next_u64(), doors.entropy.next_u64());
-    let advertised = Endpoint { host: config.advertised.host.clone(), port: config.advertised.port };
-    let command = Command::RegisterBroker {
-        broker: config.node_id,
-        incarnation: Incarnation(u128::from(high) << 64 | u128::from(low)),
-        rack: config.rack.clone(),
-        client_endpoint: advertised.clone(),
-        peer_endpoint: advertised,
-        clean_shutdown_of: None,
-        at: doors.clock.now().wall,
-    };
-    let (_, reply) = quorum.propose(command).await?;
-    let Reply::BrokerRegistered { broker_epoch: epoch } = reply else {
-        unreachable!("a registration was answered with {reply:?}")
-    };
-    let (offset, _) =
-        quorum.propose(Command::UnfenceBroker { broker: config.node_id, epoch }).await?;
-    tracing::debug!(broker_epoch = %epoch, "registered");
-    Ok(offset)
 }

@@ -1,0 +1,98 @@
+//! The leaders' proposals for their ISRs: gathered, proposed in one command, answered one by one.
+
+use super::PartitionDriver;
+use crate::quorum::{ProposeError, Quorum};
+use highwater_core::{
+    metadata::{Command, IsrChange, Reply},
+    partition::{Input, IsrOutcome, IsrProposal},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch},
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+/// Proposals in one command.
+const CHANGES_MAX: usize = 1_000;
+
+/// Where the drivers leave their proposals. A partition has one under way, so that their number is
+/// bounded by that of the partitions.
+#[derive(Default)]
+pub struct IsrChanges {
+    waiting: Mutex<Vec<Waiting>>,
+    wake: Notify,
+}
+
+struct Waiting {
+    driver: Arc<PartitionDriver>,
+    change: IsrChange,
+}
+
+impl IsrChanges {
+    /// Takes a proposal of a leader.
+    pub fn propose(
+        &self,
+        driver: Arc<PartitionDriver>,
+        leader_epoch: LeaderEpoch,
+        proposal: IsrProposal,
+    ) {
+        let IsrProposal { partition_epoch, isr } = proposal;
+        let (topic, index) = (driver.id.topic_id, driver.id.index);
+        let change = IsrChange { topic, index, leader_epoch, partition_epoch, isr };
+        self.waiting().push(Waiting { driver, change });
+        self.wake.notify_one();
+    }
+
+    /// Proposes what comes, for ever.
+    pub async fn run(
+        self: Arc<Self>,
+        quorum: Arc<dyn Quorum>,
+        broker: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) {
+        loop {
+            let batch: Vec<Waiting> = {
+                let mut waiting = self.waiting();
+                let count = waiting.len().min(CHANGES_MAX);
+                waiting.drain(..count).collect()
+            };
+            if batch.is_empty() {
+                self.wake.notified().await;
+                continue;
+            }
+            let changes = batch.iter().map(|waiting| waiting.change.clone()).collect();
+            let command = Command::AlterPartition { broker, broker_epoch, changes };
+            let outcomes = outcomes_of(quorum.propose(command).await, batch.len());
+            for (Waiting { driver, change }, outcome) in batch.into_iter().zip(outcomes) {
+                let IsrChange { leader_epoch, partition_epoch, .. } = change;
+                driver.tell(Input::IsrAnswered { leader_epoch, partition_epoch, outcome });
+            }
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn outcomes_of<T>(proposed: Result<(T, Reply), ProposeError>, count: usize) -> Vec<IsrOutcome> {
+    match proposed {
+        Ok((_, Reply::PartitionsAltered(answers))) => answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok(partition_epoch) => IsrOutcome::Accepted { partition_epoch },
+                Err(error) => {
+                    tracing::debug!(%error, "ISR change refused");
+                    IsrOutcome::Refused
+                }
+            })
+            .collect(),
+        Ok((_, reply)) => unreachable!("an ISR change was answered with {reply:?}"),
+        Err(error) => {
+            tracing::debug!(%error, "ISR change not proposed");
+            let outcome = match error {
+                ProposeError::Unknown(_) => IsrOutcome::Unknown,
+                _ => IsrOutcome::Refused,
+            };
+            vec![outcome; count]
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! This broker in its cluster: it registers, gives signs of life, and leaves in good order.
+
+use super::{ControllerDriver, Shared};
+use crate::{
+    config::BrokerConfig,
+    env::{Clock, Doors},
+    peer::messages::{Heartbeat, HeartbeatReply, PeerReply, PeerRequest},
+    quorum::{ProposeError, Quorum},
+};
+use highwater_core::{
+    metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, Reply},
+    types::{BrokerEpoch, BrokerId, Incarnation, MetadataOffset},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// The pause before a registration or an unfencing is proposed again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How often a broker that cannot register says so.
+const REPORT_EVERY: u32 = 50;
+/// How long a controlled shutdown may take: then the broker stops all the same, and is fenced.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the metadata log decides by.
+const DECIDING_CONFIGS: [&str; 3] =
+    ["min.insync.replicas", "default.durability", "unclean.leader.election.enable"];
+
+/// What a broker registers with.
+pub struct Registrant {
+    /// Its id.
+    pub broker: BrokerId,
+    /// Its rack.
+    pub rack: Option<String>,
+    /// Where clients reach it.
+    pub client_endpoint: Endpoint,
+    /// Where its peers reach it.
+    pub peer_endpoint: Endpoint,
+    /// The registration that the last clean shutdown ended.
+    pub clean_shutdown_of: Option<BrokerEpoch>,
+}
+
+/// Registers this incarnation and waits until the image holds the registration: a new broker
+/// epoch, and with it new leader epochs for all that this broker led before.
+///
+/// # Errors
+/// When the quorum refuses the registration or has stopped; while there is no leader it waits.
+pub async fn register(
+    registrant: Registrant,
+    doors: &Doors,
+    quorum: &dyn Quorum,
+) -> Result<(BrokerEpoch, MetadataOffset), ProposeError> {
+    let (high, low) = (doors.entropy.next_u64(), doors.entropy.next_u64());
+    let command = Command::RegisterBroker {
+        broker: registrant.broker,
+        incarnation: Incarnation(u128::from(high) << 64 | u128::from(low)),
+        rack: registrant.rack,
+        client_endpoint: registrant.client_endpoint,
+        peer_endpoint: registrant.peer_endpoint,
+        clean_shutdown_of: registrant.clean_shutdown_of,
+        at: doors.clock.now().wall,
+    };
+    let (offset, reply) = propose_until_known(command, doors, quorum).await?;
+    let Reply::BrokerRegistered { broker_epoch } = reply else {
+        unreachable!("a registration was answered with {reply:?}")
+    };
+    tracing::debug!(%broker_epoch, "registered");
+    quorum.changed(MetadataOffset(offset.0.saturating_sub(1))).await;
+    Ok((broker_epoch, offset))
+}
+
+/// Lets this broker lead: its logs are open and it knows its registration.
+///
+/// # Errors
+/// As [`register`].
+pub async fn unfence(
+    broker: BrokerId,
+    epoch: BrokerEpoch,
+    doors: &Doors,
+    quorum: &dyn Quorum,
+) -> Result<MetadataOffset, ProposeError> {
+    let command = Command::UnfenceBroker { broker, epoch };
+    let (offset, _) = propose_until_known(command, doors, quorum).await?;
+    Ok(offset)
+}
+
+/// Makes this broker's own settings of what the metadata log decides by the cluster's defaults,
+/// unless the cluster has such a default: every node must come to the same decision.
+pub async fn publish_defaults(config: &BrokerConfig, quorum: &dyn Quorum) {
+    let image = quorum.image();
+    let present = image.broker_configs(None);
+    let own = config.static_configs();
+    let missing: BTreeMap<String, ConfigChange> = DECIDING_CONFIGS
+        .iter()
+        .filter(|name| present.is_none_or(|present| !present.contains_key(**name)))
+        .filter_map(|name| {
+            let value = own.get(*name)?;
+            Some(((*name).to_owned(), ConfigChange::Set(value.clone())))
+        })
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let update = ConfigUpdate::Incremental(missing);
+    if let Err(error) = quorum.propose(Command::SetBrokerConfigs { broker: None, update }).await {
+        tracing::warn!(%error, "this broker's defaults for replication are not the cluster's yet");
+    }
+}
+
+/// Proposes a command that may be applied twice until its fate is known.
+async fn propose_until_known(
+    command: Command,
+    doors: &Doors,
+    quorum: &dyn Quorum,
+) -> Result<(MetadataOffset, Reply), ProposeError> {
+    let mut tries = 0_u32;
+    loop {
+        let error = match quorum.propose(command.clone()).await {
+            Err(error @ (ProposeError::NotLeader { .. } | ProposeError::Unknown(_))) => error,
+            known => return known,
+        };
+        if tries % REPORT_EVERY == REPORT_EVERY - 1 {
+            tracing::warn!(%error, "still waiting for the metadata quorum");
+        }
+        tries += 1;
+        sleep(&*doors.clock, AGAIN).await;
+    }
+}
+
+/// Gives signs of life to the controller, for ever.
+pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
+    let clock = shared.doors.clock.clone();
+    loop {
+        let next = clock.now().monotonic.after(shared.config.heartbeat_interval);
+        let heartbeat = Heartbeat {
+            broker: shared.config.node_id,
+            epoch: shared.broker_epoch,
+            applied: shared.quorum.image().applied(),
+            wants_shutdown: shared.membership.wants_shutdown.load(Ordering::Acquire),
+        };
+        let reply = match shared.quorum.leadership().leader {
+            Some(leader) if leader == heartbeat.broker => Some(controller.heartbeat(heartbeat)),
+            Some(leader) => {
+                // An answer that is late is worth no more than the next one.
+                let deadline = clock.now().monotonic.after(shared.config.heartbeat_interval * 5);
+                let request = PeerRequest::Heartbeat(heartbeat);
+                let called = shared.doors.transport.call(leader, request, deadline);
+                called.await.inspect_err(|error| tracing::debug!(%error, "heartbeat failed")).ok()
+            }
+            None => None,
+        };
+        if let Some(PeerReply::Heartbeat(reply)) = reply {
+            take(&shared, reply);
+        }
+        clock.sleep_until(next).await;
+    }
+}
+
+fn take(shared: &Shared, reply: HeartbeatReply) {
+    match reply {
+        HeartbeatReply::Known { fenced, may_shut_down } => {
+            let was_fenced = shared.membership.fenced.swap(fenced, Ordering::AcqRel);
+            if fenced && !was_fenced {
+                tracing::warn!("this broker is fenced: the controller did not hear it in time");
+            }
+            if may_shut_down {
+                shared.membership.handed_over.notify_one();
+            }
+        }
+        HeartbeatReply::Stale => shared.fail(format!(
+            "another process has registered as broker {}, or this one was unregistered: give every \
+             node its own node.id",
+            shared.config.node_id
+        )),
+    }
+}
+
+/// Hands over what this broker leads; gives up after [`HAND_OVER_TIMEOUT`].
+pub async fn hand_over(shared: &Shared) {
+    shared.membership.wants_shutdown.store(true, Ordering::Release);
+    let until = shared.doors.clock.now().monotonic.after(HAND_OVER_TIMEOUT);
+    tokio::select! {
+        biased;
+        () = shared.membership.handed_over.notified() => {}
+        () = shared.doors.clock.sleep_until(until) => {
+            tracing::warn!("not everything was handed over; the controller will fence this broker");
+        }
+    }
+}
+
+async fn sleep(clock: &dyn Clock, duration: Duration) {
+    clock.sleep_until(clock.now().monotonic.after(duration)).await;
+}

@@ -1,0 +1,143 @@
+//! Serving followers: a fetch waits until one of its partitions has something to tell.
+
+use super::{Lookup, ParkedRequests, PartitionDriver, Shared};
+use crate::{
+    log::LogError,
+    peer::messages::{
+        FetchedPartition, FetchedRecords, ReplicaFetch, ReplicaFetchPartition, ReplicaFetched,
+    },
+};
+use bytes::Bytes;
+use highwater_core::{
+    partition::{Input, ReplicaFetchError, ReplicaReadable, Response},
+    types::{BrokerId, RequestId},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+/// The most bytes of one partition in an answer, unless a single batch is larger: a partition that
+/// catches up must leave room for those that keep up.
+const PARTITION_BYTES_MAX: usize = 1 << 20;
+/// The longest wait that a follower may ask for.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A partition of the fetch and its driver.
+struct Target {
+    wanted: ReplicaFetchPartition,
+    driver: Result<Arc<PartitionDriver>, ReplicaFetchError>,
+}
+
+/// Serves one fetch of a follower.
+pub async fn serve(shared: &Arc<Shared>, follower: BrokerId, fetch: ReplicaFetch) -> ReplicaFetched {
+    let wait = Duration::from_millis(u64::from(fetch.max_wait_millis)).min(WAIT_MAX);
+    let deadline = shared.doors.clock.now().monotonic.after(wait);
+    let targets: Vec<Target> = fetch
+        .partitions
+        .iter()
+        .map(|wanted| Target { wanted: *wanted, driver: driver_of(shared, wanted) })
+        .collect();
+    let input = |wanted: &ReplicaFetchPartition, park| {
+        let (broker_epoch, position) = (fetch.broker_epoch, wanted.position);
+        move |request: RequestId| Input::ReplicaFetch {
+            request,
+            follower,
+            broker_epoch,
+            position,
+            park,
+        }
+    };
+    while shared.doors.clock.now().monotonic < deadline {
+        let wake = Arc::new(Notify::new());
+        let mut parked = ParkedRequests::default();
+        let mut worthwhile = targets.is_empty();
+        for target in &targets {
+            let Ok(driver) = &target.driver else {
+                worthwhile = true;
+                continue;
+            };
+            let (request, response) = driver.park(wake.clone(), input(&target.wanted, true));
+            parked.add(driver, request);
+            worthwhile |= has_something(&response);
+        }
+        if worthwhile {
+            break;
+        }
+        tokio::select! {
+            biased;
+            () = wake.notified() => {}
+            () = shared.closing() => break,
+            () = shared.doors.clock.sleep_until(deadline) => break,
+        }
+    }
+    let mut room = fetch.max_bytes as usize;
+    let mut fetched = ReplicaFetched::default();
+    for Target { wanted, driver } in &targets {
+        let outcome = match driver {
+            Ok(driver) => {
+                let response = driver.ask(input(wanted, false));
+                read(driver, wanted, response, &mut room, fetched.partitions.is_empty()).await
+            }
+            Err(error) => Err(*error),
+        };
+        fetched.partitions.push(FetchedPartition {
+            topic: wanted.topic,
+            index: wanted.index,
+            leader_epoch: wanted.position.leader_epoch,
+            fetch_offset: wanted.position.fetch_offset,
+            outcome,
+        });
+    }
+    fetched
+}
+
+fn driver_of(
+    shared: &Shared,
+    wanted: &ReplicaFetchPartition,
+) -> Result<Arc<PartitionDriver>, ReplicaFetchError> {
+    match shared.partitions.get(wanted.topic, wanted.index) {
+        Lookup::Open(driver) => Ok(driver),
+        Lookup::Offline => Err(ReplicaFetchError::StorageFailed),
+        Lookup::Opening | Lookup::Unknown => Err(ReplicaFetchError::NotLeader),
+    }
+}
+
+fn has_something(response: &Response) -> bool {
+    match response {
+        Response::ReplicaReadable(readable) => {
+            readable.diverging.is_some() || readable.available_bytes > 0
+        }
+        _ => true,
+    }
+}
+
+async fn read(
+    driver: &PartitionDriver,
+    wanted: &ReplicaFetchPartition,
+    response: Response,
+    room: &mut usize,
+    is_first: bool,
+) -> Result<FetchedRecords, ReplicaFetchError> {
+    let readable = match response {
+        Response::ReplicaReadable(readable) => readable,
+        Response::ReplicaRefused(error) => return Err(error),
+        other => unreachable!("a replica's fetch was answered with {other:?}"),
+    };
+    let ReplicaReadable { log_start_offset, high_watermark, diverging, end, .. } = readable;
+    let from = wanted.position.fetch_offset;
+    let limit = PARTITION_BYTES_MAX.min(*room);
+    let records = if diverging.is_some() || from >= end || (limit == 0 && !is_first) {
+        Bytes::new()
+    } else {
+        let read = driver.log().read(from, end, limit, *room > 0).await;
+        read.map_err(|error| match error {
+            // Truncated or deleted under the read: the next fetch finds out.
+            LogError::OffsetOutOfRange { .. } => ReplicaFetchError::NotLeader,
+            error => {
+                tracing::error!(partition = %driver.id, %error, "a follower's read failed");
+                ReplicaFetchError::StorageFailed
+            }
+        })?
+    };
+    *room = room.saturating_sub(records.len());
+    Ok(FetchedRecords { high_watermark, log_start_offset, diverging, records })
+}
