@@ -58,7 +58,11 @@ fn command(
             .iter()
             .map(|one| one.broker_ids.iter().copied().map(BrokerId).collect())
             .collect(),
-        None => creation::replicas(context, added as u32),
+        None => {
+            let factor = topic.partitions[0].replicas.len() as u32;
+            let placed = creation::replicas(context, added as u32, factor);
+            placed.map_err(|error| (errors::of_metadata(&error), error.to_string()))?
+        }
     };
     Ok(Command::CreatePartitions {
         topic: topic.id,

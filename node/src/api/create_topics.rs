@@ -98,11 +98,12 @@ fn counted_replicas(
         -1 => config.default_replication_factor,
         factor => factor,
     };
-    if factor != 1 {
-        let reason = format!("replication factor {factor}: the cluster has one broker");
-        return Err((ErrorCode::InvalidReplicationFactor, reason));
-    }
-    Ok(creation::replicas(context, count))
+    let factor = u32::try_from(factor).ok().filter(|factor| *factor > 0).ok_or_else(|| {
+        let reason = format!("replication factor {factor}: a partition has at least one replica");
+        (ErrorCode::InvalidReplicationFactor, reason)
+    })?;
+    let placed = creation::replicas(context, count, factor);
+    placed.map_err(|error| (errors::of_metadata(&error), error.to_string()))
 }
 
 /// The replicas where the client assigns them itself.
@@ -143,6 +144,16 @@ async fn create(
 fn describe(context: &Context, wanted: &CreatableTopic, id: TopicId) -> CreatableTopicResult {
     let shared = &context.shared;
     let image = shared.quorum.image();
+    let factor = match image.topic(id) {
+        Some(topic) => topic.partitions[0].replicas.len(),
+        None if wanted.assignments.is_empty() && wanted.replication_factor > 0 => {
+            wanted.replication_factor as usize
+        }
+        None => wanted
+            .assignments
+            .first()
+            .map_or(creation::default_factor(context) as usize, |one| one.broker_ids.len()),
+    };
     let partitions = match image.topic(id) {
         Some(topic) => topic.partitions.len(),
         // Only validated, or deleted again meanwhile.
@@ -166,7 +177,7 @@ fn describe(context: &Context, wanted: &CreatableTopic, id: TopicId) -> Creatabl
         name: wanted.name.clone(),
         topic_id: id,
         num_partitions: i32::try_from(partitions).expect("a topic's partitions fit an i32"),
-        replication_factor: 1,
+        replication_factor: i16::try_from(factor).unwrap_or(i16::MAX),
         configs: Some(configs),
         ..Default::default()
     }

@@ -18,9 +18,19 @@ pub fn new_topic(
     NewTopic { id: fresh_topic_id(context), name: name.to_string(), replicas, configs }
 }
 
-/// The replicas of `count` partitions: this broker is the only one there is.
-pub fn replicas(context: &Context, count: u32) -> Vec<Vec<BrokerId>> {
-    vec![vec![context.shared.config.node_id]; count as usize]
+/// The replicas of `count` partitions, `factor` of each, on live brokers and spread over racks.
+pub fn replicas(
+    context: &Context,
+    count: u32,
+    factor: u32,
+) -> Result<Vec<Vec<BrokerId>>, MetadataError> {
+    let start = context.shared.doors.entropy.next_u64();
+    context.shared.quorum.image().place(count as usize, factor as usize, start)
+}
+
+/// `default.replication.factor`.
+pub fn default_factor(context: &Context) -> u32 {
+    u32::try_from(context.shared.config.default_replication_factor).unwrap_or(1).max(1)
 }
 
 /// Creates topics, or only tries to; the answers are in the order of the topics.
@@ -39,7 +49,9 @@ pub async fn create(
 /// Creates a topic that a client asked metadata for, with the broker's defaults.
 pub async fn create_on_demand(context: &Context, name: &str) -> Result<(), ErrorCode> {
     let count = context.shared.config.num_partitions;
-    let topic = new_topic(context, name, replicas(context, count), BTreeMap::new());
+    let replicas = replicas(context, count, default_factor(context))
+        .map_err(|error| super::errors::of_metadata(&error))?;
+    let topic = new_topic(context, name, replicas, BTreeMap::new());
     let created = create(context, vec![topic], false).await;
     let created = created.map_err(|error| super::errors::of_proposal(&error))?;
     match created.into_iter().next().expect("one answer for one topic") {

@@ -1,6 +1,6 @@
 //! DescribeCluster (key 60).
 
-use super::Context;
+use super::{Context, leader_hints};
 use crate::wire::{
     ErrorCode, Str,
     generated::describe_cluster::{
@@ -11,7 +11,7 @@ use crate::wire::{
 /// Brokers, as against controllers (KIP-919).
 const ENDPOINT_BROKERS: i8 = 1;
 
-/// Describes the cluster's one broker.
+/// Describes the brokers; the fenced ones when they are asked for (KIP-1073).
 pub async fn handle(context: Context, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let shared = &context.shared;
     if request.endpoint_type != ENDPOINT_BROKERS {
@@ -22,17 +22,26 @@ pub async fn handle(context: Context, request: DescribeClusterRequest) -> Descri
             ..Default::default()
         };
     }
+    let image = shared.quorum.image();
+    let described = image.brokers().filter(|(_, broker)| {
+        !broker.fenced || (context.version >= 2 && request.include_fenced_brokers)
+    });
     DescribeClusterResponse {
         endpoint_type: ENDPOINT_BROKERS,
         cluster_id: Str::from(shared.cluster_id.clone()),
-        controller_id: shared.config.node_id.0,
-        brokers: vec![DescribeClusterBroker {
-            broker_id: shared.config.node_id.0,
-            host: Str::from(shared.advertised.host.clone()),
-            port: i32::from(shared.advertised.port),
-            rack: shared.config.rack.clone().map(Str::from),
-            is_fenced: false,
-        }],
+        controller_id: leader_hints::controller_id(&context, &image),
+        brokers: described
+            .map(|(id, broker)| {
+                let node = leader_hints::node(id, broker);
+                DescribeClusterBroker {
+                    broker_id: node.id,
+                    host: node.host,
+                    port: node.port,
+                    rack: node.rack,
+                    is_fenced: broker.fenced,
+                }
+            })
+            .collect(),
         ..Default::default()
     }
 }

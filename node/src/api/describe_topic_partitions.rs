@@ -1,6 +1,6 @@
 //! DescribeTopicPartitions (key 75): topics by pages of partitions (KIP-966).
 
-use super::{Context, errors, metadata::broker_ids};
+use super::{Context, errors, leader_hints, metadata::broker_ids};
 use crate::wire::{
     ErrorCode, Str,
     generated::describe_topic_partitions::{
@@ -8,7 +8,7 @@ use crate::wire::{
         DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
     },
 };
-use highwater_core::metadata::Topic;
+use highwater_core::metadata::{Image, Topic};
 use std::collections::BTreeSet;
 
 /// The most partitions in one answer, whatever the request asks for
@@ -42,7 +42,7 @@ pub async fn handle(
             response.next_cursor = Some(cursor(name, start));
             break;
         }
-        let described = describe(topic, start, room);
+        let described = describe(&image, topic, start, room);
         room -= described.partitions.len();
         let end = start + described.partitions.len();
         response.topics.push(described);
@@ -67,7 +67,12 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     }
 }
 
-fn describe(topic: &Topic, start: usize, room: usize) -> DescribeTopicPartitionsResponseTopic {
+fn describe(
+    image: &Image,
+    topic: &Topic,
+    start: usize,
+    room: usize,
+) -> DescribeTopicPartitionsResponseTopic {
     let partitions = topic.partitions.iter().zip(0..).skip(start).take(room);
     let partitions =
         partitions.map(|(partition, partition_index)| DescribeTopicPartitionsResponsePartition {
@@ -80,9 +85,9 @@ fn describe(topic: &Topic, start: usize, room: usize) -> DescribeTopicPartitions
             leader_epoch: errors::epoch_number(partition.leader_epoch),
             replica_nodes: broker_ids(&partition.replicas),
             isr_nodes: broker_ids(&partition.isr),
-            eligible_leader_replicas: Some(Vec::new()),
+            eligible_leader_replicas: Some(broker_ids(&partition.elr)),
             last_known_elr: Some(Vec::new()),
-            offline_replicas: Vec::new(),
+            offline_replicas: leader_hints::offline(image, &partition.replicas),
         });
     DescribeTopicPartitionsResponseTopic {
         name: Some(Str::from(topic.name.as_str())),

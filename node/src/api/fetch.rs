@@ -3,14 +3,15 @@
 //! A fetch that finds too little parks on every partition it names; each wakes it when its
 //! answer may have changed. Sessions (KIP-227) are `core::fetch_session`.
 
-use super::{Context, errors, resolve};
+use super::{Context, errors, leader_hints::LeaderHints, resolve};
 use crate::{
     broker::{FetchKey, MemoryPermit, ParkedRequests, PartitionDriver, Position},
     log::LogError,
     wire::{
         ErrorCode, Str,
         generated::fetch::{
-            EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+            EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
+            NodeEndpoint, PartitionData,
         },
     },
 };
@@ -72,11 +73,29 @@ pub async fn handle(context: Context, request: FetchRequest) -> (FetchResponse, 
         has_records: false,
     };
     let mut answers = Vec::with_capacity(targets.len());
+    let mut hints = LeaderHints::new(&context);
     for target in &targets {
-        answers.push(reading.read(target).await);
+        let mut data = reading.read(target).await;
+        let key = &target.wanted.key;
+        let topic = hints.topic_id(&key.topic, key.topic_id);
+        if let Some(hint) = hints.for_code(data.error_code, topic, key.partition) {
+            let (leader_id, leader_epoch) = (hint.leader_id, hint.leader_epoch);
+            data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+        }
+        answers.push(data);
     }
     let memory = reading.memory;
-    (respond(&context, &begun, answers), memory)
+    let mut response = respond(&context, &begun, answers);
+    response.node_endpoints = hints
+        .endpoints()
+        .map(|node| NodeEndpoint {
+            node_id: node.id,
+            host: node.host,
+            port: node.port,
+            rack: node.rack,
+        })
+        .collect();
+    (response, memory)
 }
 
 fn begin(

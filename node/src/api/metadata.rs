@@ -1,6 +1,6 @@
 //! Metadata (key 3): the brokers, and the topics with the leaders of their partitions.
 
-use super::{Context, creation, errors};
+use super::{Context, creation, errors, leader_hints};
 use crate::wire::{
     ErrorCode, Str,
     generated::metadata::{
@@ -34,18 +34,20 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
             };
             topics.iter().filter(once).map(|wanted| find(&image, wanted)).collect()
         }
-        None => image.topics().map(describe).collect(),
+        None => image.topics().map(|topic| describe(&image, topic)).collect(),
     };
     let shared = &context.shared;
     MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: shared.config.node_id.0,
-            host: Str::from(shared.advertised.host.clone()),
-            port: i32::from(shared.advertised.port),
-            rack: shared.config.rack.clone().map(Str::from),
-        }],
+        brokers: leader_hints::live_nodes(&image)
+            .map(|node| MetadataResponseBroker {
+                node_id: node.id,
+                host: node.host,
+                port: node.port,
+                rack: node.rack,
+            })
+            .collect(),
         cluster_id: Some(Str::from(shared.cluster_id.clone())),
-        controller_id: shared.config.node_id.0,
+        controller_id: leader_hints::controller_id(&context, &image),
         topics,
         ..Default::default()
     }
@@ -73,16 +75,22 @@ fn find(image: &Image, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
     };
     if wanted.topic_id != TopicId::default() {
         let topic = image.topic(wanted.topic_id);
-        return topic.map_or_else(|| missing(ErrorCode::UnknownTopicId), describe);
+        return topic.map_or_else(
+            || missing(ErrorCode::UnknownTopicId),
+            |topic| describe(image, topic),
+        );
     }
     let Some(name) = wanted.name.as_deref() else { return missing(ErrorCode::InvalidRequest) };
     if highwater_core::metadata::validate_topic_name(name).is_err() {
         return missing(ErrorCode::InvalidTopicException);
     }
-    image.topic_named(name).map_or_else(|| missing(ErrorCode::UnknownTopicOrPartition), describe)
+    image.topic_named(name).map_or_else(
+        || missing(ErrorCode::UnknownTopicOrPartition),
+        |topic| describe(image, topic),
+    )
 }
 
-fn describe(topic: &Topic) -> MetadataResponseTopic {
+fn describe(image: &Image, topic: &Topic) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().zip(0..).map(|(partition, partition_index)| {
         let PartitionRegistration { replicas, isr, leader, leader_epoch, .. } = partition;
         MetadataResponsePartition {
@@ -95,7 +103,7 @@ fn describe(topic: &Topic) -> MetadataResponseTopic {
             leader_epoch: errors::epoch_number(*leader_epoch),
             replica_nodes: broker_ids(replicas),
             isr_nodes: broker_ids(isr),
-            offline_replicas: Vec::new(),
+            offline_replicas: leader_hints::offline(image, replicas),
         }
     });
     MetadataResponseTopic {

@@ -17,6 +17,7 @@ mod describe_topic_partitions;
 mod errors;
 mod fetch;
 mod init_producer_id;
+mod leader_hints;
 mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;

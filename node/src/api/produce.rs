@@ -1,13 +1,13 @@
 //! Produce (key 0): appends to each partition at once, answers when all are flushed.
 
-use super::{Context, errors, resolve};
+use super::{Context, errors, leader_hints::LeaderHints, resolve};
 use crate::{
     broker::{PartitionDriver, answered},
     wire::{
         ErrorCode,
         generated::produce::{
-            PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-            TopicProduceResponse,
+            LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
+            ProduceRequest, ProduceResponse, TopicProduceResponse,
         },
     },
 };
@@ -15,6 +15,7 @@ use highwater_core::{
     partition::{Acks, Input, Response},
     record::{Batch, Origin},
     time::Instant,
+    types::TopicId,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -88,6 +89,7 @@ pub fn start(
             for (index, appending) in partitions {
                 answers.push(finish(&context, index, appending, deadline).await);
             }
+            hint_at_leaders(&context, &mut response.node_endpoints, &name, topic_id, &mut answers);
             response.responses.push(TopicProduceResponse {
                 name,
                 topic_id,
@@ -95,6 +97,35 @@ pub fn start(
             });
         }
         response
+    }
+}
+
+/// Tells with each refusal who leads instead (KIP-951).
+fn hint_at_leaders(
+    context: &Context,
+    endpoints: &mut Vec<NodeEndpoint>,
+    name: &str,
+    topic_id: TopicId,
+    answers: &mut [PartitionProduceResponse],
+) {
+    if answers.iter().all(|answer| answer.error_code == ErrorCode::None as i16) {
+        return;
+    }
+    let mut hints = LeaderHints::new(context);
+    let topic_id = hints.topic_id(name, topic_id);
+    for answer in answers {
+        if let Some(hint) = hints.for_code(answer.error_code, topic_id, answer.index) {
+            answer.current_leader = LeaderIdAndEpoch {
+                leader_id: hint.leader_id,
+                leader_epoch: hint.leader_epoch,
+            };
+        }
+    }
+    for node in hints.endpoints() {
+        if endpoints.iter().all(|known| known.node_id != node.id) {
+            let (node_id, host, port, rack) = (node.id, node.host, node.port, node.rack);
+            endpoints.push(NodeEndpoint { node_id, host, port, rack });
+        }
     }
 }
 

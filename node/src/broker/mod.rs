@@ -26,7 +26,7 @@ pub use producer_ids::ProducerIds;
 pub use replication::{Replication, ReplicationOptions};
 
 use crate::{
-    config::{BrokerConfig, HostPort},
+    config::BrokerConfig,
     env::Doors,
     metrics::Metrics,
     quorum::{ProposeError, Quorum, Watch},
@@ -71,8 +71,6 @@ pub struct Shared {
     pub replication: Arc<Replication>,
     /// Grants producer ids.
     pub producer_ids: ProducerIds,
-    /// What clients are told to connect to.
-    pub advertised: HostPort,
     /// The cluster's id, as clients see it.
     pub cluster_id: String,
     /// This broker's configuration file, as the layer below the dynamic configuration.
