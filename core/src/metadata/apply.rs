@@ -140,7 +140,8 @@ impl Image {
         let update = ConfigUpdate::Replace(topic.configs.clone());
         let configs = updated(&Default::default(), &update, validate_topic_config)?;
         self.ids.insert(topic.name.clone(), topic.id);
-        let partitions = topic.replicas.iter().map(|replicas| new_partition(replicas)).collect();
+        let partitions =
+            topic.replicas.iter().map(|replicas| self.new_partition(replicas)).collect();
         let registration = Topic { id: topic.id, name: topic.name.clone(), partitions, configs };
         self.topics.insert(topic.id, registration);
         Ok(topic.id)
@@ -160,7 +161,7 @@ impl Image {
         replicas: &[Vec<BrokerId>],
     ) -> Result<Reply, MetadataError> {
         self.check_new_partitions(topic, first, replicas)?;
-        let added = replicas.iter().map(|replicas| new_partition(replicas));
+        let added: Vec<_> = replicas.iter().map(|replicas| self.new_partition(replicas)).collect();
         self.existing_mut(topic)?.partitions.extend(added);
         Ok(Reply::Done)
     }
@@ -170,8 +171,10 @@ impl Image {
         topic: TopicId,
         update: &ConfigUpdate,
     ) -> Result<Reply, MetadataError> {
-        let topic = self.existing_mut(topic)?;
-        topic.configs = updated(&topic.configs, update, validate_topic_config)?;
+        let configs = updated(&self.existing(topic)?.configs, update, validate_topic_config)?;
+        let rules = self.all_replication_rules();
+        self.existing_mut(topic)?.configs = configs;
+        self.follow_new_rules(&rules);
         Ok(Reply::Done)
     }
 
@@ -184,7 +187,11 @@ impl Image {
         let current = self.broker_configs(broker).unwrap_or(&none);
         let configs = updated(current, update, validate_broker_config)?;
         match broker {
-            None => self.broker_defaults = configs,
+            None => {
+                let rules = self.all_replication_rules();
+                self.broker_defaults = configs;
+                self.follow_new_rules(&rules);
+            }
             Some(broker) => {
                 self.broker_configs.insert(broker, configs);
             }
@@ -206,7 +213,17 @@ impl Image {
         self.topics.get(&id).ok_or(MetadataError::UnknownTopic { id })
     }
 
-    pub(super) fn existing_mut(&mut self, id: TopicId) -> Result<&mut Topic, MetadataError> {
+    pub(super) fn existing_partition(
+        &self,
+        topic: TopicId,
+        index: PartitionIndex,
+    ) -> Result<&PartitionRegistration, MetadataError> {
+        let partitions = &self.existing(topic)?.partitions;
+        let found = partitions.get(index.0 as usize);
+        found.ok_or(MetadataError::UnknownPartition { topic, index })
+    }
+
+    fn existing_mut(&mut self, id: TopicId) -> Result<&mut Topic, MetadataError> {
         self.topics.get_mut(&id).ok_or(MetadataError::UnknownTopic { id })
     }
 
@@ -219,35 +236,43 @@ impl Image {
         if added.is_empty() || count > MAX_PARTITIONS_PER_TOPIC {
             return Err(MetadataError::InvalidPartitions { count, current });
         }
-        for replicas in added {
-            if replicas.is_empty() {
-                let rule = "every partition needs at least one replica";
+        added.iter().try_for_each(|replicas| self.check_replica_list(replicas))
+    }
+
+    /// Whether a partition could have these replicas.
+    pub(super) fn check_replica_list(&self, replicas: &[BrokerId]) -> Result<(), MetadataError> {
+        if replicas.is_empty() {
+            let rule = "every partition needs at least one replica";
+            return Err(MetadataError::InvalidReplicas { rule: rule.into() });
+        }
+        for (index, broker) in replicas.iter().enumerate() {
+            if replicas[..index].contains(broker) {
+                let rule = "a broker holds at most one replica of a partition";
                 return Err(MetadataError::InvalidReplicas { rule: rule.into() });
             }
-            for (index, broker) in replicas.iter().enumerate() {
-                if replicas[..index].contains(broker) {
-                    let rule = "a broker holds at most one replica of a partition";
-                    return Err(MetadataError::InvalidReplicas { rule: rule.into() });
-                }
-                if !self.brokers.contains_key(broker) {
-                    return Err(MetadataError::UnknownBroker { broker: *broker });
-                }
+            if !self.brokers.contains_key(broker) {
+                return Err(MetadataError::UnknownBroker { broker: *broker });
             }
         }
         Ok(())
     }
-}
 
-fn new_partition(replicas: &[BrokerId]) -> PartitionRegistration {
-    PartitionRegistration {
-        replicas: replicas.to_vec(),
-        isr: replicas.to_vec(),
-        elr: Vec::new(),
-        last_known_leader: None,
-        adding: Vec::new(),
-        removing: Vec::new(),
-        leader: replicas.first().copied(),
-        leader_epoch: LeaderEpoch(0),
-        partition_epoch: PartitionEpoch(0),
+    /// A new partition is in sync wherever a broker is alive to hold it; where none is, all are the
+    /// same, and the first that comes to life leads.
+    fn new_partition(&self, replicas: &[BrokerId]) -> PartitionRegistration {
+        let is_active = |replica: &&BrokerId| self.is_active(**replica);
+        let active: Vec<_> = replicas.iter().filter(is_active).copied().collect();
+        let leader = active.first().copied();
+        PartitionRegistration {
+            replicas: replicas.to_vec(),
+            isr: if active.is_empty() { replicas.to_vec() } else { active },
+            elr: Vec::new(),
+            last_known_leader: None,
+            adding: Vec::new(),
+            removing: Vec::new(),
+            leader,
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: PartitionEpoch(0),
+        }
     }
 }

@@ -1,44 +1,119 @@
-//! Registrations of brokers.
+//! Registrations of brokers, and what their coming and going does to partitions (KIP-631).
 
-use super::{BrokerRegistration, Image, MetadataError, Reply};
-use crate::types::{BrokerEpoch, BrokerId};
+use super::{BrokerRegistration, Image, MetadataError, PartitionRegistration, Reply};
+use crate::{
+    config::Durability,
+    types::{BrokerEpoch, BrokerId},
+};
 
 impl Image {
+    /// A process that asks again, because it did not get its answer, gets the same one. A new
+    /// process begins fenced: it leads nothing and is in no ISR, except where it is the last
+    /// member, and what it leads later it leads in new leader epochs.
     pub(super) fn register_broker(
         &mut self,
         broker: BrokerId,
         registration: BrokerRegistration,
         clean_shutdown_of: Option<BrokerEpoch>,
     ) -> Reply {
-        let _ = clean_shutdown_of;
+        let known = self.brokers.get(&broker);
+        if let Some(known) = known
+            && known.incarnation == registration.incarnation
+        {
+            return Reply::BrokerRegistered { broker_epoch: known.epoch };
+        }
+        let is_lossy = known.is_some_and(|known| clean_shutdown_of != Some(known.epoch));
         let broker_epoch = registration.epoch;
         self.founder.get_or_insert(registration.incarnation);
         self.brokers.insert(broker, registration);
+        // With `fsynced`, whatever a crash lost was not acknowledged.
+        let lossy = |durability| is_lossy && durability == Durability::Replicated;
+        self.change_partitions_of(
+            broker,
+            |rules| lossy(rules.durability),
+            |partition, rules| {
+                if lossy(rules.durability) {
+                    partition.isr.retain(|member| *member != broker);
+                    partition.elr.retain(|member| *member != broker);
+                } else {
+                    leave_isr(partition, broker);
+                }
+            },
+        );
         Reply::BrokerRegistered { broker_epoch }
     }
 
     pub(super) fn fence_broker(
         &mut self,
-        _: BrokerId,
-        _: BrokerEpoch,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
     ) -> Result<Reply, MetadataError> {
+        self.registered_mut(broker, epoch)?.fenced = true;
+        self.change_partitions_of(broker, |_| false, |partition, _| leave_isr(partition, broker));
         Ok(Reply::Done)
     }
+
     pub(super) fn unfence_broker(
         &mut self,
-        _: BrokerId,
-        _: BrokerEpoch,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
     ) -> Result<Reply, MetadataError> {
+        self.registered_mut(broker, epoch)?.fenced = false;
+        self.change_partitions_of(broker, |_| false, |_, _| {});
         Ok(Reply::Done)
     }
+
     pub(super) fn begin_controlled_shutdown(
         &mut self,
-        _: BrokerId,
-        _: BrokerEpoch,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
     ) -> Result<Reply, MetadataError> {
+        self.registered_mut(broker, epoch)?.in_controlled_shutdown = true;
+        self.change_partitions_of(broker, |_| false, |partition, _| leave_isr(partition, broker));
         Ok(Reply::Done)
     }
-    pub(super) fn unregister_broker(&mut self, _: BrokerId) -> Result<Reply, MetadataError> {
+
+    pub(super) fn unregister_broker(&mut self, broker: BrokerId) -> Result<Reply, MetadataError> {
+        let registration =
+            self.broker(broker).ok_or(MetadataError::BrokerNotRegistered { broker })?;
+        if !registration.fenced {
+            let reason = "it is alive".into();
+            return Err(MetadataError::BrokerInUse { broker, reason });
+        }
+        if self.partitions().any(|(_, _, partition)| partition.replicas.contains(&broker)) {
+            let reason = "it holds replicas".into();
+            return Err(MetadataError::BrokerInUse { broker, reason });
+        }
+        self.brokers.remove(&broker);
         Ok(Reply::Done)
+    }
+
+    /// The registration of a broker, if it is of that epoch.
+    pub(super) fn registered(
+        &self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+    ) -> Result<&BrokerRegistration, MetadataError> {
+        let known = self.broker(broker).ok_or(MetadataError::BrokerNotRegistered { broker })?;
+        if known.epoch != epoch {
+            return Err(MetadataError::StaleBrokerEpoch { broker, current: known.epoch });
+        }
+        Ok(known)
+    }
+
+    fn registered_mut(
+        &mut self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+    ) -> Result<&mut BrokerRegistration, MetadataError> {
+        self.registered(broker, epoch)?;
+        Ok(self.brokers.get_mut(&broker).expect("just found"))
+    }
+}
+
+/// The last member stays in the ISR, since only it is known to have every acknowledged record.
+fn leave_isr(partition: &mut PartitionRegistration, broker: BrokerId) {
+    if partition.isr.len() > 1 {
+        partition.isr.retain(|member| *member != broker);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Image;
 use crate::{
-    config::{ConfigLayers, Durability, definition},
+    config::{Durability, definition},
     mutant::Mutant,
     types::{PartitionIndex, TopicId},
 };
@@ -50,32 +50,34 @@ impl Image {
     }
 
     pub(super) fn replication_rules(&self, topic: TopicId) -> ReplicationRules {
-        let layers = ConfigLayers {
-            topic: self.topic(topic).map(|topic| &topic.configs),
-            dynamic_default: Some(&self.broker_defaults),
-            ..ConfigLayers::default()
-        };
-        rules(&layers)
+        let topic = self.topic(topic).map(|topic| &topic.configs);
+        let value = |name| self.value_for_all(topic, name);
+        ReplicationRules {
+            min_insync: value("min.insync.replicas").parse().expect("checked when it is set"),
+            durability: match value("durability") {
+                "replicated" => Durability::Replicated,
+                _ => Durability::Fsynced,
+            },
+            unclean: value("unclean.leader.election.enable") == "true"
+                || Mutant::UncleanAlwaysAllowed.is_planted(),
+        }
     }
 
     /// The rules of every topic.
     pub(super) fn all_replication_rules(&self) -> BTreeMap<TopicId, ReplicationRules> {
         self.topics.keys().map(|topic| (*topic, self.replication_rules(*topic))).collect()
     }
-}
 
-fn rules(layers: &ConfigLayers<'_>) -> ReplicationRules {
-    let value = |name| -> String {
-        layers.resolve(definition(name).expect("the name is in the table")).value
-    };
-    let parsed = value("min.insync.replicas").trim().parse().ok();
-    ReplicationRules {
-        min_insync: parsed.expect("configurations are validated when they are set"),
-        durability: match value("durability").trim() {
-            "replicated" => Durability::Replicated,
-            _ => Durability::Fsynced,
-        },
-        unclean: value("unclean.leader.election.enable").trim() == "true"
-            || Mutant::UncleanAlwaysAllowed.is_planted(),
+    /// The value that a topic configuration has for every broker.
+    fn value_for_all<'a>(
+        &'a self,
+        topic: Option<&'a BTreeMap<String, String>>,
+        name: &str,
+    ) -> &'a str {
+        let definition = definition(name).expect("the name is in the table");
+        let synonyms = definition.synonyms.iter();
+        let of_cluster = || synonyms.clone().find_map(|it| self.broker_defaults.get(it.name));
+        let set = topic.and_then(|configs| configs.get(name)).or_else(of_cluster);
+        set.map_or(definition.default, |value| value.trim())
     }
 }

@@ -1,0 +1,1 @@
+//! Rule tests: what the controller proposes and answers.
