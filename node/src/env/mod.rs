@@ -19,7 +19,7 @@ pub use disk::{DirEntry, Disk, DiskFile, OpenMode};
 pub use os_clock::{OsClock, OsEntropy};
 #[cfg(not(madsim))]
 pub use os_disk::{OsDisk, PathError};
-pub use transport::{Transport, TransportError};
+pub use transport::{NoTransport, Transport, TransportError};
 
 use highwater_core::time::{Instant, Now};
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -50,4 +50,6 @@ pub struct Doors {
     pub entropy: Arc<dyn Entropy>,
     /// Files.
     pub disk: Arc<dyn Disk>,
+    /// Other brokers.
+    pub transport: Arc<dyn Transport>,
 }

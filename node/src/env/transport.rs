@@ -24,6 +24,29 @@ pub trait Transport: Send + Sync {
     fn listen(&self, service: Arc<dyn PeerService>) -> BoxFuture<'static, io::Result<()>>;
 }
 
+/// The transport of a broker that stands alone: nobody can be reached, and nobody calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTransport;
+
+impl Transport for NoTransport {
+    fn call(
+        &self,
+        to: BrokerId,
+        _request: PeerRequest,
+        _deadline: Instant,
+    ) -> BoxFuture<'static, Result<PeerReply, TransportError>> {
+        let reason = "this broker stands alone".to_owned();
+        let error = TransportError::Unreachable { to, address: "none".to_owned(), reason };
+        Box::pin(core::future::ready(Err(error)))
+    }
+
+    fn learn(&self, _broker: BrokerId, _endpoint: Endpoint) {}
+
+    fn listen(&self, _service: Arc<dyn PeerService>) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(core::future::ready(Ok(())))
+    }
+}
+
 /// Why a call has no answer.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TransportError {

@@ -9,7 +9,7 @@ use crate::{
     env::{Doors, OpenMode},
     log::LogError,
     metrics::Metrics,
-    quorum::{LocalQuorum, OpenError, ProposeError, Quorum, Watch},
+    quorum::{Leadership, LocalQuorum, OpenError, ProposeError, Quorum, Watch},
     tasks::{TaskHandle, Tasks},
 };
 use highwater_core::{
@@ -127,6 +127,16 @@ impl Broker {
     /// The address that clients connect to on this machine.
     pub fn listen_address(&self) -> SocketAddr {
         self.listen_address
+    }
+
+    /// The metadata as far as this broker has applied it.
+    pub fn image(&self) -> Arc<Image> {
+        self.shared.quorum.image()
+    }
+
+    /// Who leads the metadata quorum, as far as this broker knows.
+    pub fn leadership(&self) -> Leadership {
+        self.shared.quorum.leadership()
     }
 
     /// The broker's counters.
