@@ -1,6 +1,6 @@
-//! What goes wrong in a run, and when: one task for each enabled fault, striking at moments drawn
-//! from the seed.
+//! What goes wrong with single machines: stops, pauses, disks, clocks.
 
+use super::Nemesis;
 use crate::{
     batch,
     clock::Strobe,
@@ -8,91 +8,26 @@ use crate::{
     disk::{Latency, TrapOn},
     history::{MarkKind, Partition},
     inspect::{self, Place},
+    machine::Machine,
     recorder::now_nanos,
-    scenario::{FaultKind, FaultPlan, Strike},
+    scenario::{FaultKind, Strike},
     trace::Effect,
-    world::World,
 };
 use highwater_node::env::Clock;
-use madsim::{
-    task::{self, JoinHandle},
-    time,
-};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::Mutex;
+use madsim::time;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// How long a fault waits for the disk operation it wants to strike at.
 const TRAP_PATIENCE: Duration = Duration::from_millis(400);
 /// How long a restarted broker has to become ready before the next fault may come.
 const READY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a fault waits for every replica to be in sync.
+const SYNC_PATIENCE: Duration = Duration::from_secs(20);
 /// Where a batch header keeps the leader epoch, which its checksum does not cover.
 const LEADER_EPOCH_AT: std::ops::Range<usize> = 12..16;
 
-/// Starts every enabled fault; the tasks end when all have struck.
-#[must_use]
-pub fn unleash(world: &World, plans: &[FaultPlan], millis: u64, seed: u64) -> Vec<JoinHandle<()>> {
-    // Faults that stop the broker take turns.
-    let turn = Arc::new(Mutex::new(()));
-    let spawn = |plan: &FaultPlan| {
-        let nemesis = Nemesis {
-            world: world.clone(),
-            plan: plan.clone(),
-            dice: Dice::new(seed, plan.kind.name()),
-            turn: turn.clone(),
-        };
-        task::spawn(nemesis.run(millis))
-    };
-    plans.iter().filter(|plan| plan.kind != FaultKind::ConnectionCut).map(spawn).collect()
-}
-
-struct Nemesis {
-    world: World,
-    plan: FaultPlan,
-    dice: Dice,
-    turn: Arc<Mutex<()>>,
-}
-
 impl Nemesis {
-    async fn run(mut self, millis: u64) {
-        let times = self.dice.within(&self.plan.times).max(0);
-        let mut moments: Vec<u64> =
-            (0..times).map(|_| self.dice.between(millis / 20..=millis * 9 / 10)).collect();
-        moments.sort_unstable();
-        for moment in moments {
-            let now = now_nanos() / 1_000_000;
-            let start = moment.saturating_sub(now);
-            time::sleep(Duration::from_millis(start)).await;
-            self.strike().await;
-        }
-    }
-
-    async fn strike(&mut self) {
-        self.world.recorder.note(format_args!("fault {}", self.plan.kind.name()));
-        match self.plan.kind {
-            FaultKind::PowerCut | FaultKind::ProcessKill => self.stop_and_start().await,
-            FaultKind::SyncError => self.fail_a_sync().await,
-            FaultKind::WriteError | FaultKind::ReadError | FaultKind::FullDisk => {
-                self.break_the_disk().await;
-            }
-            FaultKind::BitRot => self.rot(),
-            FaultKind::ClockStep => self.step_the_clock(),
-            FaultKind::ClockDrift => {
-                let rate = 0.5 + self.dice.between(0..=150) as f64 / 100.0;
-                self.change_pace(rate, Effect::ClockDrifted).await;
-            }
-            FaultKind::ClockFreeze => self.change_pace(0.0, Effect::ClockFrozen).await,
-            FaultKind::ClockStrobe => self.strobe_the_clock().await,
-            FaultKind::SlowDisk => self.slow_down().await,
-            FaultKind::ConnectionCut => {}
-        }
-    }
-
-    async fn pause(&mut self) {
-        let millis = self.dice.within(&self.plan.pause).max(0) as u64;
-        time::sleep(Duration::from_millis(millis)).await;
-    }
-
-    async fn stop_and_start(&mut self) {
+    pub(super) async fn stop_and_start(&mut self) {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
         let drawn = *self.dice.pick(&[
@@ -103,91 +38,159 @@ impl Nemesis {
             Strike::Rename,
             Strike::Recovery,
         ]);
+        let machines = self.targets();
+        let first = machines[0].clone();
         let strike = self.plan.on.unwrap_or(drawn);
         match strike {
             Strike::AnyTime => {}
-            Strike::DiskOperation => self.wait_for(TrapOn::Any, 1..=60).await,
-            Strike::Rename => self.wait_for(TrapOn::Rename, 1..=2).await,
+            Strike::DiskOperation => self.wait_for(&first, TrapOn::Any, 1..=60).await,
+            Strike::Rename => self.wait_for(&first, TrapOn::Rename, 1..=2).await,
             Strike::Recovery => {
-                self.stop().await;
+                self.stop(&machines).await;
                 self.pause().await;
-                self.world.restart();
-                self.wait_for(TrapOn::Any, 1..=40).await;
+                machines.iter().for_each(Machine::restart);
+                self.wait_for(&first, TrapOn::Any, 1..=40).await;
             }
         }
-        self.stop().await;
+        self.stop(&machines).await;
         self.pause().await;
-        self.start_again().await;
+        self.start_again(&machines).await;
     }
 
-    async fn wait_for(&mut self, on: TrapOn, count: std::ops::RangeInclusive<u64>) {
-        let sprung = self.world.disk.trap(on, self.dice.between(count));
+    async fn wait_for(
+        &mut self,
+        machine: &Machine,
+        on: TrapOn,
+        count: std::ops::RangeInclusive<u64>,
+    ) {
+        let sprung = machine.disk.trap(on, self.dice.between(count));
         // Without such an operation the fault strikes when patience ends.
         let _ = time::timeout(TRAP_PATIENCE, sprung).await;
     }
 
-    async fn stop(&mut self) {
-        let styles = (self.plan.contents, self.plan.entries);
-        self.world.disk.model().cut_styles = styles;
-        match self.plan.kind {
-            FaultKind::ProcessKill if self.dice.chance(0.25) => self.world.shut_down().await,
-            FaultKind::ProcessKill => self.world.kill(),
-            _ => self.world.cut_power(),
+    async fn stop(&mut self, machines: &[Machine]) {
+        for machine in machines {
+            machine.disk.model().cut_styles = (self.plan.contents, self.plan.entries);
+            match self.plan.kind {
+                FaultKind::ProcessKill if self.dice.chance(0.25) => machine.shut_down().await,
+                FaultKind::ProcessKill => machine.kill(),
+                _ => machine.cut_power(),
+            }
         }
     }
 
-    async fn start_again(&mut self) {
-        self.world.restart();
-        if !self.world.wait_ready(READY_PATIENCE).await {
-            self.world.recorder.note(format_args!("the broker did not become ready"));
+    async fn start_again(&mut self, machines: &[Machine]) {
+        machines.iter().for_each(Machine::restart);
+        for machine in machines {
+            if !machine.wait_ready(READY_PATIENCE).await {
+                let id = machine.id;
+                self.cluster.recorder.note(format_args!("broker {id} did not become ready"));
+            }
         }
+    }
+
+    /// Every machine is shut down and started again, one after the other, each when the one before
+    /// it is in sync again.
+    pub(super) async fn roll_over(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        for machine in self.cluster.machines.clone().iter() {
+            machine.shut_down().await;
+            self.pause().await;
+            self.start_again(std::slice::from_ref(machine)).await;
+            self.wait_in_sync().await;
+        }
+        self.cluster.recorder.trace.effect(Effect::RolledOver, 1);
+    }
+
+    /// Stands still, in the middle of whatever it does.
+    pub(super) async fn stand_still(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        let machines = self.targets();
+        machines.iter().for_each(Machine::pause);
+        self.pause().await;
+        machines.iter().for_each(Machine::resume);
+    }
+
+    /// Disks are lost when every copy is there, and no more before every copy is there again:
+    /// otherwise more would be lost at once than the plan says.
+    pub(super) async fn wipe(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        if !self.wait_in_sync().await && !self.is_unlimited() {
+            self.cluster.recorder.note(format_args!("no wipe: not every copy is there"));
+            return;
+        }
+        let machines = self.targets();
+        machines.iter().for_each(Machine::wipe);
+        self.pause().await;
+        self.start_again(&machines).await;
+        self.wait_in_sync().await;
+    }
+
+    fn is_unlimited(&self) -> bool {
+        self.cluster.recorder.history().promise.unlimited
+    }
+
+    async fn wait_in_sync(&self) -> bool {
+        let deadline = now_nanos() + SYNC_PATIENCE.as_nanos() as u64;
+        while !(self.cluster.is_ready() && self.cluster.is_in_sync()) {
+            if now_nanos() > deadline {
+                return false;
+            }
+            time::sleep(Duration::from_millis(20)).await;
+        }
+        true
     }
 
     /// One sync fails; some time later the broker is stopped, by a power cut at times, since only
     /// that shows what the media really holds.
-    async fn fail_a_sync(&mut self) {
+    pub(super) async fn fail_a_sync(&mut self) {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
+        let machine = self.target();
         let victims = [".log", ".log", ".log", "/topics/", "/topics/", "/metadata"];
         let victim = *self.dice.pick(&victims);
-        let failed = self.world.recorder.trace.effect_count(Effect::SyncFailed);
+        let failed = self.cluster.recorder.trace.effect_count(Effect::SyncFailed);
         {
-            let mut model = self.world.disk.model();
+            let mut model = machine.disk.model();
             model.faults.only = Some(victim.to_owned());
             model.faults.sync_error = 1.0;
         }
         for _ in 0..200 {
-            if self.world.recorder.trace.effect_count(Effect::SyncFailed) > failed {
+            if self.cluster.recorder.trace.effect_count(Effect::SyncFailed) > failed {
                 break;
             }
             time::sleep(Duration::from_millis(1)).await;
         }
         {
-            let mut model = self.world.disk.model();
+            let mut model = machine.disk.model();
             model.faults.only = None;
             model.faults.sync_error = 0.0;
         }
         self.pause().await;
-        self.stop_anyhow().await;
+        self.stop_anyhow(&machine).await;
     }
 
-    async fn stop_anyhow(&mut self) {
+    async fn stop_anyhow(&mut self, machine: &Machine) {
         if self.dice.chance(0.6) {
-            self.world.cut_power();
+            machine.cut_power();
         } else {
-            self.world.kill();
+            machine.kill();
         }
         time::sleep(Duration::from_millis(self.dice.between(5..=50))).await;
-        self.start_again().await;
+        self.start_again(std::slice::from_ref(machine)).await;
     }
 
-    async fn break_the_disk(&mut self) {
+    pub(super) async fn break_the_disk(&mut self) {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
+        let machine = self.target();
         {
             let spare = self.dice.within(&self.plan.spare).max(0) as u64;
             let only = self.dice.chance(0.7).then(|| ".log".to_owned());
-            let mut model = self.world.disk.model();
+            let mut model = machine.disk.model();
             match self.plan.kind {
                 FaultKind::WriteError => {
                     (model.faults.write_error, model.faults.only) = (self.plan.chance, only);
@@ -202,36 +205,37 @@ impl Nemesis {
             }
         }
         self.pause().await;
-        self.world.repair_disk();
-        self.stop_anyhow().await;
+        machine.repair_disk();
+        self.stop_anyhow(&machine).await;
     }
 
     /// Flips a bit in a segment that is not the last of its log.
-    fn rot(&mut self) {
-        let segments = self.closed_segments();
+    pub(super) fn rot(&mut self) {
+        let machine = self.target();
+        let segments = self.closed_segments(&machine);
         if segments.is_empty() {
             return;
         }
         let (partition, path) = self.dice.pick(&segments).clone();
         let found = {
-            let model = self.world.disk.model();
+            let model = machine.disk.model();
             let files = model.live_files();
             let bytes = files.iter().find(|(of, _)| *of == path).map(|(_, bytes)| *bytes);
             bytes.and_then(|bytes| self.dice.batch_byte(bytes))
         };
         let Some((position, offset)) = found else { return };
         let bit = self.dice.between(0..=7) as u8;
-        if self.world.disk.model().flip_bit(&path, position, bit) {
-            self.world.recorder.mark(MarkKind::Rotten(partition, offset));
+        if machine.disk.model().flip_bit(&path, position, bit) {
+            self.cluster.recorder.mark(machine.id.0, MarkKind::Rotten(partition, offset));
             let path = path.display();
-            self.world.recorder.note(format_args!("bit {bit} of byte {position} of {path}"));
+            self.cluster.recorder.note(format_args!("bit {bit} of byte {position} of {path}"));
         }
     }
 
-    fn closed_segments(&self) -> Vec<(Partition, PathBuf)> {
-        let topics = self.world.recorder.history().topics.clone();
+    fn closed_segments(&self, machine: &Machine) -> Vec<(Partition, PathBuf)> {
+        let topics = self.cluster.recorder.history().topics.clone();
         let mut by_partition: BTreeMap<Partition, BTreeMap<i64, PathBuf>> = BTreeMap::new();
-        for (path, _) in self.world.disk.model().live_files() {
+        for (path, _) in machine.disk.model().live_files() {
             if let Place::Segment(partition, base) = inspect::place_of(&path, &topics) {
                 by_partition.entry(partition).or_default().insert(base, path);
             }
@@ -243,57 +247,61 @@ impl Nemesis {
         closed.collect()
     }
 
-    fn step_the_clock(&mut self) {
+    pub(super) fn step_the_clock(&mut self) {
+        let machine = self.target();
         let millis = self.dice.within(&self.plan.millis);
-        self.world.recorder.note_wall();
-        self.world.clock.model().step(millis);
-        self.world.recorder.note_wall();
-        self.world.recorder.mark(MarkKind::ClockStepped(millis));
-        self.world.recorder.trace.effect(Effect::ClockStepped, 1);
+        self.cluster.recorder.note_wall();
+        machine.clock.model().step(millis);
+        self.cluster.recorder.note_wall();
+        self.cluster.recorder.mark(machine.id.0, MarkKind::ClockStepped(millis));
+        self.cluster.recorder.trace.effect(Effect::ClockStepped, 1);
     }
 
-    async fn strobe_the_clock(&mut self) {
+    pub(super) async fn strobe_the_clock(&mut self) {
+        let machine = self.target();
         let amplitude_millis = self.dice.within(&self.plan.millis);
         let period_nanos = self.dice.between(1..=40) * 1_000_000;
-        self.world.recorder.note_wall();
-        self.world.clock.model().strobe(Some(Strobe { amplitude_millis, period_nanos }));
+        self.cluster.recorder.note_wall();
+        machine.clock.model().strobe(Some(Strobe { amplitude_millis, period_nanos }));
         self.pause().await;
-        self.world.recorder.note_wall();
-        self.world.clock.model().strobe(None);
-        self.world.recorder.note_wall();
+        self.cluster.recorder.note_wall();
+        machine.clock.model().strobe(None);
+        self.cluster.recorder.note_wall();
         // What it showed on its far side, at the latest.
-        let wall = self.world.clock.now().wall.0;
-        self.world.recorder.history().note_wall(wall.saturating_add(amplitude_millis));
-        self.world.recorder.trace.effect(Effect::ClockStrobed, 1);
+        let wall = machine.clock.now().wall.0;
+        self.cluster.recorder.history().note_wall(wall.saturating_add(amplitude_millis));
+        self.cluster.recorder.trace.effect(Effect::ClockStrobed, 1);
     }
 
-    async fn change_pace(&mut self, rate: f64, effect: Effect) {
+    pub(super) async fn change_pace(&mut self, rate: f64, effect: Effect) {
+        let machine = self.target();
         let frozen = rate == 0.0;
-        self.set_pace(rate, frozen);
+        set_pace(&machine, rate, frozen);
         self.pause().await;
-        self.set_pace(1.0, false);
-        self.world.recorder.trace.effect(effect, 1);
+        set_pace(&machine, 1.0, false);
+        self.cluster.recorder.trace.effect(effect, 1);
     }
 
-    fn set_pace(&self, rate: f64, frozen: bool) {
-        let mut clock = self.world.clock.model();
-        clock.set_rate(now_nanos(), rate);
-        clock.freeze_wall(now_nanos(), frozen);
-    }
-
-    async fn slow_down(&mut self) {
+    pub(super) async fn slow_down(&mut self) {
+        let machine = self.target();
         let (least, most) = (*self.plan.millis.start(), *self.plan.millis.end());
         let slow = least.max(1) as u64..=most.max(1) as u64;
         // A device may be slow for some files only: then checkpoints overtake the log.
         let drawn = self.dice.chance(0.5).then(|| ".log".to_owned());
         let only = self.plan.files.clone().or(drawn);
         {
-            let latency = &mut self.world.disk.model().faults.latency;
+            let latency = &mut machine.disk.model().faults.latency;
             (latency.slow_chance, latency.slow, latency.only) = (self.plan.chance, slow, only);
         }
         self.pause().await;
-        self.world.disk.model().faults.latency = Latency::default();
+        machine.disk.model().faults.latency = Latency::default();
     }
+}
+
+fn set_pace(machine: &Machine, rate: f64, frozen: bool) {
+    let mut clock = machine.clock.model();
+    clock.set_rate(now_nanos(), rate);
+    clock.freeze_wall(now_nanos(), frozen);
 }
 
 impl Dice {
