@@ -9,7 +9,7 @@ use highwater_core::{
 use highwater_node::{
     client::{Connection, PartitionRef},
     config::{BrokerConfig, Settings},
-    env::{Clock, Doors, OsClock, OsDisk, OsEntropy},
+    env::{Clock, Doors, NoTransport, OsClock, OsDisk, OsEntropy},
     server::{Broker, StartError},
     wire::generated::{
         create_topics::{CreatableTopic, CreateTopicsRequest},
@@ -27,6 +27,7 @@ fn doors() -> Doors {
         clock: Arc::new(OsClock::new()),
         entropy: Arc::new(OsEntropy),
         disk: Arc::new(OsDisk::new().unwrap()),
+        transport: Arc::new(NoTransport),
     }
 }
 

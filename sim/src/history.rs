@@ -30,22 +30,55 @@ pub struct Topic {
     pub deleted: bool,
 }
 
+/// What the cluster of a run promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// How many brokers there are. One alone is no cluster.
+    pub brokers: i32,
+    /// Replicas of each partition.
+    pub replication_factor: i16,
+    /// `min.insync.replicas`.
+    pub min_insync: i16,
+    /// Whether the faults may exceed what the cluster promises to survive.
+    pub unlimited: bool,
+}
+
+impl Default for Promise {
+    fn default() -> Self {
+        Self { brokers: 1, replication_factor: 1, min_insync: 1, unlimited: false }
+    }
+}
+
+impl Promise {
+    /// Whether there is more than one broker.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        self.brokers > 1
+    }
+}
+
 /// Everything that happened in one run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
+    /// What the cluster promises.
+    pub promise: Promise,
     /// Every topic that was ever created.
     pub topics: Vec<Topic>,
     /// Every call, in the order of its beginning.
     pub calls: Vec<Call>,
-    /// Faults and lives of the broker.
+    /// Faults and lives of the brokers.
     pub marks: Vec<Mark>,
-    /// The logs around each end of the broker's life.
+    /// The logs around each end of a broker's life.
     pub boundaries: Vec<Boundary>,
+    /// The metadata that brokers had applied, whenever somebody looked.
+    pub metadata: Vec<MetadataSeen>,
+    /// What the machines of the healed cluster hold of each partition at the end.
+    pub final_replicas: Vec<FinalReplicas>,
     /// What the healed broker serves at the end.
     pub finals: Vec<FinalLog>,
     /// The topics that the healed broker describes at the end.
     pub final_topics: Vec<FinalTopic>,
-    /// What the broker's wall clock showed at some moments, among them those before and after each
+    /// What a broker's wall clock showed at some moments, among them those before and after each
     /// jump, in milliseconds.
     pub walls: Vec<(Moment, i64)>,
     next: Moment,
@@ -56,9 +89,11 @@ pub struct History {
 pub struct Call {
     /// Which client made it. A client makes its calls one after the other unless they are pipelined.
     pub client: u32,
+    /// Which broker it was sent to.
+    pub broker: i32,
     /// When it was invoked.
     pub invoked: Moment,
-    /// What the broker's wall clock showed then, in milliseconds.
+    /// The earliest that any broker's wall clock showed then, in milliseconds.
     pub wall: i64,
     /// When its outcome was known; `None` when it never was, so that it may take effect at any time.
     pub ended: Option<Moment>,
@@ -167,11 +202,13 @@ pub enum Outcome {
     Done,
 }
 
-/// A fault, or a turn in the broker's life.
+/// A fault, or a turn in a broker's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// When.
     pub at: Moment,
+    /// On which broker's machine.
+    pub machine: i32,
     /// What.
     pub kind: MarkKind,
 }
@@ -189,11 +226,15 @@ pub enum MarkKind {
     Rotten(Partition, i64),
     /// The wall clock jumped by this many milliseconds.
     ClockStepped(i64),
+    /// The machine lost its disk.
+    Wiped,
 }
 
-/// The logs around one end of the broker's life, as they lay on its disk.
+/// The logs around one end of a broker's life, as they lay on its disk.
 #[derive(Clone, Debug, Default)]
 pub struct Boundary {
+    /// Whose life it was.
+    pub machine: i32,
     /// When the life ended.
     pub stopped: Moment,
     /// Whether the machine lost its power, or only the process died.
@@ -256,6 +297,47 @@ pub struct FinalTopic {
     pub partitions: usize,
 }
 
+/// The metadata that one broker had applied at some moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataSeen {
+    /// On which broker's machine.
+    pub machine: i32,
+    /// Position in the metadata log.
+    pub offset: u64,
+    /// Stands for the whole content.
+    pub digest: String,
+    /// The partitions of known topics.
+    pub partitions: BTreeMap<Partition, PartitionSeen>,
+    /// The registrations of brokers: their epochs.
+    pub brokers: BTreeMap<i32, u64>,
+}
+
+/// A partition's place in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionSeen {
+    /// Who leads it.
+    pub leader: Option<i32>,
+    /// The epoch of that leadership.
+    pub leader_epoch: i32,
+    /// Counts the changes of all this.
+    pub partition_epoch: i32,
+    /// The in-sync replicas.
+    pub isr: Vec<i32>,
+    /// All replicas.
+    pub replicas: Vec<i32>,
+}
+
+/// One partition at the end: where it is, and what each machine's disk holds of it.
+#[derive(Clone, Debug, Default)]
+pub struct FinalReplicas {
+    /// Which partition; `None` in an empty value only.
+    pub partition: Option<Partition>,
+    /// Its place in the cluster.
+    pub seen: PartitionSeen,
+    /// The log on each machine.
+    pub logs: BTreeMap<i32, LogImage>,
+}
+
 /// What the healed broker serves of one partition at the end.
 #[derive(Clone, Debug, Default)]
 pub struct FinalLog {
@@ -286,11 +368,12 @@ impl History {
         self.next
     }
 
-    /// Notes that a call begins; returns its index.
+    /// Notes that a call to broker 1 begins; returns its index.
     pub fn invoke(&mut self, client: u32, wall: i64, request: Request) -> usize {
         let invoked = self.tick();
         let outcome = Outcome::Unknown;
-        self.calls.push(Call { client, invoked, wall, ended: None, request, outcome });
+        let broker = 1;
+        self.calls.push(Call { client, broker, invoked, wall, ended: None, request, outcome });
         self.calls.len() - 1
     }
 
@@ -307,10 +390,10 @@ impl History {
         self.walls.push((now, millis));
     }
 
-    /// Notes a fault or a turn in the broker's life.
-    pub fn mark(&mut self, kind: MarkKind) -> Moment {
+    /// Notes a fault or a turn in a broker's life.
+    pub fn mark(&mut self, machine: i32, kind: MarkKind) -> Moment {
         let at = self.tick();
-        self.marks.push(Mark { at, kind });
+        self.marks.push(Mark { at, machine, kind });
         at
     }
 
@@ -322,10 +405,12 @@ impl History {
         })
     }
 
-    /// Every acknowledged produce that promises durability, with its base offset.
+    /// Every acknowledged produce that promises durability, with its base offset. In a cluster a
+    /// new leader may lack what only the old one had acknowledged (acks=1).
     pub fn acknowledged(&self) -> impl Iterator<Item = (&Call, &Produce, i64)> {
-        self.produces().filter_map(|(call, produce)| match call.outcome {
-            Outcome::Produced { base_offset, .. } if produce.acks != 0 && base_offset >= 0 => {
+        let promises = |acks| acks == -1 || (acks == 1 && !self.promise.is_cluster());
+        self.produces().filter_map(move |(call, produce)| match call.outcome {
+            Outcome::Produced { base_offset, .. } if promises(produce.acks) && base_offset >= 0 => {
                 Some((call, produce, base_offset))
             }
             _ => None,

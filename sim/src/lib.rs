@@ -8,12 +8,17 @@
 
 pub mod batch;
 pub mod clock;
+#[cfg(madsim)]
+mod cluster;
 pub mod dice;
 pub mod disk;
 pub mod history;
 pub mod inspect;
 #[cfg(madsim)]
+mod machine;
+#[cfg(madsim)]
 mod nemesis;
+pub mod network;
 pub mod oracle;
 #[cfg(madsim)]
 mod recorder;
@@ -24,5 +29,3 @@ pub mod scenario;
 pub mod trace;
 #[cfg(madsim)]
 mod workload;
-#[cfg(madsim)]
-mod world;

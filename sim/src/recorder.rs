@@ -7,13 +7,13 @@ use crate::{
 };
 use highwater_node::env::Clock;
 use madsim::time::TimeHandle;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The one recorder of a run. Clones are the same.
 #[derive(Clone)]
 pub struct Recorder {
     history: Arc<Mutex<History>>,
-    broker_clock: Arc<OnceLock<SimClock>>,
+    broker_clocks: Arc<Mutex<Vec<SimClock>>>,
     /// The trace, for events that are no part of the history.
     pub trace: Trace,
 }
@@ -22,22 +22,26 @@ impl Recorder {
     /// A recorder with an empty history.
     #[must_use]
     pub fn new(trace: Trace) -> Self {
-        Self { history: Arc::default(), broker_clock: Arc::default(), trace }
+        Self { history: Arc::default(), broker_clocks: Arc::default(), trace }
     }
 
-    /// Looks at this clock whenever a call begins. Set once.
+    /// Looks at this clock, too, whenever a call begins.
     pub fn watch_clock(&self, clock: SimClock) {
-        assert!(self.broker_clock.set(clock).is_ok(), "there is one broker");
+        self.clocks().push(clock);
     }
 
-    /// Notes what the broker's wall clock shows.
+    /// Notes what the brokers' wall clocks show.
     pub fn note_wall(&self) {
-        let wall = self.wall();
-        self.history().note_wall(wall);
+        let walls = self.walls();
+        walls.into_iter().for_each(|wall| self.history().note_wall(wall));
     }
 
-    fn wall(&self) -> i64 {
-        self.broker_clock.get().map_or(0, |clock| clock.now().wall.0)
+    fn walls(&self) -> Vec<i64> {
+        self.clocks().iter().map(|clock| clock.now().wall.0).collect()
+    }
+
+    fn clocks(&self) -> MutexGuard<'_, Vec<SimClock>> {
+        self.broker_clocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The history. Never held across an await.
@@ -45,13 +49,15 @@ impl Recorder {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call begins; its index.
-    pub fn invoke(&self, client: u32, request: Request) -> usize {
-        let wall = self.wall();
+    /// A call to a broker begins; its index.
+    pub fn invoke(&self, client: u32, broker: i32, request: Request) -> usize {
+        let wall = self.walls().into_iter().min().unwrap_or(0);
         let mut history = self.history();
         let text = describe(&history, &request);
         let call = history.invoke(client, wall, request);
-        self.trace.event(now_nanos(), format_args!("client {client} call {call}: {text}"));
+        history.calls[call].broker = broker;
+        let to = if history.promise.is_cluster() { format!(" to {broker}") } else { String::new() };
+        self.trace.event(now_nanos(), format_args!("client {client} call {call}{to}: {text}"));
         call
     }
 
@@ -72,10 +78,10 @@ impl Recorder {
         self.history().end(call, outcome);
     }
 
-    /// A fault, or a turn in the broker's life.
-    pub fn mark(&self, kind: MarkKind) -> Moment {
-        self.trace.event(now_nanos(), format_args!("mark {kind:?}"));
-        self.history().mark(kind)
+    /// A fault, or a turn in a broker's life.
+    pub fn mark(&self, machine: i32, kind: MarkKind) -> Moment {
+        self.trace.event(now_nanos(), format_args!("mark {kind:?} of broker {machine}"));
+        self.history().mark(machine, kind)
     }
 
     /// Anything else that happened.

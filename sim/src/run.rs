@@ -1,34 +1,40 @@
 //! One run: one seed of one scenario, from an empty disk to the judgement.
 
 use crate::{
+    cluster::Cluster,
     dice::Dice,
-    history::{History, MarkKind, Partition},
+    history::{FinalReplicas, History, MarkKind, Partition},
+    machine::Machine,
     nemesis, oracle,
-    recorder::Recorder,
+    recorder::{Recorder, now_nanos},
     report::{Failure, Ops, Report},
     scenario::{FaultKind, FaultPlan, Scenario, expected_effects},
     trace::{Effect, Trace},
     workload::{self, ClientNumber, Clients, Session},
-    world::{World, broker_config},
 };
 use highwater_core::mutant::Mutant;
 use madsim::{
     runtime::{Handle, NodeHandle, Runtime},
-    time,
+    task, time,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     panic::{self, AssertUnwindSafe},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-/// Simulated time after which a run is stuck.
+/// Simulated time after which a run is stuck, beside the time under faults.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// How long a broker on a healthy disk has to start, in simulated time.
 const START_WITHIN: Duration = Duration::from_secs(10);
 /// How long clients have to come to an end when they are asked to.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the healed replicas of a cluster have to become the same, in simulated time.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
+/// How often the metadata of a cluster is looked at.
+const OBSERVE_EVERY: Duration = Duration::from_millis(20);
 
 /// What a run is told besides its scenario.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +55,7 @@ pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
     catch_panics();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
         let mut runtime = Runtime::with_seed_and_config(options.seed, network(options.seed));
-        runtime.set_time_limit(TIME_LIMIT);
+        runtime.set_time_limit(TIME_LIMIT + Duration::from_millis(scenario.millis));
         runtime.block_on(simulate(scenario, &plans, options.seed, recorder.clone()))
     }));
     let mut failure = match outcome {
@@ -111,42 +117,55 @@ async fn simulate(
     recorder: Recorder,
 ) -> Result<(), Failure> {
     let mut dice = Dice::new(seed, "run");
-    let world = World::start(seed, broker_config(scenario, &mut dice), recorder.clone());
-    world.recorder.note_wall();
+    let cluster = Cluster::start(seed, scenario, &mut dice, recorder.clone());
+    recorder.note_wall();
     let node = Handle::current()
         .create_node()
         .name("clients")
-        .ip("10.0.0.2".parse().expect("a literal address"))
+        .ip("10.0.1.1".parse().expect("a literal address"))
         .build();
-    start(&world).await?;
+    start(&cluster).await?;
+    let observing = task::spawn(observe(cluster.clone()));
     let partitions = create_topics(scenario, &mut dice, &node, &recorder, seed).await?;
     let impatience = plans.iter().find(|plan| plan.kind == FaultKind::ConnectionCut);
     let impatience = impatience.map_or(0.0, |plan| plan.chance);
     let mut clients = Clients::new(seed, recorder.clone(), partitions, impatience);
     let working = clients.spawn(&node, &scenario.workload);
-    let striking = nemesis::unleash(&world, plans, scenario.millis, seed);
+    let striking = nemesis::unleash(&cluster, plans, scenario.millis, seed);
     time::sleep(Duration::from_millis(scenario.millis)).await;
     for fault in striking {
         let _ = fault.await;
     }
     clients.stop();
-    heal(&world, plans, &mut dice).await?;
+    let healed = heal(&cluster, plans, &mut dice).await;
     for client in working {
         let _ = time::timeout(CLIENTS_END_WITHIN, client).await;
     }
     clients.impatience = 0.0;
-    finish(&world, &node, &clients, seed).await
+    let finished = match healed {
+        Ok(()) => finish(&cluster, &node, &clients, seed).await,
+        failed => failed,
+    };
+    observing.abort();
+    cluster.observe();
+    // Beyond its promise the cluster need not come back.
+    if scenario.unlimited { Ok(()) } else { finished }
 }
 
-async fn start(world: &World) -> Result<(), Failure> {
-    if world.wait_ready(START_WITHIN).await {
-        return Ok(());
+async fn start(cluster: &Cluster) -> Result<(), Failure> {
+    let started = cluster.wait_ready(START_WITHIN).await;
+    started.map_err(|message| Failure { check: "LV7 starts".into(), message })
+}
+
+/// Looks at the metadata again and again.
+async fn observe(cluster: Cluster) {
+    if cluster.machines.len() == 1 {
+        return;
     }
-    let why = world.start_failure().unwrap_or_else(|| format!("not within {START_WITHIN:?}"));
-    Err(Failure {
-        check: "LV7 starts".into(),
-        message: format!("the broker does not start: {why}"),
-    })
+    loop {
+        cluster.observe();
+        time::sleep(OBSERVE_EVERY).await;
+    }
 }
 
 async fn create_topics(
@@ -163,8 +182,23 @@ async fn create_topics(
         let clients = Clients::new(seed, recorder.clone(), Vec::new(), 0.0);
         let created = node.spawn(async move {
             let mut session = Session::new(clients, ClientNumber(0));
-            session.connected().await;
-            workload::create_topic(&mut session, &format!("t{number}"), count, retention).await
+            let name = format!("t{number}");
+            let deadline = now_nanos() + START_WITHIN.as_nanos() as u64;
+            loop {
+                session.connected().await;
+                let topic = workload::create_topic(&mut session, &name, count, retention).await;
+                if topic.is_some() || !session.is_in_cluster() || now_nanos() > deadline {
+                    return topic;
+                }
+                // The brokers of a new cluster may not all be in it yet.
+                time::sleep(Duration::from_millis(50)).await;
+                session.turn();
+                session.connected().await;
+                let found = workload::find_topic(&mut session, &name, retention).await;
+                if found.is_some() {
+                    return found;
+                }
+            }
         });
         let Ok(Some(topic)) = created.await else {
             let message = format!("topic t{number} could not be created on a healthy broker");
@@ -175,40 +209,41 @@ async fn create_topics(
     Ok(partitions)
 }
 
-/// Everything works again; the broker is stopped once more at times, so that what it acknowledged
-/// must have reached the media.
-async fn heal(world: &World, plans: &[FaultPlan], dice: &mut Dice) -> Result<(), Failure> {
-    world.recorder.note(format_args!("heal"));
-    world.repair_disk();
-    world.repair_clock();
-    let power = plans.iter().any(|plan| {
-        !matches!(
-            plan.kind,
-            FaultKind::ClockStep
-                | FaultKind::ClockStrobe
-                | FaultKind::ConnectionCut
-                | FaultKind::BitRot
-        )
-    });
-    if power && dice.chance(0.7) {
-        world.disk.model().cut_styles = (None, None);
-        world.cut_power();
-    } else if !world.is_ready() || dice.chance(0.5) {
-        world.kill();
-    } else {
-        return Ok(());
+/// Everything works again; the brokers are stopped once more at times, so that what they
+/// acknowledged must have reached the media.
+async fn heal(cluster: &Cluster, plans: &[FaultPlan], dice: &mut Dice) -> Result<(), Failure> {
+    cluster.recorder.note(format_args!("heal"));
+    cluster.network.heal();
+    for machine in cluster.machines.iter() {
+        machine.resume();
+        machine.repair_disk();
+        machine.repair_clock();
     }
-    world.restart();
-    start(world).await
+    let power = plans.iter().any(|plan| plan.kind.may_cost_unsynced_bytes());
+    if power && dice.chance(0.7) {
+        for machine in cluster.machines.iter() {
+            machine.disk.model().cut_styles = (None, None);
+            machine.cut_power();
+        }
+        cluster.machines.iter().for_each(Machine::restart);
+    } else {
+        for machine in cluster.machines.iter() {
+            if !machine.is_ready() || dice.chance(0.5) {
+                machine.kill();
+                machine.restart();
+            }
+        }
+    }
+    start(cluster).await
 }
 
 async fn finish(
-    world: &World,
+    cluster: &Cluster,
     node: &NodeHandle,
     clients: &Clients,
     seed: u64,
 ) -> Result<(), Failure> {
-    let marks = world.recorder.history().marks.clone();
+    let marks = cluster.recorder.history().marks.clone();
     let rotten: BTreeSet<Partition> = marks
         .iter()
         .filter_map(|mark| match mark.kind {
@@ -216,15 +251,60 @@ async fn finish(
             _ => None,
         })
         .collect();
-    let last = clients.clone();
+    let (last, settling) = (clients.clone(), cluster.clone());
     let finale = node.spawn(async move {
         workload::converge(&last, &rotten).await?;
+        settle(&settling).await;
         workload::read_back(&last, seed).await
     });
     let outcome = finale.await.unwrap_or_else(|_| Err("the last reader was lost".into()));
-    world.recorder.note_wall();
-    count_retired(&world.recorder);
+    note_replicas(cluster);
+    cluster.recorder.note_wall();
+    count_retired(&cluster.recorder);
     outcome.map_err(|message| Failure { check: "LV convergence".into(), message })
+}
+
+/// Waits until the replicas are the same everywhere; whether they are is judged by an oracle.
+async fn settle(cluster: &Cluster) {
+    if cluster.machines.len() == 1 {
+        return;
+    }
+    let deadline = now_nanos() + SETTLE_WITHIN.as_nanos() as u64;
+    while now_nanos() < deadline && !(cluster.is_in_sync() && are_equal(cluster)) {
+        time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.recorder.note(format_args!("settled: {}", cluster.is_in_sync()));
+}
+
+fn are_equal(cluster: &Cluster) -> bool {
+    let mut ends: BTreeMap<Partition, BTreeSet<Option<i64>>> = BTreeMap::new();
+    for machine in cluster.machines.iter() {
+        for (partition, log) in machine.images() {
+            let end = log.batches.last().map(|batch| batch.last_offset);
+            ends.entry(partition).or_default().insert(end);
+        }
+    }
+    ends.values().all(|ends| ends.len() == 1)
+}
+
+/// What the disks hold of each partition in the end, and who leads it.
+fn note_replicas(cluster: &Cluster) {
+    if cluster.machines.len() == 1 {
+        return;
+    }
+    cluster.observe();
+    let images: Vec<_> = cluster.machines.iter().map(|m| (m.id.0, m.images())).collect();
+    let mut history = cluster.recorder.history();
+    let Some(latest) = history.metadata.iter().max_by_key(|seen| seen.offset).cloned() else {
+        return;
+    };
+    for (partition, seen) in latest.partitions {
+        let held =
+            images.iter().filter_map(|(id, logs)| Some((*id, logs.get(&partition)?.clone())));
+        let logs = held.filter(|(id, _)| seen.replicas.contains(id)).collect();
+        let partition = Some(partition);
+        history.final_replicas.push(FinalReplicas { partition, seen, logs });
+    }
 }
 
 /// Log starts that moved although nobody asked for it: retention at work.
@@ -245,7 +325,7 @@ fn ops(history: &History) -> Ops {
     Ops { ok, fail, unknown }
 }
 
-fn effects(trace: &Trace, plans: &[FaultPlan]) -> std::collections::BTreeMap<&'static str, u64> {
+fn effects(trace: &Trace, plans: &[FaultPlan]) -> BTreeMap<&'static str, u64> {
     let mut effects = expected_effects(plans);
     effects.extend(trace.effects());
     effects.into_iter().map(|(effect, count)| (effect.name(), count)).collect()

@@ -98,6 +98,32 @@ effects! {
     CallCut = "calls_cut",
     /// Segments went by retention.
     SegmentsRetired = "segments_retired",
+    /// A message between brokers met a link that was cut.
+    MessageCut = "messages_cut",
+    /// A message between brokers was lost.
+    MessageLost = "messages_lost",
+    /// A message between brokers arrived twice.
+    MessageDuplicated = "messages_duplicated",
+    /// A message between brokers took longer than on a healthy network.
+    MessageDelayed = "messages_delayed",
+    /// A message between brokers arrived before one that was sent earlier.
+    MessageReordered = "messages_reordered",
+    /// A message between brokers was held, and everything behind it went on.
+    MessageHeld = "messages_held",
+    /// A message between brokers found nobody at its destination.
+    MessageUnheard = "messages_unheard",
+    /// A machine stood still for a while, as one whose processor is taken away.
+    MachinePaused = "machines_paused",
+    /// A machine lost its disk and came back with an empty one.
+    DiskWiped = "disks_wiped",
+    /// Every machine was stopped cleanly and started again, one after the other.
+    RolledOver = "rolled_over",
+    /// A partition got another leader.
+    LeaderChanged = "leader_changes",
+    /// The metadata quorum got another leader.
+    ControllerChanged = "controller_changes",
+    /// A replica left the in-sync replicas of a partition.
+    IsrShrunk = "isr_shrinks",
 }
 
 /// Where everything that happens in a run is written down. Cheap to clone; one per run.

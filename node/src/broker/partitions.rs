@@ -15,7 +15,7 @@ use highwater_core::{
     config::{Durability, TopicConfig},
     metadata::{Image, PartitionRegistration, Topic},
     partition::{Assignment, Input, Partition, ReplicaOptions},
-    types::{BrokerId, PartitionIndex, TopicId},
+    types::{PartitionIndex, TopicId},
 };
 use std::{
     collections::BTreeMap,

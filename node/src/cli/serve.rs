@@ -7,7 +7,7 @@ use crate::admin;
 use anyhow::Context;
 use highwater_node::{
     config::{BrokerConfig, Settings},
-    env::{Doors, OsClock, OsDisk, OsEntropy},
+    env::{Doors, NoTransport, OsClock, OsDisk, OsEntropy},
     server::Broker,
 };
 use std::sync::Arc;
@@ -41,6 +41,7 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
         clock: Arc::new(OsClock::new()),
         entropy: Arc::new(OsEntropy),
         disk: Arc::new(disk),
+        transport: Arc::new(NoTransport),
     };
     let broker = tokio::select! {
         biased;

@@ -16,7 +16,7 @@ use crate::{
     env::Doors,
     log::LogError,
     metrics::Metrics,
-    quorum::{OpenError, ProposeError, Watch},
+    quorum::{Leadership, OpenError, ProposeError, Watch},
     tasks::{TaskHandle, Tasks},
 };
 use highwater_core::{
@@ -177,6 +177,16 @@ impl Broker {
         self.listen_address
     }
 
+    /// The metadata as far as this broker has applied it.
+    pub fn image(&self) -> Arc<Image> {
+        self.shared.quorum.image()
+    }
+
+    /// Who leads the metadata quorum, as far as this broker knows.
+    pub fn leadership(&self) -> Leadership {
+        self.shared.quorum.leadership()
+    }
+
     /// The broker's counters.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.shared.metrics.clone()
@@ -279,14 +289,16 @@ async fn listen_for_peers(
 
 fn controller_config(config: &BrokerConfig) -> ControllerConfig {
     ControllerConfig {
-        session_timeout: config.session_timeout,
-        rebalance_interval: config.leader_rebalance_interval,
+        session_timeout: config.broker_session_timeout,
+        rebalance_interval: config
+            .auto_leader_rebalance
+            .then_some(config.leader_imbalance_check_interval),
     }
 }
 
 fn replication_options(config: &BrokerConfig) -> ReplicationOptions {
     ReplicationOptions {
-        wait: config.replica_fetch_wait,
+        wait: config.replica_fetch_wait_max,
         max_bytes: config.replica_fetch_response_max_bytes,
     }
 }

@@ -36,6 +36,8 @@ enum Pace {
 pub struct SimDisk(Arc<Shared>);
 
 struct Shared {
+    /// Whose disk it is, before each line of the trace; empty for the only one.
+    owner: String,
     model: Mutex<DiskModel>,
     dice: Mutex<Dice>,
     trace: Trace,
@@ -71,7 +73,14 @@ impl SimDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(seed: u64, trace: &Trace) -> Self {
+        Self::of(String::new(), seed, trace)
+    }
+
+    /// An empty disk whose lines in the trace begin with its owner.
+    #[must_use]
+    pub fn of(owner: String, seed: u64, trace: &Trace) -> Self {
         Self(Arc::new(Shared {
+            owner,
             model: Mutex::new(DiskModel::new(seed, trace.clone())),
             dice: Mutex::new(Dice::new(seed, "disk latency")),
             trace: trace.clone(),
@@ -213,17 +222,18 @@ impl SimDisk {
     }
 
     fn log<T>(&self, name: &str, path: &Path, detail: &dyn fmt::Display, result: &io::Result<T>) {
-        let now = nanos();
+        let (now, owner) = (nanos(), &self.0.owner);
         self.count_down();
         self.step_on_trap(name);
         match result {
-            Ok(_) => {
-                self.0.trace.event(now, format_args!("disk {name} {}{detail}", path.display()))
-            }
+            Ok(_) => self
+                .0
+                .trace
+                .event(now, format_args!("{owner}disk {name} {}{detail}", path.display())),
             Err(error) => self
                 .0
                 .trace
-                .event(now, format_args!("disk {name} {}{detail}: {error}", path.display())),
+                .event(now, format_args!("{owner}disk {name} {}{detail}: {error}", path.display())),
         }
     }
 }

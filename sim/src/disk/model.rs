@@ -119,6 +119,14 @@ impl DiskModel {
         self.tree.lose_power(&mut self.dice, self.cut_styles, &self.trace)
     }
 
+    /// The machine gets a new and empty disk.
+    pub fn replace(&mut self) {
+        self.kill_process();
+        self.tree = Tree::default();
+        self.faults = DiskFaults::default();
+        self.failed_syncs.clear();
+    }
+
     /// The files whose sync failed since the last call.
     pub fn take_failed_syncs(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.failed_syncs)

@@ -79,16 +79,17 @@ impl Example {
 
     /// The broker stopped with these logs before, after the cut and recovered.
     pub fn boundary(&mut self, before: LogImage, after: LogImage, recovered: LogImage) {
-        let stopped = self.history.mark(MarkKind::Stopped);
+        let stopped = self.history.mark(1, MarkKind::Stopped);
         let one = |image| BTreeMap::from([(PARTITION, image)]);
         self.history.boundaries.push(Boundary {
+            machine: 1,
             stopped,
             power: true,
             before: one(before),
             after: one(after),
             recovered: Some(one(recovered)),
         });
-        self.history.mark(MarkKind::Ready);
+        self.history.mark(1, MarkKind::Ready);
     }
 
     /// Whether the check holds.

@@ -44,10 +44,10 @@ mod tests {
     fn an_acknowledgement_after_a_failed_sync_is_found() {
         let mut example = Example::new();
         example.produced(0..1, 0);
-        example.history.mark(MarkKind::SyncFailed(PARTITION));
+        example.history.mark(1, MarkKind::SyncFailed(PARTITION));
         let mut wrong = example.clone();
-        example.history.mark(MarkKind::Stopped);
-        example.history.mark(MarkKind::Ready);
+        example.history.mark(1, MarkKind::Stopped);
+        example.history.mark(1, MarkKind::Ready);
         example.produced(1..2, 1);
         assert!(example.holds(&CHECK));
         wrong.produced(1..2, 1);

@@ -66,7 +66,7 @@ mod tests {
         let mut example = Example::new();
         example.finish(vec![]).error = Some(56);
         assert!(!example.holds(&CHECK));
-        example.history.mark(MarkKind::Rotten(PARTITION, 0));
+        example.history.mark(1, MarkKind::Rotten(PARTITION, 0));
         assert!(example.holds(&CHECK));
     }
 }

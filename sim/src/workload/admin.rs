@@ -4,11 +4,11 @@
 use super::{ClientNumber, Clients, session::Session};
 use crate::{
     batch::{Sent, encode},
+    cluster::WALL_AT_START,
     dice::Dice,
     history::{Outcome, Partition, Produce, Request, Topic},
     recorder::now_nanos,
     scenario::WorkloadShape,
-    world::WALL_AT_START,
 };
 use highwater_node::{
     client::{ClientError, Connection},
@@ -40,7 +40,8 @@ pub async fn run(clients: Clients, client: ClientNumber, dice: Dice, shape: Work
             return;
         }
         admin.act().await;
-        let pause = admin.dice.between(10..=80);
+        let pause = shape.pause.clone().unwrap_or(10..=80);
+        let pause = admin.dice.within(&pause).max(0) as u64;
         time::sleep(Duration::from_millis(pause)).await;
     }
 }
@@ -158,6 +159,9 @@ impl Admin {
             return;
         }
         let before = self.dice.between(0..=end as u64 / 2) as i64;
+        if !self.session.towards(partition).await {
+            return;
+        }
         let reference = self.session.reference(partition);
         let wanted = DeleteRecordsPartition { partition_index: partition.index, offset: before };
         let request = DeleteRecordsRequest {
@@ -217,11 +221,12 @@ pub async fn create_topic(
     partitions: i32,
     retention_millis: Option<i64>,
 ) -> Option<usize> {
+    let replication_factor = session.clients.recorder.history().promise.replication_factor;
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.into(),
             num_partitions: partitions,
-            replication_factor: 1,
+            replication_factor,
             configs: retention_millis.map(retention).into_iter().collect(),
             ..Default::default()
         }],
@@ -234,21 +239,50 @@ pub async fn create_topic(
     };
     let wanted = Request::Admin(format!("create topic {name} with {partitions} partitions"));
     let (code, id) = session.call(wanted, create, |(code, _)| done_or_code(code)).await?;
-    if code != 0 {
-        return None;
-    }
+    (code == 0).then(|| enter_topic(session, name, id, retention_millis))
+}
+
+/// Finds a topic whose creation had no good outcome and may have worked nevertheless, and enters it
+/// in the history.
+pub async fn find_topic(
+    session: &mut Session,
+    name: &str,
+    retention_millis: Option<i64>,
+) -> Option<usize> {
+    let asking = session.exchange(async |connection| connection.metadata(None, false).await);
+    let metadata = asking.await?;
+    let named = |name: &str| {
+        let of = metadata
+            .topics
+            .iter()
+            .find(|topic| topic.name.as_ref().is_some_and(|known| known.as_str() == name));
+        of.map(|topic| topic.topic_id.0)
+    };
+    named(name).map(|id| enter_topic(session, name, id, retention_millis))
+}
+
+fn enter_topic(
+    session: &Session,
+    name: &str,
+    id: [u8; 16],
+    retention_millis: Option<i64>,
+) -> usize {
     let mut history = session.clients.recorder.history();
     let topic = Topic { name: name.to_owned(), id, retention_millis, deleted: false };
     history.topics.push(topic);
-    Some(history.topics.len() - 1)
+    history.topics.len() - 1
 }
 
 /// Sends one batch and records what came of it.
 pub async fn produce_once(session: &mut Session, produce: Produce) -> Option<Outcome> {
-    let reference = session.reference(produce.partition);
+    let partition = produce.partition;
+    if !session.towards(partition).await {
+        return None;
+    }
+    let reference = session.reference(partition);
     let bytes = encode(&produce.records, produce.producer);
     let (acks, timeout) = (produce.acks, Duration::from_millis(1_000));
-    session
+    let outcome = session
         .call(
             Request::Produce(produce),
             async |connection| {
@@ -257,7 +291,9 @@ pub async fn produce_once(session: &mut Session, produce: Produce) -> Option<Out
             },
             Outcome::clone,
         )
-        .await
+        .await;
+    session.heard(partition, outcome.as_ref().unwrap_or(&Outcome::Unknown));
+    outcome
 }
 
 fn retention(millis: i64) -> highwater_node::wire::generated::create_topics::CreatableTopicConfig {

@@ -2,7 +2,7 @@
 //! or from anywhere.
 
 use super::{ClientNumber, Clients, session::Session};
-use crate::{dice::Dice, history::Partition, scenario::WorkloadShape, world::WALL_AT_START};
+use crate::{cluster::WALL_AT_START, dice::Dice, history::Partition, scenario::WorkloadShape};
 use madsim::time;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,13 +16,15 @@ const NEWEST: i64 = -3;
 pub async fn run(clients: Clients, client: ClientNumber, dice: Dice, shape: WorkloadShape) {
     let session = Session::new(clients, client);
     let mut consumer = Consumer { session, dice, positions: BTreeMap::new() };
+    let pause = shape.pause.clone().unwrap_or(1..=20);
     let calls = consumer.dice.within(&shape.calls);
     for _ in 0..calls {
         if consumer.session.clients.is_stopping() || !consumer.session.connected().await {
             return;
         }
         consumer.act().await;
-        time::sleep(Duration::from_millis(consumer.dice.between(1..=20))).await;
+        let pause = consumer.dice.within(&pause).max(0) as u64;
+        time::sleep(Duration::from_millis(pause)).await;
     }
 }
 

@@ -1,12 +1,16 @@
 //! The end of a run: the healed broker must take records again, and everything it serves is read.
 
-use super::{ClientNumber, Clients, admin::produce_once, session::Session};
+use super::{
+    ClientNumber, Clients,
+    admin::produce_once,
+    session::{Session, is_about_leadership},
+};
 use crate::{
     batch::Sent,
+    cluster::WALL_AT_START,
     dice::Dice,
     history::{FinalLog, FinalTopic, Outcome, Partition, Produce},
     recorder::now_nanos,
-    world::WALL_AT_START,
 };
 use highwater_node::wire::generated::describe_producers::{DescribeProducersRequest, TopicRequest};
 use madsim::time;
@@ -14,6 +18,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// The healed broker takes records again within this, in simulated time.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
+/// A healed cluster does, and describes and serves everything within as long again.
+const CLUSTER_CONVERGES_WITHIN: Duration = Duration::from_secs(30);
 /// Lookups by timestamp and fetches at single offsets for each partition.
 const SAMPLES: usize = 8;
 const LATEST: i64 = -1;
@@ -28,7 +34,8 @@ pub async fn converge(
     may_be_offline: &BTreeSet<Partition>,
 ) -> Result<(), String> {
     let mut session = Session::new(clients.clone(), ClientNumber(0));
-    let deadline = now_nanos() + CONVERGE_WITHIN.as_nanos() as u64;
+    let patience = patience(&session);
+    let deadline = now_nanos() + patience.as_nanos() as u64;
     for partition in clients.partitions.iter().copied() {
         loop {
             let outcome = match session.is_connected() || session.connected().await {
@@ -41,8 +48,8 @@ pub async fn converge(
                 _ if now_nanos() > deadline => {
                     let name = clients.recorder.name(partition);
                     return Err(format!(
-                        "{name} took no record within {CONVERGE_WITHIN:?} after everything was \
-                         healed; its last answer was {outcome:?}"
+                        "{name} took no record within {patience:?} after everything was healed; \
+                         its last answer was {outcome:?}"
                     ));
                 }
                 _ => time::sleep(Duration::from_millis(50)).await,
@@ -50,6 +57,10 @@ pub async fn converge(
         }
     }
     Ok(())
+}
+
+fn patience(session: &Session) -> Duration {
+    if session.is_in_cluster() { CLUSTER_CONVERGES_WITHIN } else { CONVERGE_WITHIN }
 }
 
 async fn probe(session: &mut Session, partition: Partition) -> Option<Outcome> {
@@ -87,14 +98,22 @@ pub async fn read_back(clients: &Clients, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads one partition; again from its beginning when retention moves the log start meanwhile.
+/// Reads one partition; again from its beginning when retention moves the log start meanwhile, or
+/// when another broker leads it now.
 async fn read_partition(
     session: &mut Session,
     dice: &mut Dice,
     partition: Partition,
 ) -> Option<FinalLog> {
+    let deadline = now_nanos() + patience(session).as_nanos() as u64;
     loop {
-        let log = read_once(session, dice, partition).await?;
+        let read = read_once(session, dice, partition).await;
+        let moved = read.as_ref().is_none_or(|log| log.error.is_some_and(is_about_leadership));
+        if moved && session.is_in_cluster() && now_nanos() < deadline {
+            time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        let log = read?;
         match session.list_offset(partition, EARLIEST).await? {
             Ok((start, _)) if start != log.log_start => {}
             _ => return Some(log),
@@ -163,6 +182,10 @@ async fn look_up(
         }
         let offset = dice.between(log.log_start as u64..=log.end as u64 - 1) as i64;
         let fetched = session.fetch(partition, offset, Duration::ZERO, 1).await?;
+        if fetched.error != 0 {
+            log.error = Some(fetched.error);
+            return Some(());
+        }
         let first = fetched.batches.first();
         log.points.push((offset, first.map(|batch| (batch.base_offset, batch.last_offset))));
     }
@@ -177,12 +200,20 @@ async fn describe_producers(
     partition: Partition,
     log: &mut FinalLog,
 ) -> Option<()> {
+    if !session.towards(partition).await {
+        return None;
+    }
     let reference = session.reference(partition);
     let wanted = TopicRequest { name: reference.topic, partition_indexes: vec![partition.index] };
     let request = DescribeProducersRequest { topics: vec![wanted] };
     let answer = session.exchange(async |connection| connection.call(&request).await).await?;
-    let described = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+    let described: Vec<_> = answer.topics.into_iter().flat_map(|topic| topic.partitions).collect();
+    if let Some(failed) = described.iter().find(|partition| partition.error_code != 0) {
+        log.error = Some(failed.error_code);
+        return Some(());
+    }
     log.producers = described
+        .into_iter()
         .flat_map(|partition| partition.active_producers)
         .map(|producer| (producer.producer_id, producer.producer_epoch, producer.last_sequence))
         .collect();

@@ -7,7 +7,7 @@ mod finale;
 mod producer;
 mod session;
 
-pub use admin::create_topic;
+pub use admin::{create_topic, find_topic};
 pub use finale::{converge, read_back};
 pub use session::{ClientNumber, Session};
 

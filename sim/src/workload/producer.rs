@@ -5,11 +5,11 @@
 use super::{ClientNumber, Clients, session::Session};
 use crate::{
     batch::{Producer as Identity, Sent, encode},
+    cluster::WALL_AT_START,
     dice::Dice,
     history::{Outcome, Partition, Produce, Request},
     recorder::now_nanos,
     scenario::WorkloadShape,
-    world::WALL_AT_START,
 };
 use highwater_node::{
     client::{ClientError, Connection, InFlight, produce_request},
@@ -31,6 +31,8 @@ use std::{
 const PRODUCE_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// Tries of one batch before an idempotent producer takes a new identity.
 const TRIES: u32 = 12;
+/// The same in a cluster, where another leader may have to be elected first.
+const TRIES_IN_CLUSTER: u32 = 60;
 /// Batches that the broker must remember (KIP-98).
 const REMEMBERED: usize = 5;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
@@ -57,7 +59,8 @@ pub async fn run(clients: Clients, client: ClientNumber, mut dice: Dice, shape: 
         if producer.stopping() || producer.act().await.is_none() {
             return;
         }
-        let pause = producer.dice.between(1..=25);
+        let pause = producer.shape.pause.clone().unwrap_or(1..=25);
+        let pause = producer.dice.within(&pause).max(0) as u64;
         time::sleep(Duration::from_millis(pause)).await;
     }
 }
@@ -108,7 +111,8 @@ impl Producer {
 
     /// Sends batches until each has a definite outcome or is given up.
     async fn deliver(&mut self, mut window: Vec<Produce>) -> Option<()> {
-        for _ in 0..TRIES {
+        let in_cluster = self.session.is_in_cluster();
+        for _ in 0..if in_cluster { TRIES_IN_CLUSTER } else { TRIES } {
             if !self.session.connected().await {
                 return None;
             }
@@ -136,7 +140,7 @@ impl Producer {
                 return None;
             }
             window = rest;
-            let pause = self.dice.between(5..=40);
+            let pause = self.dice.between(if in_cluster { 20..=150 } else { 5..=40 });
             time::sleep(Duration::from_millis(pause)).await;
         }
         self.forget_identity();
@@ -145,7 +149,11 @@ impl Producer {
 
     /// Sends batches one behind the other without waiting, then takes the answers.
     async fn send(&mut self, window: &[Produce]) -> Vec<Outcome> {
-        let partition = self.session.reference(window[0].partition);
+        let to = window[0].partition;
+        if !self.session.towards(to).await {
+            return vec![Outcome::Unknown; window.len()];
+        }
+        let partition = self.session.reference(to);
         let requests: Vec<ProduceRequest> = window
             .iter()
             .map(|produce| {
@@ -165,6 +173,7 @@ impl Producer {
         outcomes.resize(window.len(), Outcome::Unknown);
         for (call, outcome) in calls.into_iter().zip(&outcomes) {
             self.session.clients.recorder.end(call, outcome.clone());
+            self.session.heard(to, outcome);
         }
         outcomes
     }
@@ -172,6 +181,9 @@ impl Producer {
     async fn send_unanswered(&mut self) -> Option<()> {
         let partition = self.partition();
         let produce = self.batch(partition);
+        if !self.session.towards(partition).await {
+            return Some(());
+        }
         let reference = self.session.reference(partition);
         let bytes = encode(&produce.records, None);
         let request = produce_request(&reference, 0, PRODUCE_TIMEOUT, bytes);

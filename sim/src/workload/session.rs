@@ -1,13 +1,13 @@
-//! One client's connection to the broker: it connects again whenever the connection was lost, and
-//! records every call with its outcome.
+//! One client's connections to the brokers: it connects again whenever a connection was lost, follows
+//! leaders as the metadata tells them, and records every call with its outcome.
 
 use super::Clients;
 use crate::{
     batch::{ReadBatch, decode_all},
+    cluster::{client_address, client_clock},
     dice::Dice,
     history::{Outcome, Partition, Request},
     trace::Effect,
-    world::{BROKER_ADDRESS, client_clock},
 };
 use highwater_core::types::{PartitionIndex, TopicId};
 use highwater_node::{
@@ -16,24 +16,66 @@ use highwater_node::{
     wire::generated::fetch::PartitionData,
 };
 use madsim::time;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long a client waits for an answer.
 const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long it waits before it tries to connect again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(15);
 
+/// How often a client asks for a leader, at most, before it gives up for the moment.
+const LOOKUPS: u32 = 10;
+
 /// Names a client in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientNumber(pub u32);
 
-/// One client's way to the broker.
+/// Whether an error code means that the partition is led elsewhere, or not yet.
+#[must_use]
+pub const fn is_about_leadership(code: i16) -> bool {
+    const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    const LEADER_NOT_AVAILABLE: i16 = 5;
+    const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+    const REQUEST_TIMED_OUT: i16 = 7;
+    const BROKER_NOT_AVAILABLE: i16 = 8;
+    const REPLICA_NOT_AVAILABLE: i16 = 9;
+    const NOT_CONTROLLER: i16 = 41;
+    const KAFKA_STORAGE_ERROR: i16 = 56;
+    const FENCED_LEADER_EPOCH: i16 = 74;
+    const UNKNOWN_LEADER_EPOCH: i16 = 75;
+    const OFFSET_NOT_AVAILABLE: i16 = 78;
+    const UNKNOWN_TOPIC_ID: i16 = 100;
+    matches!(
+        code,
+        UNKNOWN_TOPIC_OR_PARTITION
+            | LEADER_NOT_AVAILABLE
+            | NOT_LEADER_OR_FOLLOWER
+            | REQUEST_TIMED_OUT
+            | BROKER_NOT_AVAILABLE
+            | REPLICA_NOT_AVAILABLE
+            | NOT_CONTROLLER
+            | KAFKA_STORAGE_ERROR
+            | FENCED_LEADER_EPOCH
+            | UNKNOWN_LEADER_EPOCH
+            | OFFSET_NOT_AVAILABLE
+            | UNKNOWN_TOPIC_ID
+    )
+}
+
+/// One client's way to the brokers.
 pub struct Session {
     /// What all clients share.
     pub clients: Clients,
     client: ClientNumber,
     clock: Arc<dyn Clock>,
-    connection: Option<Connection>,
+    /// By broker.
+    connections: BTreeMap<i32, Connection>,
+    /// The broker that the next call goes to.
+    at: i32,
+    /// Where brokers are, as the metadata told.
+    addresses: BTreeMap<i32, String>,
+    /// Who leads, as the metadata told.
+    leaders: BTreeMap<Partition, i32>,
     dice: Dice,
 }
 
@@ -42,30 +84,141 @@ impl Session {
     #[must_use]
     pub fn new(clients: Clients, client: ClientNumber) -> Self {
         let dice = Dice::new(clients.seed, &format!("session {}", client.0));
-        Self { clients, client, clock: client_clock(), connection: None, dice }
+        let mut session = Self {
+            clients,
+            client,
+            clock: client_clock(),
+            connections: BTreeMap::new(),
+            at: 1,
+            addresses: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            dice,
+        };
+        session.turn();
+        session
     }
 
-    /// Connects if needed. `false` when everybody shall stop before that worked.
+    /// Whether there is more than one broker.
+    #[must_use]
+    pub fn is_in_cluster(&self) -> bool {
+        self.brokers() > 1
+    }
+
+    /// Connects to some broker if needed. `false` when everybody shall stop before that worked.
     pub async fn connected(&mut self) -> bool {
-        while self.connection.is_none() {
-            let name = format!("client-{}", self.client.0);
-            let connecting = Connection::connect(BROKER_ADDRESS, &name, self.clock.clone());
-            match time::timeout(CALL_TIMEOUT, connecting).await {
-                Ok(Ok(mut connection)) => {
-                    connection.set_timeout(CALL_TIMEOUT);
-                    self.connection = Some(connection);
-                }
-                Ok(Err(_)) | Err(_) if self.clients.is_stopping() => return false,
-                Ok(Err(_)) | Err(_) => time::sleep(RECONNECT_AFTER).await,
+        while !self.is_connected() {
+            if self.connect().await {
+                break;
             }
+            if self.clients.is_stopping() {
+                return false;
+            }
+            time::sleep(RECONNECT_AFTER).await;
+            self.turn();
         }
         true
     }
 
-    /// Whether there is a connection that may work.
+    /// Turns to the leader of a partition, and connects to it. `false` when it is not known or not
+    /// reached now. A broker alone leads everything, and is not connected to again.
+    pub async fn towards(&mut self, partition: Partition) -> bool {
+        if !self.is_in_cluster() {
+            return self.is_connected();
+        }
+        for _ in 0..LOOKUPS {
+            let known = self.leaders.get(&partition).copied();
+            let leader = match known {
+                Some(leader) => Some(leader),
+                None => self.look_up(partition).await,
+            };
+            if let Some(leader) = leader {
+                self.at = leader;
+                if self.is_connected() || self.connect().await {
+                    return true;
+                }
+                self.leaders.remove(&partition);
+            }
+            if self.clients.is_stopping() {
+                return false;
+            }
+            time::sleep(RECONNECT_AFTER).await;
+        }
+        false
+    }
+
+    /// Takes an outcome into account: whether the leader of the partition has to be asked for again.
+    pub fn heard(&mut self, partition: Partition, outcome: &Outcome) {
+        let moved = match outcome {
+            Outcome::Unknown => true,
+            Outcome::Failed(code) => is_about_leadership(*code),
+            _ => false,
+        };
+        if moved {
+            self.leaders.remove(&partition);
+        }
+    }
+
+    /// Asks some broker who leads what; the leader of this partition, if there is one.
+    async fn look_up(&mut self, partition: Partition) -> Option<i32> {
+        // Whoever was asked before may be the one that does not know.
+        if !self.is_connected() || self.dice.chance(0.5) {
+            self.turn();
+        }
+        if !self.is_connected() && !self.connect().await {
+            return None;
+        }
+        let asking = self.exchange(async |connection| connection.metadata(None, false).await);
+        let metadata = asking.await?;
+        for broker in &metadata.brokers {
+            let address = format!("{}:{}", broker.host.as_str(), broker.port);
+            self.addresses.insert(broker.node_id, address);
+        }
+        let history = self.clients.recorder.history();
+        for topic in &metadata.topics {
+            let known = history.topics.iter().position(|known| known.id == topic.topic_id.0);
+            for described in &topic.partitions {
+                let Some(topic) = known else { continue };
+                let of = Partition { topic, index: described.partition_index };
+                match self.addresses.contains_key(&described.leader_id) {
+                    true => self.leaders.insert(of, described.leader_id),
+                    false => self.leaders.remove(&of),
+                };
+            }
+        }
+        self.leaders.get(&partition).copied()
+    }
+
+    /// One attempt to connect to the broker that is turned to.
+    async fn connect(&mut self) -> bool {
+        let name = format!("client-{}", self.client.0);
+        let known = self.addresses.get(&self.at).cloned();
+        let address = known.unwrap_or_else(|| client_address(self.at));
+        let connecting = Connection::connect(&address, &name, self.clock.clone());
+        match time::timeout(CALL_TIMEOUT, connecting).await {
+            Ok(Ok(mut connection)) => {
+                connection.set_timeout(CALL_TIMEOUT);
+                self.connections.insert(self.at, connection);
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// Turns to any broker.
+    pub fn turn(&mut self) {
+        if self.is_in_cluster() {
+            self.at = self.dice.between(1..=self.brokers() as u64) as i32;
+        }
+    }
+
+    fn brokers(&self) -> i32 {
+        self.clients.recorder.history().promise.brokers
+    }
+
+    /// Whether there is a connection that may work to the broker that is turned to.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.connection.is_some()
+        self.connections.contains_key(&self.at)
     }
 
     /// Makes a call on the connection and records it. The session must be connected.
@@ -84,7 +237,7 @@ impl Session {
 
     /// Notes that a call begins.
     pub fn invoke(&mut self, request: Request) -> usize {
-        self.clients.recorder.invoke(self.client.0, request)
+        self.clients.recorder.invoke(self.client.0, self.at, request)
     }
 
     /// Uses the connection; any failure, and giving up, ends it.
@@ -92,14 +245,15 @@ impl Session {
         &mut self,
         make: impl AsyncFnOnce(&mut Connection) -> Result<T, ClientError>,
     ) -> Option<T> {
-        let mut connection = self.connection.take()?;
+        let at = self.at;
+        let mut connection = self.connections.remove(&at)?;
         let patience = match self.dice.chance(self.clients.impatience) {
             true => Duration::from_millis(self.dice.between(1..=8)),
             false => CALL_TIMEOUT * 2,
         };
         match time::timeout(patience, make(&mut connection)).await {
             Ok(Ok(answer)) => {
-                self.connection = Some(connection);
+                self.connections.insert(at, connection);
                 Some(answer)
             }
             Ok(Err(error)) => {
@@ -135,6 +289,9 @@ impl Session {
         max_wait: Duration,
         max_bytes: i32,
     ) -> Option<Fetched> {
+        if !self.towards(partition).await {
+            return None;
+        }
         let reference = self.reference(partition);
         let answer = self
             .call(
@@ -145,8 +302,10 @@ impl Session {
                 },
                 Fetched::outcome,
             )
-            .await?;
-        Some(answer)
+            .await;
+        let outcome = answer.as_ref().map_or(Outcome::Unknown, Fetched::outcome);
+        self.heard(partition, &outcome);
+        answer
     }
 
     /// Looks an offset up and records it: the (offset, timestamp) found, or the error code.
@@ -155,24 +314,30 @@ impl Session {
         partition: Partition,
         timestamp: i64,
     ) -> Option<Result<(i64, i64), i16>> {
+        if !self.towards(partition).await {
+            return None;
+        }
         let reference = self.reference(partition);
-        self.call(
-            Request::ListOffsets { partition, timestamp },
-            async |connection| {
-                let answer = connection.list_offset(&reference, timestamp).await?;
-                Ok(match answer.error_code {
-                    0 => Ok((answer.offset, answer.timestamp)),
-                    code => Err(code),
-                })
-            },
-            |answer| match answer {
-                Ok((offset, timestamp)) => {
-                    Outcome::Offset { offset: *offset, timestamp: *timestamp }
-                }
-                Err(code) => Outcome::Failed(*code),
-            },
-        )
-        .await
+        let outcome_of = |answer: &Result<(i64, i64), i16>| match answer {
+            Ok((offset, timestamp)) => Outcome::Offset { offset: *offset, timestamp: *timestamp },
+            Err(code) => Outcome::Failed(*code),
+        };
+        let answer = self
+            .call(
+                Request::ListOffsets { partition, timestamp },
+                async |connection| {
+                    let answer = connection.list_offset(&reference, timestamp).await?;
+                    Ok(match answer.error_code {
+                        0 => Ok((answer.offset, answer.timestamp)),
+                        code => Err(code),
+                    })
+                },
+                outcome_of,
+            )
+            .await;
+        let outcome = answer.as_ref().map_or(Outcome::Unknown, outcome_of);
+        self.heard(partition, &outcome);
+        answer
     }
 }
 

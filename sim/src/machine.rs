@@ -1,22 +1,21 @@
-//! One simulated machine with the real broker on it: starting, killing, cutting its power.
+//! One simulated machine with the real broker on it: starting, killing, cutting its power, pausing
+//! it, taking its disk away.
 
 use crate::{
     clock::{SimClock, SimEntropy},
-    dice::Dice,
     disk::{DiskFaults, SimDisk},
     history::{Boundary, LogImage, MarkKind, Partition},
     inspect,
+    network::Network,
     recorder::{Recorder, now_nanos},
-    scenario::Scenario,
     trace::Effect,
 };
-use highwater_node::{
-    config::{BrokerConfig, Settings},
-    env::{Clock, Doors},
-    server::Broker,
-};
+use highwater_core::types::BrokerId;
+use highwater_node::{config::BrokerConfig, env::Doors, server::Broker};
 use madsim::{
+    net::NetSim,
     runtime::{Handle, NodeHandle},
+    task::NodeId,
     time,
 };
 use std::{
@@ -26,25 +25,22 @@ use std::{
     time::Duration,
 };
 
-/// The broker's address on the simulated network.
-pub const BROKER_ADDRESS: &str = "10.0.0.1:9092";
-/// The wall clock at the start of a run, in milliseconds.
-pub const WALL_AT_START: i64 = 1_700_000_000_000;
-/// The broker's data directory on its simulated disk.
-const DATA_DIR: &str = "/data";
 /// How long a clean shutdown may take, in simulated time, before the process is killed anyway.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The machine that the broker runs on. Clones are the same machine.
+/// A machine that a broker runs on. Clones are the same machine.
 #[derive(Clone)]
-pub struct World {
+pub struct Machine {
+    /// The broker's id, which its address ends with.
+    pub id: BrokerId,
     /// Its disk.
     pub disk: SimDisk,
     /// Its clocks.
     pub clock: SimClock,
     /// What happens in the run.
     pub recorder: Recorder,
-    node: NodeHandle,
+    network: Network,
+    node: NodeId,
     life: Arc<Mutex<Life>>,
 }
 
@@ -57,30 +53,57 @@ struct Life {
     /// Counts starts, so that a late start of a dead process is not taken for the current one.
     number: u64,
     running: bool,
+    paused: bool,
 }
 
-impl World {
+/// What a machine is made of.
+pub struct Parts {
+    /// The broker's id, which its address ends with.
+    pub id: BrokerId,
+    /// Whose lines in the trace these are; empty for the only machine.
+    pub owner: String,
+    /// From which its disk and its entropy draw.
+    pub seed: u64,
+    /// What its wall clock shows at the start of the run, in milliseconds.
+    pub wall: i64,
+    /// What its broker is told.
+    pub config: BrokerConfig,
+}
+
+impl Machine {
     /// A machine with an empty disk whose broker is starting.
     #[must_use]
-    pub fn start(seed: u64, config: BrokerConfig, recorder: Recorder) -> Self {
-        let disk = SimDisk::new(seed, &recorder.trace);
-        let clock = SimClock::new(WALL_AT_START);
+    pub fn start(parts: Parts, network: Network, recorder: Recorder) -> Self {
+        let Parts { id, owner, seed, wall, config } = parts;
+        let disk = SimDisk::of(owner, seed, &recorder.trace);
+        let clock = SimClock::new(wall);
         recorder.watch_clock(clock.clone());
+        disk.on_failed_sync(note_failed_sync(id, recorder.clone()));
         let life = Arc::new(Mutex::new(Life { running: true, ..Life::default() }));
-        let doors = Doors {
-            clock: Arc::new(clock.clone()),
-            entropy: Arc::new(SimEntropy::new(seed)),
-            disk: Arc::new(disk.clone()),
+        let entropy = Arc::new(SimEntropy::new(seed));
+        let on = (id, disk.clone(), recorder.clone(), life.clone());
+        let doors = {
+            let (disk, clock, network) = (disk.clone(), clock.clone(), network.clone());
+            move || Doors {
+                clock: Arc::new(clock.clone()),
+                entropy: entropy.clone(),
+                disk: Arc::new(disk.clone()),
+                transport: Arc::new(network.transport(id, clock.clone())),
+            }
         };
-        let machine = (disk.clone(), recorder.clone(), life.clone());
-        disk.on_failed_sync(note_failed_sync(recorder.clone()));
         let node = Handle::current()
             .create_node()
-            .name("broker")
-            .ip("10.0.0.1".parse().expect("a literal address"))
-            .init(move || live(config.clone(), doors.clone(), machine.clone()))
+            .name(format!("broker {id}"))
+            .ip(address(id).parse().expect("an address made of numbers"))
+            .init(move || live(config.clone(), doors(), on.clone()))
             .build();
-        Self { disk, clock, recorder, node, life }
+        Self { id, disk, clock, recorder, network, node: node.id(), life }
+    }
+
+    /// The broker, when it has started in its current life.
+    #[must_use]
+    pub fn broker(&self) -> Option<Arc<Broker>> {
+        self.life().broker.clone()
     }
 
     /// Whether the broker has started in its current life.
@@ -107,23 +130,51 @@ impl World {
 
     /// Asks the broker to shut down cleanly, and kills it when it has or takes too long.
     pub async fn shut_down(&self) {
-        let broker = self.life().broker.clone();
-        if let Some(broker) = broker {
-            let stopping = self.node.spawn(async move { broker.shutdown().await });
+        if let Some(broker) = self.broker() {
+            let stopping = self.process().spawn(async move { broker.shutdown().await });
             let outcome = time::timeout(SHUTDOWN_PATIENCE, stopping).await;
-            self.recorder.note(format_args!("shut down in time: {}", outcome.is_ok()));
+            let in_time = matches!(outcome, Ok(Ok(())));
+            self.recorder.note(format_args!("shut down in time: {in_time}"));
         }
         self.kill();
     }
 
-    /// Starts the broker after [`World::kill`] or [`World::cut_power`].
+    /// Starts the broker after [`Machine::kill`], [`Machine::cut_power`] or [`Machine::wipe`].
     pub fn restart(&self) {
         {
             let mut life = self.life();
             *life = Life { number: life.number + 1, running: true, ..Life::default() };
         }
-        self.recorder.note(format_args!("restart"));
-        Handle::current().restart(self.node.id());
+        self.recorder.note(format_args!("restart broker {}", self.id));
+        self.network.leave(self.id, false);
+        Handle::current().restart(self.node);
+    }
+
+    /// The machine stands still, and is heard by nobody, until [`Machine::resume`].
+    pub fn pause(&self) {
+        self.life().paused = true;
+        self.recorder.note(format_args!("pause broker {}", self.id));
+        self.recorder.trace.effect(Effect::MachinePaused, 1);
+        NetSim::current().clog_node(self.node);
+        Handle::current().pause(self.node);
+    }
+
+    /// A paused machine goes on as if no time had passed.
+    pub fn resume(&self) {
+        if !std::mem::take(&mut self.life().paused) {
+            return;
+        }
+        self.recorder.note(format_args!("resume broker {}", self.id));
+        NetSim::current().unclog_node(self.node);
+        Handle::current().resume(self.node);
+    }
+
+    /// The machine loses its power and its disk; the new one is empty.
+    pub fn wipe(&self) {
+        self.stop(true);
+        self.disk.model().replace();
+        self.recorder.mark(self.id.0, MarkKind::Wiped);
+        self.recorder.trace.effect(Effect::DiskWiped, 1);
     }
 
     /// Waits for the broker to be ready; `false` when its start failed or took too long.
@@ -154,6 +205,8 @@ impl World {
     }
 
     fn stop(&self, power: bool) {
+        self.resume();
+        self.network.leave(self.id, power);
         let interrupted = {
             let mut life = self.life();
             let interrupted = life.running && life.broker.is_none() && life.failed.is_none();
@@ -161,14 +214,14 @@ impl World {
             life.broker = None;
             interrupted
         };
-        let stopped = self.recorder.mark(MarkKind::Stopped);
+        let stopped = self.recorder.mark(self.id.0, MarkKind::Stopped);
         let before = self.images();
-        Handle::current().kill(self.node.id());
+        Handle::current().kill(self.node);
         let trace = &self.recorder.trace;
         let mut after = BTreeMap::new();
         if power {
             let lines = self.disk.model().cut_power();
-            self.recorder.note(format_args!("power cut"));
+            self.recorder.note(format_args!("power cut of broker {}", self.id));
             lines.iter().for_each(|line| self.recorder.note(format_args!("  {line}")));
             after = self.images();
             trace.effect(Effect::PowerCut, 1);
@@ -177,16 +230,22 @@ impl World {
             }
         } else {
             self.disk.model().kill_process();
-            self.recorder.note(format_args!("process killed"));
+            self.recorder.note(format_args!("process of broker {} killed", self.id));
             trace.effect(Effect::ProcessKilled, 1);
         }
-        let boundary = Boundary { stopped, power, before, after, recovered: None };
+        let machine = self.id.0;
+        let boundary = Boundary { machine, stopped, power, before, after, recovered: None };
         self.recorder.history().boundaries.push(boundary);
     }
 
     /// The logs on the disk as a process would see them.
-    fn images(&self) -> BTreeMap<Partition, LogImage> {
+    pub fn images(&self) -> BTreeMap<Partition, LogImage> {
         images_of(&self.disk, &self.recorder)
+    }
+
+    /// The machine's current process: a handle from before a restart spawns nothing any more.
+    fn process(&self) -> NodeHandle {
+        Handle::current().get_node(self.node).expect("a machine stays for ever")
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
@@ -198,7 +257,7 @@ impl World {
 async fn live(
     config: BrokerConfig,
     doors: Doors,
-    (disk, recorder, life): (SimDisk, Recorder, Arc<Mutex<Life>>),
+    (id, disk, recorder, life): (BrokerId, SimDisk, Recorder, Arc<Mutex<Life>>),
 ) {
     let lock = || life.lock().unwrap_or_else(PoisonError::into_inner);
     let number = lock().number;
@@ -209,14 +268,18 @@ async fn live(
     match started {
         Ok(broker) => {
             let images = images_of(&disk, &recorder);
-            if let Some(boundary) = recorder.history().boundaries.last_mut() {
-                boundary.recovered = Some(images);
+            {
+                let mut history = recorder.history();
+                let mut ended = history.boundaries.iter_mut().rev();
+                if let Some(boundary) = ended.find(|boundary| boundary.machine == id.0) {
+                    boundary.recovered = Some(images);
+                }
             }
-            recorder.mark(MarkKind::Ready);
+            recorder.mark(id.0, MarkKind::Ready);
             lock().broker = Some(Arc::new(broker));
         }
         Err(error) => {
-            recorder.note(format_args!("start failed: {error}"));
+            recorder.note(format_args!("start of broker {id} failed: {error}"));
             lock().failed = Some(error.to_string());
             return;
         }
@@ -225,11 +288,11 @@ async fn live(
 }
 
 /// Notes in the history that the sync of a log failed, at the moment when it does.
-fn note_failed_sync(recorder: Recorder) -> impl Fn(&Path) + Send + Sync {
+fn note_failed_sync(id: BrokerId, recorder: Recorder) -> impl Fn(&Path) + Send + Sync {
     move |path| {
         let place = inspect::place_of(path, &recorder.history().topics);
         if let inspect::Place::Segment(partition, _) = place {
-            recorder.mark(MarkKind::SyncFailed(partition));
+            recorder.mark(id.0, MarkKind::SyncFailed(partition));
         }
     }
 }
@@ -248,30 +311,8 @@ fn images_of(disk: &SimDisk, recorder: &Recorder) -> BTreeMap<Partition, LogImag
     images
 }
 
-/// The broker's configuration for a run: small segments, so that they roll, and no waiting.
+/// The address of a broker's machine on the simulated network.
 #[must_use]
-pub fn broker_config(scenario: &Scenario, dice: &mut Dice) -> BrokerConfig {
-    let mut draw = |bounds: &crate::scenario::Bounds| dice.within(bounds).to_string();
-    let shape = &scenario.broker;
-    let mut settings = Settings::new();
-    for (key, value) in [
-        ("listeners", BROKER_ADDRESS.to_owned()),
-        ("log.dirs", DATA_DIR.to_owned()),
-        ("admin.listen", "none".to_owned()),
-        ("auto.create.topics.enable", "false".to_owned()),
-        ("log.segment.bytes", draw(&shape.segment_bytes)),
-        ("log.index.interval.bytes", draw(&(64..=1_024))),
-        ("log.retention.check.interval.ms", draw(&shape.retention_check_millis)),
-        ("log.segment.delete.delay.ms", draw(&(0..=100))),
-        ("log.message.timestamp.after.max.ms", i64::MAX.to_string()),
-    ] {
-        settings.set(key, &value, "the simulator");
-    }
-    settings.build().expect("the simulator's configuration is valid")
-}
-
-/// A healthy clock for the clients.
-#[must_use]
-pub fn client_clock() -> Arc<dyn Clock> {
-    Arc::new(SimClock::new(WALL_AT_START))
+pub fn address(id: BrokerId) -> String {
+    format!("10.0.0.{id}")
 }

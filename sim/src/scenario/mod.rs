@@ -2,9 +2,15 @@
 //! exists, and names its workload, its broker's shape and the faults it enables. Whatever a file
 //! leaves open is drawn from the seed.
 
-use crate::{disk::CutStyle, trace::Effect};
+mod keys;
+
+use crate::{disk::CutStyle, network::MessageKind, trace::Effect};
+use keys::{Keys, unknown};
 use std::{collections::BTreeMap, ops::RangeInclusive};
 use toml::{Table, Value};
+
+/// The most brokers of a run: their addresses must not reach the clients'.
+const MOST_BROKERS: i64 = 9;
 
 /// Inclusive bounds from which a run draws.
 pub type Bounds = RangeInclusive<i64>;
@@ -20,12 +26,28 @@ pub struct Scenario {
     pub millis: u64,
     /// Whether each seed enables only some of the faults.
     pub swarm: bool,
-    /// The broker's configuration.
+    /// Whether the faults may exceed what the cluster promises to survive. Then only what holds
+    /// whatever happens is checked, and nothing has to work in the end.
+    pub unlimited: bool,
+    /// The machines.
+    pub cluster: ClusterShape,
+    /// The brokers' configuration.
     pub broker: BrokerShape,
     /// What the clients do.
     pub workload: WorkloadShape,
     /// What goes wrong.
     pub faults: Vec<FaultPlan>,
+}
+
+/// Bounds of the cluster. The default is one broker that stands alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterShape {
+    /// Brokers, each of them a voter of the metadata quorum.
+    pub brokers: Bounds,
+    /// `min.insync.replicas`, never more than there are replicas.
+    pub min_insync: Bounds,
+    /// How far the machines' wall clocks are off at the start, in milliseconds.
+    pub wall_offset_millis: Bounds,
 }
 
 /// Bounds of the broker's configuration.
@@ -56,6 +78,8 @@ pub struct WorkloadShape {
     pub records: Bounds,
     /// Calls of each client at most.
     pub calls: Bounds,
+    /// Milliseconds between two calls of one client; each kind of client has its own when absent.
+    pub pause: Option<Bounds>,
 }
 
 macro_rules! fault_kinds {
@@ -89,31 +113,81 @@ macro_rules! fault_kinds {
 
 fault_kinds! {
     /// The machine loses its power and comes back.
-    PowerCut = "power-cut", ["on", "contents", "entries", "pause"], [PowerCut];
+    PowerCut = "power-cut", ["on", "contents", "entries", "pause", "target", "nodes"], [PowerCut];
     /// The process is killed and started again.
-    ProcessKill = "process-kill", ["on", "pause"], [ProcessKilled];
+    ProcessKill = "process-kill", ["on", "pause", "target", "nodes"], [ProcessKilled];
     /// A sync of a log fails; the broker is restarted some time later.
-    SyncError = "sync-error", ["pause"], [SyncFailed];
+    SyncError = "sync-error", ["pause", "target"], [SyncFailed];
     /// Writes fail for a while; the broker is restarted some time later.
-    WriteError = "write-error", ["pause", "chance"], [WriteFailed];
+    WriteError = "write-error", ["pause", "chance", "target"], [WriteFailed];
     /// Reads fail for a while; the broker is restarted some time later.
-    ReadError = "read-error", ["pause", "chance"], [ReadFailed];
+    ReadError = "read-error", ["pause", "chance", "target"], [ReadFailed];
     /// The disk is full for a while; the broker is restarted when there is room again.
-    FullDisk = "full-disk", ["pause", "spare"], [DiskFull];
+    FullDisk = "full-disk", ["pause", "spare", "target"], [DiskFull];
     /// A bit flips in a closed segment.
     BitRot = "bit-rot", [], [BitFlipped, RottenRead];
     /// The wall clock jumps.
-    ClockStep = "clock-step", ["millis"], [ClockStepped];
+    ClockStep = "clock-step", ["millis", "target"], [ClockStepped];
     /// The monotonic clock runs at half to double pace for a while.
-    ClockDrift = "clock-drift", ["pause"], [ClockDrifted];
+    ClockDrift = "clock-drift", ["pause", "target"], [ClockDrifted];
     /// Both clocks stand still for a while.
-    ClockFreeze = "clock-freeze", ["pause"], [ClockFrozen];
+    ClockFreeze = "clock-freeze", ["pause", "target"], [ClockFrozen];
     /// The wall clock jumps to and fro for a while.
-    ClockStrobe = "clock-strobe", ["pause", "millis"], [ClockStrobed];
+    ClockStrobe = "clock-strobe", ["pause", "millis", "target"], [ClockStrobed];
     /// Disk operations are slow for a while, some as slow as stalled.
-    SlowDisk = "slow-disk", ["pause", "chance", "millis", "files"], [OperationDelayed];
+    SlowDisk = "slow-disk", ["pause", "chance", "millis", "files", "target"], [OperationDelayed];
     /// Clients lose their connections in the middle of a call.
     ConnectionCut = "connection-cut", ["chance"], [CallCut];
+    /// The machines fall into two halves that do not hear each other for a while.
+    NetworkPartition = "network-partition", ["pause"], [MessageCut];
+    /// Two machines that both hear a third do not hear each other for a while.
+    PartialPartition = "partial-partition", ["pause"], [MessageCut];
+    /// A link works in one direction only for a while.
+    OneWayCut = "one-way-cut", ["pause", "target"], [MessageCut];
+    /// A machine hears no other and is heard by none for a while.
+    Isolation = "isolation", ["pause", "target"], [MessageCut];
+    /// A link breaks and works again, over and over.
+    FlappingLink = "flapping-link", ["pause", "millis"], [MessageCut];
+    /// Messages are lost for a while.
+    MessageLoss = "message-loss", ["pause", "chance"], [MessageLost];
+    /// Messages arrive twice for a while.
+    MessageDuplication = "message-duplication", ["pause", "chance"], [MessageDuplicated];
+    /// Messages are late and overtake each other for a while.
+    MessageDelay = "message-delay", ["pause", "chance", "millis"], [MessageDelayed, MessageReordered];
+    /// One message is held for a while and everything behind it goes on.
+    HeldMessage = "held-message", ["pause", "message"], [MessageHeld];
+    /// A machine stands still for a while and goes on as if nothing had happened.
+    MachinePause = "machine-pause", ["pause", "target", "nodes"], [MachinePaused];
+    /// A machine loses its disk and comes back with an empty one.
+    DiskWipe = "disk-wipe", ["pause", "target", "nodes"], [DiskWiped];
+    /// Every machine is stopped cleanly and started again, one after the other.
+    RollingRestart = "rolling-restart", ["pause"], [RolledOver];
+}
+
+impl FaultKind {
+    /// Whether it happens between machines.
+    #[must_use]
+    pub const fn needs_peers(self) -> bool {
+        matches!(
+            self,
+            Self::NetworkPartition
+                | Self::PartialPartition
+                | Self::OneWayCut
+                | Self::Isolation
+                | Self::FlappingLink
+                | Self::MessageLoss
+                | Self::MessageDuplication
+                | Self::MessageDelay
+                | Self::HeldMessage
+                | Self::DiskWipe
+        )
+    }
+
+    /// Whether bytes that were not synced may be lost by it, or behind it.
+    #[must_use]
+    pub const fn may_cost_unsynced_bytes(self) -> bool {
+        !matches!(self, Self::ClockStep | Self::ClockStrobe | Self::ConnectionCut | Self::BitRot)
+    }
 }
 
 /// When a fault strikes.
@@ -127,6 +201,19 @@ pub enum Strike {
     Recovery,
     /// At one of the next disk operations.
     DiskOperation,
+}
+
+/// Which machines a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Any, drawn at each strike.
+    Any,
+    /// The leader of a partition, and others when more than one is struck.
+    Leader,
+    /// The leader of the metadata quorum, and others when more than one is struck.
+    Controller,
+    /// All.
+    All,
 }
 
 /// One enabled fault.
@@ -152,6 +239,12 @@ pub struct FaultPlan {
     pub spare: Bounds,
     /// Only files whose path contains this are slow; drawn when absent.
     pub files: Option<String>,
+    /// Which machines it strikes.
+    pub target: Target,
+    /// How many machines it strikes at once.
+    pub nodes: Bounds,
+    /// Which message is held, such as `fetch reply`; drawn when absent.
+    pub message: Option<MessageKind>,
     /// The effects without which a campaign did not test it.
     pub effects: Vec<Effect>,
 }
@@ -186,13 +279,58 @@ fn parse(name: &str, text: &str) -> Result<Scenario, String> {
     };
     let millis = root.bounds("millis", 2_000..=2_000)?;
     let swarm = matches!(root.take("swarm"), Some(Value::Boolean(true)));
+    let unlimited = matches!(root.take("unlimited"), Some(Value::Boolean(true)));
+    let cluster = cluster_shape(root.table("cluster")?)?;
     let broker = broker_shape(root.table("broker")?)?;
     let workload = workload_shape(root.table("workload")?)?;
     let faults = root.table("faults")?;
     root.finish()?;
     let faults = fault_plans(faults)?;
     let millis = *millis.end() as u64;
-    Ok(Scenario { name: name.into(), why, millis, swarm, broker, workload, faults })
+    let name = name.into();
+    let scenario =
+        Scenario { name, why, millis, swarm, unlimited, cluster, broker, workload, faults };
+    within_the_promise(&scenario)?;
+    Ok(scenario)
+}
+
+/// Faults that the cluster does not promise to survive are for scenarios that say so.
+fn within_the_promise(scenario: &Scenario) -> Result<(), String> {
+    let copies = *scenario.cluster.min_insync.start();
+    let brokers = &scenario.cluster.brokers;
+    for plan in &scenario.faults {
+        let name = plan.kind.name();
+        if plan.kind.needs_peers() && *brokers.start() == 1 {
+            return Err(format!("faults.{name}: needs cluster.brokers of 2 at least"));
+        }
+        if scenario.unlimited {
+            continue;
+        }
+        if plan.kind == FaultKind::DiskWipe && *plan.nodes.end() >= copies {
+            return Err(format!(
+                "faults.{name}.nodes: an acknowledged record is on min_insync = {copies} disks at \
+                 least, so fewer may be wiped at once; or set unlimited = true"
+            ));
+        }
+        if plan.kind == FaultKind::BitRot && *brokers.end() > 1 {
+            return Err(format!("faults.{name}: not promised in a cluster; set unlimited = true"));
+        }
+    }
+    Ok(())
+}
+
+fn cluster_shape(mut keys: Keys) -> Result<ClusterShape, String> {
+    let shape = ClusterShape {
+        brokers: keys.bounds("brokers", 1..=1)?,
+        min_insync: keys.bounds("min_insync", 1..=2)?,
+        wall_offset_millis: keys.bounds("wall_offset_millis", 0..=0)?,
+    };
+    let (least, most) = (*shape.brokers.start(), *shape.brokers.end());
+    if least < 1 || most > MOST_BROKERS {
+        return Err(format!("cluster.brokers: must be between 1 and {MOST_BROKERS}"));
+    }
+    keys.finish()?;
+    Ok(shape)
 }
 
 fn broker_shape(mut keys: Keys) -> Result<BrokerShape, String> {
@@ -215,6 +353,7 @@ fn workload_shape(mut keys: Keys) -> Result<WorkloadShape, String> {
         admins: keys.bounds("admins", 0..=1)?,
         records: keys.bounds("records", 1..=8)?,
         calls: keys.bounds("calls", 30..=80)?,
+        pause: keys.optional_bounds("pause")?,
     };
     keys.finish()?;
     Ok(shape)
@@ -257,147 +396,13 @@ fn fault_plan(kind: FaultKind, mut keys: Keys) -> Result<FaultPlan, String> {
         millis: keys.bounds("millis", 10..=200)?,
         spare: keys.bounds("spare", 0..=8_192)?,
         files: keys.text("files")?,
+        target: keys.target()?,
+        nodes: keys.bounds("nodes", 1..=1)?,
+        message: keys.message()?,
         effects: keys.effects(kind.effects())?,
     };
     keys.finish()?;
     Ok(plan)
-}
-
-/// The keys of one table: each is taken once, and what is left over is an error.
-struct Keys {
-    path: String,
-    table: Table,
-    asked: Vec<&'static str>,
-}
-
-impl Keys {
-    fn new(path: &str, table: Table) -> Self {
-        Self { path: path.to_owned(), table, asked: Vec::new() }
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
-    }
-
-    fn take(&mut self, key: &'static str) -> Option<Value> {
-        self.asked.push(key);
-        self.table.remove(key)
-    }
-
-    fn table(&mut self, key: &'static str) -> Result<Keys, String> {
-        match self.take(key) {
-            None => Ok(Keys::new(key, Table::new())),
-            Some(Value::Table(table)) => Ok(Keys::new(key, table)),
-            Some(_) => Err(format!("{key}: must be a table")),
-        }
-    }
-
-    fn bounds(&mut self, key: &'static str, default: Bounds) -> Result<Bounds, String> {
-        let place = format!("{}{key}", self.prefix());
-        let wrong = || format!("{place}: must be an integer or [least, most]");
-        match self.take(key) {
-            None => Ok(default),
-            Some(Value::Integer(value)) => Ok(value..=value),
-            Some(Value::Array(values)) => match values[..] {
-                [Value::Integer(least), Value::Integer(most)] if least <= most => Ok(least..=most),
-                _ => Err(wrong()),
-            },
-            Some(_) => Err(wrong()),
-        }
-    }
-
-    fn fraction(&mut self, key: &'static str, default: f64) -> Result<f64, String> {
-        match self.take(key) {
-            None => Ok(default),
-            Some(Value::Float(value)) if (0.0..=1.0).contains(&value) => Ok(value),
-            Some(_) => Err(format!("{}{key}: must be between 0.0 and 1.0", self.prefix())),
-        }
-    }
-
-    fn text(&mut self, key: &'static str) -> Result<Option<String>, String> {
-        match self.take(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(format!("{}{key}: must be a string", self.prefix())),
-        }
-    }
-
-    fn choice<T: Copy>(
-        &mut self,
-        key: &'static str,
-        choices: &[(&str, T)],
-    ) -> Result<Option<T>, String> {
-        let Some(value) = self.take(key) else { return Ok(None) };
-        let text = value.as_str().unwrap_or_default();
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        match choices.iter().find(|(name, _)| *name == text) {
-            Some((_, choice)) => Ok(Some(*choice)),
-            None => Err(format!("{}{key}: must be one of {}", self.prefix(), names.join(", "))),
-        }
-    }
-
-    fn cut_style(&mut self, key: &'static str) -> Result<Option<CutStyle>, String> {
-        self.choice(
-            key,
-            &[
-                ("lose-all", CutStyle::LoseAll),
-                ("prefix", CutStyle::Prefix),
-                ("scatter", CutStyle::Scatter),
-                ("keep-all", CutStyle::KeepAll),
-            ],
-        )
-    }
-
-    fn effects(&mut self, default: &[Effect]) -> Result<Vec<Effect>, String> {
-        let mut effects = default.to_vec();
-        let Some(value) = self.take("effects") else { return Ok(effects) };
-        for name in value.as_array().map(Vec::as_slice).unwrap_or_default() {
-            let name = name.as_str().unwrap_or_default();
-            let names: Vec<_> = Effect::ALL.iter().map(|effect| effect.name()).collect();
-            let found = Effect::ALL.iter().find(|effect| effect.name() == name);
-            effects.push(*found.ok_or_else(|| unknown(&self.path, name, &names))?);
-        }
-        Ok(effects)
-    }
-
-    fn finish(self) -> Result<(), String> {
-        let asked = self.asked.clone();
-        self.finish_knowing(&asked)
-    }
-
-    fn finish_knowing(self, known: &[&str]) -> Result<(), String> {
-        match self.table.keys().next() {
-            Some(key) => Err(unknown(&self.path, key, known)),
-            None => Ok(()),
-        }
-    }
-
-    fn prefix(&self) -> String {
-        if self.path.is_empty() { String::new() } else { format!("{}.", self.path) }
-    }
-}
-
-fn unknown(path: &str, key: &str, known: &[&str]) -> String {
-    let nearest = known.iter().min_by_key(|name| distance(name, key));
-    let hint = nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-    let place = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
-    format!("unknown key `{key}`{place}{hint}")
-}
-
-/// Edit distance: insertions, deletions and replacements.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (at, from) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (index, to) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[index + 1];
-            row[index + 1] = replaced.min(diagonal + 1).min(row[index] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 /// The effects that a campaign must show, given the faults that a run enabled.
@@ -449,6 +454,19 @@ effects = ["writes_torn"]
         );
         let text = GOOD.replace("contents", "content");
         assert!(error(&text).contains("did you mean `contents`?"));
+    }
+
+    #[test]
+    fn a_plan_that_exceeds_the_promise_must_say_so() {
+        let text = GOOD.replace("[faults.power-cut]", "[faults.disk-wipe]").replace(
+            "contents = \"scatter\"\neffects = [\"writes_torn\"]",
+            "[cluster]\nbrokers = 3\nmin_insync = 2\n",
+        );
+        let two = text.replace("times = 2", "times = 2\nnodes = [1, 2]");
+        assert_eq!(Scenario::parse("x", &text).unwrap().cluster.brokers, 3..=3);
+        assert!(error(&two).contains("faults.disk-wipe.nodes"));
+        let unlimited = two.replace("millis", "unlimited = true\nmillis");
+        assert!(Scenario::parse("x", &unlimited).is_ok());
     }
 
     #[test]

@@ -1,0 +1,246 @@
+//! The machines of a run and the network between them. One machine alone is a broker without
+//! peers, as it is without a cluster.
+
+use crate::{
+    clock::SimClock,
+    dice::Dice,
+    history::{MetadataSeen, Partition, PartitionSeen, Promise, Topic},
+    machine::{Machine, Parts, address},
+    network::Network,
+    recorder::Recorder,
+    scenario::Scenario,
+    trace::Fnv128,
+};
+use highwater_core::{
+    metadata::{Endpoint, Image},
+    types::{BrokerId, PartitionIndex, TopicId},
+};
+use highwater_node::{
+    config::{BrokerConfig, Settings},
+    env::Clock,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The port for clients on every machine.
+const CLIENT_PORT: u16 = 9092;
+/// The port for other brokers on every machine.
+const PEER_PORT: u16 = 9093;
+/// The wall clock at the start of a run, in milliseconds.
+pub const WALL_AT_START: i64 = 1_700_000_000_000;
+/// The broker's data directory on its simulated disk.
+const DATA_DIR: &str = "/data";
+/// The most replicas of a partition.
+const MOST_REPLICAS: i64 = 3;
+
+/// The machines of a run. Clones are the same.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The machines, by id.
+    ///
+    /// Invariant: machine n stands at n - 1, and there is at least one.
+    pub machines: Arc<Vec<Machine>>,
+    /// What is between them.
+    pub network: Network,
+    /// What happens in the run.
+    pub recorder: Recorder,
+}
+
+impl Cluster {
+    /// Machines with empty disks whose brokers are starting.
+    #[must_use]
+    pub fn start(seed: u64, scenario: &Scenario, dice: &mut Dice, recorder: Recorder) -> Self {
+        let promise = promise_of(scenario, dice);
+        recorder.history().promise = promise;
+        let network = Network::new(seed, recorder.trace.clone());
+        let ids = (1..=promise.brokers).map(BrokerId);
+        let settings = shared_settings(scenario, dice);
+        let start = |id: BrokerId| {
+            network.join(id, peer_endpoint(id));
+            let owner = if promise.is_cluster() { format!("b{id} ") } else { String::new() };
+            let offset = match promise.is_cluster() {
+                true => dice.within(&scenario.cluster.wall_offset_millis),
+                false => 0,
+            };
+            let parts = Parts {
+                id,
+                owner,
+                // The first machine draws as the only one of a run does.
+                seed: seed.wrapping_add((id.0 as u64 - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                wall: WALL_AT_START + offset,
+                config: config_of(id, &promise, &settings),
+            };
+            Machine::start(parts, network.clone(), recorder.clone())
+        };
+        let machines = Arc::new(ids.map(start).collect());
+        Self { machines, network, recorder }
+    }
+
+    /// Whether every broker has started.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.machines.iter().all(Machine::is_ready)
+    }
+
+    /// Waits for every broker to be ready; the first that is not, with what it said.
+    pub async fn wait_ready(&self, patience: Duration) -> Result<(), String> {
+        for machine in self.machines.iter() {
+            if !machine.wait_ready(patience).await {
+                let why = machine.start_failure();
+                let why = why.unwrap_or_else(|| format!("not within {patience:?}"));
+                return Err(match self.machines.len() {
+                    1 => format!("the broker does not start: {why}"),
+                    _ => format!("broker {} does not start: {why}", machine.id),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The metadata that is furthest ahead.
+    #[must_use]
+    pub fn image(&self) -> Option<Arc<Image>> {
+        let images = self.machines.iter().filter_map(|machine| Some(machine.broker()?.image()));
+        images.max_by_key(|image| image.applied())
+    }
+
+    /// Who leads a partition.
+    #[must_use]
+    pub fn leader_of(&self, partition: Partition) -> Option<BrokerId> {
+        let id = TopicId(self.recorder.history().topics.get(partition.topic)?.id);
+        let index = PartitionIndex(partition.index as u32);
+        self.image()?.partition(id, index)?.leader
+    }
+
+    /// Who leads the metadata quorum, by the latest term that anybody knows.
+    #[must_use]
+    pub fn controller(&self) -> Option<BrokerId> {
+        let known = self.machines.iter().filter_map(|machine| Some(machine.broker()?.leadership()));
+        known.filter(|known| known.leader.is_some()).max_by_key(|known| known.term)?.leader
+    }
+
+    /// Notes what metadata each broker has applied.
+    pub fn observe(&self) {
+        for machine in self.machines.iter() {
+            let Some(broker) = machine.broker() else { continue };
+            let image = broker.image();
+            let mut history = self.recorder.history();
+            let of_machine = |seen: &&MetadataSeen| seen.machine == machine.id.0;
+            let last = history.metadata.iter().rev().find(of_machine);
+            if last.is_none_or(|last| last.offset != image.applied().0) {
+                let seen = metadata_seen(machine.id, &image, &history.topics);
+                history.metadata.push(seen);
+            }
+        }
+    }
+
+    /// Whether every partition has all its replicas in sync, as far as anybody knows.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        let Some(image) = self.image() else { return false };
+        image.topics().flat_map(|topic| &topic.partitions).all(|partition| {
+            partition.leader.is_some() && partition.isr.len() == partition.replicas.len()
+        })
+    }
+}
+
+/// Where a broker listens for clients.
+#[must_use]
+pub fn client_address(broker: i32) -> String {
+    format!("{}:{CLIENT_PORT}", address(BrokerId(broker)))
+}
+
+/// A healthy clock for the clients.
+#[must_use]
+pub fn client_clock() -> Arc<dyn Clock> {
+    Arc::new(SimClock::new(WALL_AT_START))
+}
+
+fn peer_endpoint(id: BrokerId) -> Endpoint {
+    Endpoint { host: address(id), port: PEER_PORT }
+}
+
+fn promise_of(scenario: &Scenario, dice: &mut Dice) -> Promise {
+    let shape = &scenario.cluster;
+    if *shape.brokers.end() == 1 {
+        return Promise { unlimited: scenario.unlimited, ..Promise::default() };
+    }
+    let brokers = dice.within(&shape.brokers);
+    let replicas = brokers.min(MOST_REPLICAS);
+    Promise {
+        brokers: brokers as i32,
+        replication_factor: replicas as i16,
+        min_insync: dice.within(&shape.min_insync).min(replicas) as i16,
+        unlimited: scenario.unlimited,
+    }
+}
+
+/// What all brokers of a run are told: small segments, so that they roll, and no waiting.
+fn shared_settings(scenario: &Scenario, dice: &mut Dice) -> Vec<(&'static str, String)> {
+    let mut draw = |bounds: &crate::scenario::Bounds| dice.within(bounds).to_string();
+    let shape = &scenario.broker;
+    vec![
+        ("log.dirs", DATA_DIR.to_owned()),
+        ("admin.listen", "none".to_owned()),
+        ("auto.create.topics.enable", "false".to_owned()),
+        ("log.segment.bytes", draw(&shape.segment_bytes)),
+        ("log.index.interval.bytes", draw(&(64..=1_024))),
+        ("log.retention.check.interval.ms", draw(&shape.retention_check_millis)),
+        ("log.segment.delete.delay.ms", draw(&(0..=100))),
+        ("log.message.timestamp.after.max.ms", i64::MAX.to_string()),
+    ]
+}
+
+/// What one broker is told.
+fn config_of(id: BrokerId, promise: &Promise, shared: &[(&'static str, String)]) -> BrokerConfig {
+    let mut settings = Settings::new();
+    settings.set("listeners", &client_address(id.0), "the simulator");
+    for (key, value) in shared {
+        settings.set(key, value, "the simulator");
+    }
+    if promise.is_cluster() {
+        for (key, value) in cluster_settings(id, promise) {
+            settings.set(key, &value, "the simulator");
+        }
+    }
+    settings.build().expect("the simulator's configuration is valid")
+}
+
+/// What makes a broker a member of the cluster, with quick sessions.
+fn cluster_settings(id: BrokerId, promise: &Promise) -> Vec<(&'static str, String)> {
+    let voters: Vec<String> = (1..=promise.brokers)
+        .map(|voter| format!("{voter}@{}:{PEER_PORT}", address(BrokerId(voter))))
+        .collect();
+    vec![
+        ("node.id", id.0.to_string()),
+        ("cluster.id", "simulated".to_owned()),
+        ("controller.quorum.voters", voters.join(",")),
+        ("default.replication.factor", promise.replication_factor.to_string()),
+        ("min.insync.replicas", promise.min_insync.to_string()),
+        ("broker.session.timeout.ms", "1500".to_owned()),
+        ("broker.heartbeat.interval.ms", "200".to_owned()),
+        ("replica.lag.time.max.ms", "1500".to_owned()),
+    ]
+}
+
+fn metadata_seen(machine: BrokerId, image: &Image, topics: &[Topic]) -> MetadataSeen {
+    let mut hash = Fnv128::default();
+    hash.update(format!("{image:?}").as_bytes());
+    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect::<Vec<i32>>();
+    let mut partitions = BTreeMap::new();
+    for (topic, known) in topics.iter().enumerate() {
+        let described = image.topic(TopicId(known.id));
+        for (index, of) in described.iter().flat_map(|topic| &topic.partitions).enumerate() {
+            let seen = PartitionSeen {
+                leader: of.leader.map(|leader| leader.0),
+                leader_epoch: of.leader_epoch.0 as i32,
+                partition_epoch: of.partition_epoch.0 as i32,
+                isr: ids(&of.isr),
+                replicas: ids(&of.replicas),
+            };
+            partitions.insert(Partition { topic, index: index as i32 }, seen);
+        }
+    }
+    let brokers = image.brokers().map(|(id, broker)| (id.0, broker.epoch.0)).collect();
+    let digest = format!("{:032x}", hash.value());
+    MetadataSeen { machine: machine.0, offset: image.applied().0, digest, partitions, brokers }
+}

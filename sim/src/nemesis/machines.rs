@@ -1,0 +1,327 @@
+//! What goes wrong with single machines: stops, pauses, disks, clocks.
+
+use super::Nemesis;
+use crate::{
+    batch,
+    clock::Strobe,
+    dice::Dice,
+    disk::{Latency, TrapOn},
+    history::{MarkKind, Partition},
+    inspect::{self, Place},
+    machine::Machine,
+    recorder::now_nanos,
+    scenario::{FaultKind, Strike},
+    trace::Effect,
+};
+use highwater_node::env::Clock;
+use madsim::time;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// How long a fault waits for the disk operation it wants to strike at.
+const TRAP_PATIENCE: Duration = Duration::from_millis(400);
+/// How long a restarted broker has to become ready before the next fault may come.
+const READY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a fault waits for every replica to be in sync.
+const SYNC_PATIENCE: Duration = Duration::from_secs(20);
+/// Where a batch header keeps the leader epoch, which its checksum does not cover.
+const LEADER_EPOCH_AT: std::ops::Range<usize> = 12..16;
+
+impl Nemesis {
+    pub(super) async fn stop_and_start(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        let drawn = *self.dice.pick(&[
+            Strike::AnyTime,
+            Strike::AnyTime,
+            Strike::DiskOperation,
+            Strike::DiskOperation,
+            Strike::Rename,
+            Strike::Recovery,
+        ]);
+        let machines = self.targets();
+        let first = machines[0].clone();
+        let strike = self.plan.on.unwrap_or(drawn);
+        match strike {
+            Strike::AnyTime => {}
+            Strike::DiskOperation => self.wait_for(&first, TrapOn::Any, 1..=60).await,
+            Strike::Rename => self.wait_for(&first, TrapOn::Rename, 1..=2).await,
+            Strike::Recovery => {
+                self.stop(&machines).await;
+                self.pause().await;
+                machines.iter().for_each(Machine::restart);
+                self.wait_for(&first, TrapOn::Any, 1..=40).await;
+            }
+        }
+        self.stop(&machines).await;
+        self.pause().await;
+        self.start_again(&machines).await;
+    }
+
+    async fn wait_for(
+        &mut self,
+        machine: &Machine,
+        on: TrapOn,
+        count: std::ops::RangeInclusive<u64>,
+    ) {
+        let sprung = machine.disk.trap(on, self.dice.between(count));
+        // Without such an operation the fault strikes when patience ends.
+        let _ = time::timeout(TRAP_PATIENCE, sprung).await;
+    }
+
+    async fn stop(&mut self, machines: &[Machine]) {
+        for machine in machines {
+            machine.disk.model().cut_styles = (self.plan.contents, self.plan.entries);
+            match self.plan.kind {
+                FaultKind::ProcessKill if self.dice.chance(0.25) => machine.shut_down().await,
+                FaultKind::ProcessKill => machine.kill(),
+                _ => machine.cut_power(),
+            }
+        }
+    }
+
+    async fn start_again(&mut self, machines: &[Machine]) {
+        machines.iter().for_each(Machine::restart);
+        for machine in machines {
+            if !machine.wait_ready(READY_PATIENCE).await {
+                let id = machine.id;
+                self.cluster.recorder.note(format_args!("broker {id} did not become ready"));
+            }
+        }
+    }
+
+    /// Every machine is shut down and started again, one after the other, each when the one before
+    /// it is in sync again.
+    pub(super) async fn roll_over(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        for machine in self.cluster.machines.clone().iter() {
+            machine.shut_down().await;
+            self.pause().await;
+            self.start_again(std::slice::from_ref(machine)).await;
+            self.wait_in_sync().await;
+        }
+        self.cluster.recorder.trace.effect(Effect::RolledOver, 1);
+    }
+
+    /// Stands still, in the middle of whatever it does.
+    pub(super) async fn stand_still(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        let machines = self.targets();
+        machines.iter().for_each(Machine::pause);
+        self.pause().await;
+        machines.iter().for_each(Machine::resume);
+    }
+
+    /// Disks are lost when every copy is there, and no more before every copy is there again:
+    /// otherwise more would be lost at once than the plan says.
+    pub(super) async fn wipe(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        if !self.wait_in_sync().await && !self.is_unlimited() {
+            self.cluster.recorder.note(format_args!("no wipe: not every copy is there"));
+            return;
+        }
+        let machines = self.targets();
+        machines.iter().for_each(Machine::wipe);
+        self.pause().await;
+        self.start_again(&machines).await;
+        self.wait_in_sync().await;
+    }
+
+    fn is_unlimited(&self) -> bool {
+        self.cluster.recorder.history().promise.unlimited
+    }
+
+    async fn wait_in_sync(&self) -> bool {
+        let deadline = now_nanos() + SYNC_PATIENCE.as_nanos() as u64;
+        while !(self.cluster.is_ready() && self.cluster.is_in_sync()) {
+            if now_nanos() > deadline {
+                return false;
+            }
+            time::sleep(Duration::from_millis(20)).await;
+        }
+        true
+    }
+
+    /// One sync fails; some time later the broker is stopped, by a power cut at times, since only
+    /// that shows what the media really holds.
+    pub(super) async fn fail_a_sync(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        let machine = self.target();
+        let victims = [".log", ".log", ".log", "/topics/", "/topics/", "/metadata"];
+        let victim = *self.dice.pick(&victims);
+        let failed = self.cluster.recorder.trace.effect_count(Effect::SyncFailed);
+        {
+            let mut model = machine.disk.model();
+            model.faults.only = Some(victim.to_owned());
+            model.faults.sync_error = 1.0;
+        }
+        for _ in 0..200 {
+            if self.cluster.recorder.trace.effect_count(Effect::SyncFailed) > failed {
+                break;
+            }
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        {
+            let mut model = machine.disk.model();
+            model.faults.only = None;
+            model.faults.sync_error = 0.0;
+        }
+        self.pause().await;
+        self.stop_anyhow(&machine).await;
+    }
+
+    async fn stop_anyhow(&mut self, machine: &Machine) {
+        if self.dice.chance(0.6) {
+            machine.cut_power();
+        } else {
+            machine.kill();
+        }
+        time::sleep(Duration::from_millis(self.dice.between(5..=50))).await;
+        self.start_again(std::slice::from_ref(machine)).await;
+    }
+
+    pub(super) async fn break_the_disk(&mut self) {
+        let turn = self.turn.clone();
+        let _turn = turn.lock().await;
+        let machine = self.target();
+        {
+            let spare = self.dice.within(&self.plan.spare).max(0) as u64;
+            let only = self.dice.chance(0.7).then(|| ".log".to_owned());
+            let mut model = machine.disk.model();
+            match self.plan.kind {
+                FaultKind::WriteError => {
+                    (model.faults.write_error, model.faults.only) = (self.plan.chance, only);
+                }
+                FaultKind::ReadError => {
+                    (model.faults.read_error, model.faults.only) = (self.plan.chance, only);
+                }
+                _ => {
+                    let used = model.used();
+                    model.faults.capacity = Some(used + spare);
+                }
+            }
+        }
+        self.pause().await;
+        machine.repair_disk();
+        self.stop_anyhow(&machine).await;
+    }
+
+    /// Flips a bit in a segment that is not the last of its log.
+    pub(super) fn rot(&mut self) {
+        let machine = self.target();
+        let segments = self.closed_segments(&machine);
+        if segments.is_empty() {
+            return;
+        }
+        let (partition, path) = self.dice.pick(&segments).clone();
+        let found = {
+            let model = machine.disk.model();
+            let files = model.live_files();
+            let bytes = files.iter().find(|(of, _)| *of == path).map(|(_, bytes)| *bytes);
+            bytes.and_then(|bytes| self.dice.batch_byte(bytes))
+        };
+        let Some((position, offset)) = found else { return };
+        let bit = self.dice.between(0..=7) as u8;
+        if machine.disk.model().flip_bit(&path, position, bit) {
+            self.cluster.recorder.mark(machine.id.0, MarkKind::Rotten(partition, offset));
+            let path = path.display();
+            self.cluster.recorder.note(format_args!("bit {bit} of byte {position} of {path}"));
+        }
+    }
+
+    fn closed_segments(&self, machine: &Machine) -> Vec<(Partition, PathBuf)> {
+        let topics = self.cluster.recorder.history().topics.clone();
+        let mut by_partition: BTreeMap<Partition, BTreeMap<i64, PathBuf>> = BTreeMap::new();
+        for (path, _) in machine.disk.model().live_files() {
+            if let Place::Segment(partition, base) = inspect::place_of(&path, &topics) {
+                by_partition.entry(partition).or_default().insert(base, path);
+            }
+        }
+        let closed = by_partition.into_iter().flat_map(|(partition, mut segments)| {
+            segments.pop_last();
+            segments.into_values().map(move |path| (partition, path))
+        });
+        closed.collect()
+    }
+
+    pub(super) fn step_the_clock(&mut self) {
+        let machine = self.target();
+        let millis = self.dice.within(&self.plan.millis);
+        self.cluster.recorder.note_wall();
+        machine.clock.model().step(millis);
+        self.cluster.recorder.note_wall();
+        self.cluster.recorder.mark(machine.id.0, MarkKind::ClockStepped(millis));
+        self.cluster.recorder.trace.effect(Effect::ClockStepped, 1);
+    }
+
+    pub(super) async fn strobe_the_clock(&mut self) {
+        let machine = self.target();
+        let amplitude_millis = self.dice.within(&self.plan.millis);
+        let period_nanos = self.dice.between(1..=40) * 1_000_000;
+        self.cluster.recorder.note_wall();
+        machine.clock.model().strobe(Some(Strobe { amplitude_millis, period_nanos }));
+        self.pause().await;
+        self.cluster.recorder.note_wall();
+        machine.clock.model().strobe(None);
+        self.cluster.recorder.note_wall();
+        // What it showed on its far side, at the latest.
+        let wall = machine.clock.now().wall.0;
+        self.cluster.recorder.history().note_wall(wall.saturating_add(amplitude_millis));
+        self.cluster.recorder.trace.effect(Effect::ClockStrobed, 1);
+    }
+
+    pub(super) async fn change_pace(&mut self, rate: f64, effect: Effect) {
+        let machine = self.target();
+        let frozen = rate == 0.0;
+        set_pace(&machine, rate, frozen);
+        self.pause().await;
+        set_pace(&machine, 1.0, false);
+        self.cluster.recorder.trace.effect(effect, 1);
+    }
+
+    pub(super) async fn slow_down(&mut self) {
+        let machine = self.target();
+        let (least, most) = (*self.plan.millis.start(), *self.plan.millis.end());
+        let slow = least.max(1) as u64..=most.max(1) as u64;
+        // A device may be slow for some files only: then checkpoints overtake the log.
+        let drawn = self.dice.chance(0.5).then(|| ".log".to_owned());
+        let only = self.plan.files.clone().or(drawn);
+        {
+            let latency = &mut machine.disk.model().faults.latency;
+            (latency.slow_chance, latency.slow, latency.only) = (self.plan.chance, slow, only);
+        }
+        self.pause().await;
+        machine.disk.model().faults.latency = Latency::default();
+    }
+}
+
+fn set_pace(machine: &Machine, rate: f64, frozen: bool) {
+    let mut clock = machine.clock.model();
+    clock.set_rate(now_nanos(), rate);
+    clock.freeze_wall(now_nanos(), frozen);
+}
+
+impl Dice {
+    /// A byte of some batch that its checksum, its place or its framing protects, and the offset of
+    /// that batch.
+    fn batch_byte(&mut self, bytes: &[u8]) -> Option<(u64, i64)> {
+        let (batches, ..) = batch::decode_all(bytes);
+        let chosen = self.index(batches.len().max(1));
+        let mut at = 0;
+        for (index, read) in batches.iter().enumerate() {
+            let (_, size) = batch::decode(&bytes[at..]).ok()?;
+            if index == chosen {
+                let mut byte = self.index(size);
+                if LEADER_EPOCH_AT.contains(&byte) {
+                    byte = LEADER_EPOCH_AT.end;
+                }
+                return Some(((at + byte) as u64, read.base_offset));
+            }
+            at += size;
+        }
+        None
+    }
+}

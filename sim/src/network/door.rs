@@ -1,0 +1,402 @@
+//! The node's transport door over the links.
+
+use super::{
+    message::{Message, MessageKind},
+    weather::{Direction, Fate, Links, Weather},
+};
+use crate::{
+    clock::SimClock,
+    recorder::now_nanos,
+    trace::{Effect, Trace},
+};
+use highwater_core::{metadata::Endpoint, time::Instant, types::BrokerId};
+use highwater_node::{
+    env::{BoxFuture, Clock, Transport, TransportError},
+    peer::{
+        PeerService,
+        messages::{PeerReply, PeerRequest},
+    },
+};
+use madsim::{
+    runtime::{Handle, NodeHandle},
+    task::NodeId,
+    time,
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// The one network of a run. Clones are the same.
+#[derive(Clone)]
+pub struct Network(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    trace: Trace,
+    /// Where messages are while they are under way.
+    carrier: NodeHandle,
+}
+
+struct State {
+    links: Links,
+    stations: BTreeMap<BrokerId, Station>,
+    traps: Vec<Trap>,
+    /// Numbers calls, for the trace.
+    calls: u64,
+}
+
+/// A broker's machine as its peers see it.
+struct Station {
+    endpoint: Endpoint,
+    host: Host,
+}
+
+#[derive(Clone)]
+enum Host {
+    /// Nothing answers.
+    Dark,
+    /// The machine is up, and nobody listens there.
+    Idle,
+    /// A process listens.
+    Listening(NodeId, Arc<dyn PeerService>),
+}
+
+/// Waits for a message that is to be held.
+struct Trap {
+    kind: MessageKind,
+    released: oneshot::Receiver<()>,
+}
+
+/// The first message of its kind stays where it is until this is dropped.
+pub struct Held {
+    release: Option<oneshot::Sender<()>>,
+}
+
+impl Held {
+    /// What was caught goes on now, and nothing is held any more.
+    pub fn release(mut self) {
+        // A trap that caught nothing has gone with the network's healing, or goes when next seen.
+        let _ = self.release.take().map(|release| release.send(()));
+    }
+}
+
+/// Where the one answer of a call goes; whatever comes later is dropped.
+type Slot = Arc<Mutex<Option<oneshot::Sender<Result<PeerReply, TransportError>>>>>;
+
+/// One call, as it travels.
+#[derive(Clone)]
+struct Envelope {
+    number: u64,
+    from: BrokerId,
+    to: BrokerId,
+    /// Where the caller believes `to` to be.
+    endpoint: Endpoint,
+    request: PeerRequest,
+    /// Whether this is the only copy, so that a refusal means that it was not served.
+    is_only: bool,
+    slot: Slot,
+}
+
+impl Network {
+    /// A healthy network without machines. Must be called inside of the simulation.
+    #[must_use]
+    pub fn new(seed: u64, trace: Trace) -> Self {
+        let state = State {
+            links: Links::new(seed, trace.clone()),
+            stations: BTreeMap::new(),
+            traps: Vec::new(),
+            calls: 0,
+        };
+        let carrier = Handle::current().create_node().name("network").build();
+        Self(Arc::new(Shared { state: Mutex::new(state), trace, carrier }))
+    }
+
+    /// A machine that is there from now on, with nobody listening yet.
+    pub fn join(&self, broker: BrokerId, endpoint: Endpoint) {
+        let station = Station { endpoint, host: Host::Idle };
+        self.state().stations.insert(broker, station);
+    }
+
+    /// The transport of one life of one broker's process.
+    #[must_use]
+    pub fn transport(&self, broker: BrokerId, clock: SimClock) -> SimTransport {
+        SimTransport { network: self.clone(), broker, clock, known: Arc::default() }
+    }
+
+    /// The broker's process is gone; with `dark` its machine is, too.
+    pub fn leave(&self, broker: BrokerId, dark: bool) {
+        let host = if dark { Host::Dark } else { Host::Idle };
+        if let Some(station) = self.state().stations.get_mut(&broker) {
+            station.host = host;
+        }
+    }
+
+    /// The weather of every link that has none of its own.
+    pub fn set_everywhere(&self, weather: Weather) {
+        self.state().links.set_everywhere(weather);
+    }
+
+    /// The weather of one link, or that of all others again.
+    pub fn set(&self, link: Direction, weather: Option<Weather>) {
+        self.state().links.set(link, weather);
+    }
+
+    /// Cuts links, until they are mended as often.
+    pub fn cut(&self, links: &[Direction]) {
+        self.note(format_args!("net cut {}", names(links)));
+        self.state().links.cut(links);
+    }
+
+    /// Mends links.
+    pub fn mend(&self, links: &[Direction]) {
+        self.note(format_args!("net mend {}", names(links)));
+        self.state().links.mend(links);
+    }
+
+    /// Holds the next message of this kind until it is released.
+    #[must_use]
+    pub fn hold(&self, kind: MessageKind) -> Held {
+        let (release, released) = oneshot::channel();
+        self.state().traps.push(Trap { kind, released });
+        Held { release: Some(release) }
+    }
+
+    /// Every link works, and nothing waits for a message to hold.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.links.heal();
+        state.traps.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, text: std::fmt::Arguments<'_>) {
+        self.0.trace.event(now_nanos(), text);
+    }
+
+    /// A call leaves its sender.
+    fn send_request(
+        &self,
+        from: BrokerId,
+        to: BrokerId,
+        endpoint: Endpoint,
+        request: PeerRequest,
+    ) -> Answered {
+        let kind = MessageKind { message: Message::of(&request), is_reply: false };
+        let (answer, answered) = oneshot::channel();
+        let slot: Slot = Arc::new(Mutex::new(Some(answer)));
+        let (number, fate) = {
+            let mut state = self.state();
+            state.calls += 1;
+            (state.calls, state.links.send((from, to), now_nanos()))
+        };
+        let arrivals = match fate {
+            Fate::Lost(why) => {
+                self.note(format_args!("net {from}>{to} #{number} {kind}: {why}"));
+                Vec::new()
+            }
+            Fate::Arrives(arrivals) => arrivals,
+        };
+        let is_only = arrivals.len() == 1;
+        for at in arrivals {
+            let copy = Envelope {
+                number,
+                from,
+                to,
+                endpoint: endpoint.clone(),
+                request: request.clone(),
+                is_only,
+                slot: slot.clone(),
+            };
+            let network = self.clone();
+            self.carry(at, kind, async move { network.arrive(copy, kind) });
+        }
+        answered
+    }
+
+    /// Lets something happen when a message arrives, or when it is released if it is held.
+    fn carry(&self, at: u64, kind: MessageKind, arrive: impl Future<Output = ()> + Send + 'static) {
+        let trap = {
+            let traps = &mut self.state().traps;
+            traps.retain_mut(|trap| !trap.is_abandoned());
+            let set = traps.iter().position(|trap| trap.kind == kind);
+            set.map(|set| traps.remove(set))
+        };
+        if trap.is_some() {
+            self.note(format_args!("net holds a {kind}"));
+            self.0.trace.effect(Effect::MessageHeld, 1);
+        }
+        self.0.carrier.spawn(async move {
+            time::sleep(Duration::from_nanos(at.saturating_sub(now_nanos()))).await;
+            if let Some(trap) = trap {
+                // Released, or the one who held it is gone.
+                let _ = trap.released.await;
+            }
+            arrive.await;
+        });
+    }
+
+    /// A request reaches its machine, if the link is still there.
+    fn arrive(&self, call: Envelope, kind: MessageKind) {
+        let Envelope { number, from, to, .. } = call;
+        if self.is_cut_under_way((from, to), number, kind) {
+            return;
+        }
+        match self.host(to, &call.endpoint) {
+            Host::Dark => {
+                self.0.trace.effect(Effect::MessageUnheard, 1);
+                self.note(format_args!("net {from}>{to} #{number} {kind}: the machine is down"));
+            }
+            Host::Idle => {
+                self.0.trace.effect(Effect::MessageUnheard, 1);
+                self.note(format_args!("net {from}>{to} #{number} {kind}: nobody listens"));
+                if call.is_only {
+                    let address = format!("{}:{}", call.endpoint.host, call.endpoint.port);
+                    let reason = "nobody listens there".to_owned();
+                    let refused = TransportError::Unreachable { to, address, reason };
+                    self.send_reply(&call.slot, number, (to, from), kind.message, Err(refused));
+                }
+            }
+            Host::Listening(node, service) => {
+                self.note(format_args!("net {from}>{to} #{number} {kind}"));
+                let network = self.clone();
+                let node = Handle::current().get_node(node).expect("a machine stays for ever");
+                node.spawn(async move {
+                    let reply = service.serve(from, call.request).await;
+                    network.send_reply(&call.slot, number, (to, from), kind.message, Ok(reply));
+                });
+            }
+        }
+    }
+
+    /// An answer leaves the machine that served the request.
+    fn send_reply(
+        &self,
+        slot: &Slot,
+        number: u64,
+        link: Direction,
+        message: Message,
+        reply: Result<PeerReply, TransportError>,
+    ) {
+        let kind = MessageKind { message, is_reply: true };
+        let fate = self.state().links.send(link, now_nanos());
+        let (from, to) = link;
+        let arrivals = match fate {
+            Fate::Lost(why) => {
+                return self.note(format_args!("net {from}>{to} #{number} {kind}: {why}"));
+            }
+            Fate::Arrives(arrivals) => arrivals,
+        };
+        for at in arrivals {
+            let (network, slot, reply) = (self.clone(), slot.clone(), reply.clone());
+            self.carry(at, kind, async move {
+                if network.is_cut_under_way(link, number, kind) {
+                    return;
+                }
+                let waiting = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let late = waiting.is_none_or(|waiting| waiting.send(reply).is_err());
+                let suffix = if late { ": nobody waits for it" } else { "" };
+                network.note(format_args!("net {from}>{to} #{number} {kind}{suffix}"));
+            });
+        }
+    }
+
+    fn is_cut_under_way(&self, (from, to): Direction, number: u64, kind: MessageKind) -> bool {
+        let cut = self.state().links.is_cut((from, to));
+        if cut {
+            self.0.trace.effect(Effect::MessageCut, 1);
+            self.note(format_args!("net {from}>{to} #{number} {kind}: cut under way"));
+        }
+        cut
+    }
+
+    /// Who is where the caller believes `to` to be.
+    fn host(&self, to: BrokerId, endpoint: &Endpoint) -> Host {
+        let state = self.state();
+        let station = state.stations.get(&to).filter(|station| station.endpoint == *endpoint);
+        station.map_or(Host::Dark, |station| station.host.clone())
+    }
+}
+
+impl Trap {
+    /// Whether nobody would release what it catches.
+    fn is_abandoned(&mut self) -> bool {
+        !matches!(self.released.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+}
+
+type Answered = oneshot::Receiver<Result<PeerReply, TransportError>>;
+
+/// One life of one broker on the network.
+#[derive(Clone)]
+pub struct SimTransport {
+    network: Network,
+    broker: BrokerId,
+    clock: SimClock,
+    known: Arc<Mutex<BTreeMap<BrokerId, Endpoint>>>,
+}
+
+impl SimTransport {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<BrokerId, Endpoint>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Transport for SimTransport {
+    fn call(
+        &self,
+        to: BrokerId,
+        request: PeerRequest,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<PeerReply, TransportError>> {
+        let (network, from, clock) = (self.network.clone(), self.broker, self.clock.clone());
+        let endpoint = self.known().get(&to).cloned();
+        Box::pin(async move {
+            let endpoint = endpoint.ok_or(TransportError::UnknownBroker(to))?;
+            let answered = network.send_request(from, to, endpoint, request);
+            let answer = async move {
+                match answered.await {
+                    Ok(answer) => answer,
+                    // Every copy is lost, which nobody can tell the caller.
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = clock.sleep_until(deadline) => {
+                    let reason = "none within the time it was given".to_owned();
+                    Err(TransportError::NoAnswer { to, reason })
+                }
+            }
+        })
+    }
+
+    fn learn(&self, broker: BrokerId, endpoint: Endpoint) {
+        self.known().insert(broker, endpoint);
+    }
+
+    fn listen(&self, service: Arc<dyn PeerService>) -> BoxFuture<'static, io::Result<()>> {
+        let (network, broker) = (self.network.clone(), self.broker);
+        Box::pin(async move {
+            let node = madsim::plugin::node();
+            match network.state().stations.get_mut(&broker) {
+                Some(station) => station.host = Host::Listening(node, service),
+                None => return Err(io::Error::other("this machine has no place on the network")),
+            }
+            network.note(format_args!("net {broker} listens"));
+            Ok(())
+        })
+    }
+}
+
+fn names(links: &[Direction]) -> String {
+    let names: Vec<String> = links.iter().map(|(from, to)| format!("{from}>{to}")).collect();
+    names.join(" ")
+}
