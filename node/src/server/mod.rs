@@ -150,7 +150,8 @@ impl Broker {
             producer_ids: ProducerIds::default(),
         });
         let broker = shared.config.node_id;
-        let changes = isr_changes.run(shared.quorum.clone(), broker, broker_epoch);
+        let (quorum, followed) = (shared.quorum.clone(), shared.followed.clone());
+        let changes = isr_changes.run(quorum, followed, broker, broker_epoch);
         tasks.spawn("isr-changes", changes);
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
         tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));
@@ -200,11 +201,6 @@ impl Broker {
     /// Whether the broker takes traffic.
     pub fn ready(&self) -> bool {
         !self.shared.is_closing() && !self.shared.membership.fenced.load(Ordering::Acquire)
-    }
-
-    /// The metadata as this broker knows it.
-    pub fn image(&self) -> Arc<Image> {
-        self.shared.quorum.image()
     }
 
     /// Completes with the reason when the broker cannot go on and must be stopped.
