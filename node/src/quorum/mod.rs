@@ -1,9 +1,11 @@
 //! The metadata quorum as the rest of the node sees it: commands go in, an image comes out.
 
 mod local;
+mod raft;
 mod watch;
 
 pub use local::{LocalQuorum, OpenError};
+pub use raft::{ChangeError, PeerProgress, QuorumStatus, RaftOptions, RaftQuorum};
 pub use watch::Watch;
 
 use crate::env::BoxFuture;
