@@ -7,6 +7,7 @@ mod isr;
 mod placement;
 mod random;
 mod reassignment;
+mod records;
 mod topics;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Random commands: what holds after every one of them.
 
-use super::*;
+use super::{records::Records, *};
 use alloc::collections::BTreeSet;
 
 const PARTITIONS: u32 = 3;
@@ -56,6 +56,7 @@ struct World {
     led: BTreeMap<(PartitionIndex, BrokerId), (LeaderEpoch, BrokerEpoch)>,
     /// Every broker epoch that was ever granted.
     granted: BTreeSet<BrokerEpoch>,
+    records: BTreeMap<PartitionIndex, Records>,
 }
 
 impl World {
@@ -70,7 +71,9 @@ impl World {
         }
         log.create(NewTopic { replicas, configs, ..topic("t", 1) }).expect("new");
         let granted = log.image.brokers().map(|(_, known)| known.epoch).collect();
-        Self { random, log, brokers, incarnations: 1, led: BTreeMap::new(), granted }
+        let records = (0..PARTITIONS).map(|index| (PartitionIndex(index), Records::default()));
+        let (led, records) = (BTreeMap::new(), records.collect());
+        Self { random, log, brokers, incarnations: 1, led, granted, records }
     }
 
     fn command(&mut self) -> Command {
@@ -154,7 +157,13 @@ impl World {
         if self.random.random_bool(0.7) {
             members.retain(|member| self.log.image.is_active(*member));
         }
-        let isr = members.into_iter().map(|member| (member, self.epoch(member))).collect();
+        let mut isr: Vec<_> =
+            members.into_iter().map(|member| (member, self.epoch(member))).collect();
+        // Leaders are honest, though what they knew may be of an earlier life of the follower.
+        let records = &self.records[&index];
+        isr.retain(|(member, epoch)| {
+            *epoch != self.log.epoch(member.0) || records.is_caught_up(*member, broker)
+        });
         let stale = u32::from(self.random.random_bool(0.1));
         let change = IsrChange {
             topic: TOPIC,
@@ -185,10 +194,10 @@ impl World {
             seen.isr_changes += 1;
         }
         self.check_brokers(&before);
-        self.check_members_of_isr(&command, is_refused);
+        self.check_proposal(&before, &command, is_refused);
         for index in (0..PARTITIONS).map(PartitionIndex) {
             let old = before.partition(TOPIC, index).expect("created");
-            let new = self.log.image.partition(TOPIC, index).expect("created");
+            let new = &self.log.image.partition(TOPIC, index).expect("created").clone();
             self.check_epochs(index, old, new, &command);
             self.check_shape(index, new, &command);
             self.check_leader(index, new, &command);
@@ -198,6 +207,18 @@ impl World {
             seen.reassignments += u32::from(new.is_being_reassigned());
             seen.completed += u32::from(old.is_being_reassigned() && !new.is_being_reassigned());
             self.note_leader(index);
+            let records = self.records.get_mut(&index).expect("of every partition");
+            if let Command::RegisterBroker { broker, clean_shutdown_of: None, .. } = &command
+                && self.log.image.durability(TOPIC) == Durability::Replicated
+            {
+                records.crash(&mut self.random, *broker);
+            }
+            let is_proposal = matches!(command, Command::AlterPartition { .. });
+            records.follow(old, new, is_proposal);
+            records.check(new, &command);
+            let min_insync = self.log.image.min_insync_replicas(TOPIC, index);
+            records.produce(&mut self.random, new, min_insync);
+            records.check(new, &command);
         }
     }
 
@@ -213,11 +234,13 @@ impl World {
     }
 
     /// KIP-497, KIP-841, KIP-903: what an accepted proposal was made from was true.
-    fn check_members_of_isr(&self, command: &Command, is_refused: bool) {
+    fn check_proposal(&self, before: &Image, command: &Command, is_refused: bool) {
         let Command::AlterPartition { changes, .. } = command else { return };
         if is_refused {
             return;
         }
+        let partition = before.partition(TOPIC, changes[0].index).expect("created");
+        assert_eq!(partition.partition_epoch, changes[0].partition_epoch, "{command:?}");
         for (member, epoch) in &changes[0].isr {
             assert!(self.log.image.is_active(*member), "{command:?}");
             assert_eq!(self.log.epoch(member.0), *epoch, "{command:?}");
