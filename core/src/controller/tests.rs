@@ -236,7 +236,7 @@ fn a_broker_is_unfenced_once_it_knows_its_registration() {
 fn a_fenced_broker_that_is_silent_is_not_unfenced() {
     let mut world = World::leading(1);
     let fence = world.fence(1);
-    assert_eq!(world.run(SESSION), [fence.clone()]);
+    assert_eq!(world.run(SESSION), vec![fence.clone()]);
     world.apply(fence);
     assert_eq!(world.run(Duration::from_secs(100)), []);
     let unfence = world.unfence(1);
@@ -254,7 +254,7 @@ fn what_shows_no_effect_is_proposed_again_after_a_while() {
     assert_eq!(world.run(SESSION - Duration::from_nanos(1)), []);
     world.apply(register(2, 1));
     let unfence = world.unfence(2);
-    assert_eq!(world.heartbeat(2).1, [unfence.clone()]);
+    assert_eq!(world.heartbeat(2).1, vec![unfence.clone()]);
     world.heartbeat(1);
     assert_eq!(world.run(PROPOSAL_RETRY), [unfence]);
 }
@@ -280,7 +280,7 @@ fn a_broker_stops_once_it_leads_nothing_and_the_others_know() {
 fn a_dead_broker_holds_up_no_shutdown_for_longer_than_its_session() {
     let mut world = World::leading(2);
     let shutdown = world.shutdown(1);
-    assert_eq!(world.wants_shutdown(1).1, [shutdown.clone()]);
+    assert_eq!(world.wants_shutdown(1).1, vec![shutdown.clone()]);
     world.apply(shutdown);
     assert_eq!(world.wants_shutdown(1).0, answer(false, true, false));
     world.tick_after(Duration::from_secs(8));
@@ -331,7 +331,7 @@ fn preferred_leaders_come_back_at_the_interval() {
         partitions: Some(vec![(TOPIC, PartitionIndex(0))]),
         kind: ElectionKind::Preferred,
     };
-    assert_eq!(elections(&mut world), [elect.clone()]);
+    assert_eq!(elections(&mut world), vec![elect.clone()]);
     world.apply(elect);
     assert_eq!(elections(&mut world), []);
 }

@@ -80,8 +80,8 @@ fn describe(topic: &Topic, start: usize, room: usize) -> DescribeTopicPartitions
             leader_epoch: errors::epoch_number(partition.leader_epoch),
             replica_nodes: broker_ids(&partition.replicas),
             isr_nodes: broker_ids(&partition.isr),
-            eligible_leader_replicas: Some(Vec::new()),
-            last_known_elr: Some(Vec::new()),
+            eligible_leader_replicas: Some(broker_ids(&partition.elr)),
+            last_known_elr: Some(broker_ids(partition.last_known_leader.as_slice())),
             offline_replicas: Vec::new(),
         });
     DescribeTopicPartitionsResponseTopic {

@@ -227,7 +227,8 @@ async fn register(
     quorum: &dyn Quorum,
 ) -> Result<MetadataOffset, ProposeError> {
     let (high, low) = (doors.entropy.next_u64(), doors.entropy.next_u64());
-    let advertised = Endpoint { host: config.advertised.host.clone(), port: config.advertised.port };
+    let advertised =
+        Endpoint { host: config.advertised.host.clone(), port: config.advertised.port };
     let command = Command::RegisterBroker {
         broker: config.node_id,
         incarnation: Incarnation(u128::from(high) << 64 | u128::from(low)),
