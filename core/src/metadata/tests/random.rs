@@ -201,6 +201,8 @@ impl World {
             self.check_epochs(index, old, new, &command);
             self.check_shape(index, new, &command);
             self.check_leader(index, new, &command);
+            self.check_completion(old, new, &command);
+            self.check_unclean(old, new, &command);
             seen.with_elr += u32::from(!new.elr.is_empty());
             seen.leaderless += u32::from(new.leader.is_none());
             seen.empty_isr += u32::from(new.isr.is_empty());
@@ -294,6 +296,40 @@ impl World {
         assert!(!isr.is_empty() || may_be_empty, "{}", told());
         let is_complete = partition.target().all(|replica| isr.contains(&replica));
         assert!(!partition.is_being_reassigned() || !is_complete, "{}", told());
+    }
+
+    /// KAFKA-15665: no copy is given up before the whole target is in sync.
+    fn check_completion(
+        &self,
+        old: &PartitionRegistration,
+        new: &PartitionRegistration,
+        command: &Command,
+    ) {
+        let has_completed = old.is_being_reassigned() && !new.is_being_reassigned();
+        if has_completed && !matches!(command, Command::AlterReassignments { .. }) {
+            assert_eq!(new.replicas, old.target().collect::<Vec<_>>(), "{command:?}");
+            assert_eq!(new.isr, new.replicas, "{command:?}");
+        }
+    }
+
+    /// Who is not known to have every record comes into the ISR by its leader, as the last known
+    /// leader, or where that was allowed.
+    fn check_unclean(
+        &self,
+        old: &PartitionRegistration,
+        new: &PartitionRegistration,
+        command: &Command,
+    ) {
+        let name = "unclean.leader.election.enable";
+        let (topic, image) = (self.log.image.topic(TOPIC).expect("created"), &self.log.image);
+        let set = topic.configs.get(name).or(image.broker_defaults.get(name));
+        let kind = ElectionKind::Unclean;
+        let is_allowed = set.is_some_and(|value| value == "true")
+            || matches!(command, Command::AlterPartition { .. })
+            || matches!(command, Command::ElectLeaders { kind: asked, .. } if *asked == kind)
+            || old.isr.is_empty() && old.elr.is_empty();
+        let had_all = |member: &BrokerId| old.isr.contains(member) || old.elr.contains(member);
+        assert!(is_allowed || new.isr.iter().all(had_all), "{old:?} {new:?} after {command:?}");
     }
 
     /// R15, M10, and that no broker resumes an epoch that an earlier life of it led.
