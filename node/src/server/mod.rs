@@ -1,6 +1,7 @@
 //! The server: it opens the metadata log, registers, opens the partitions and serves clients.
 
 mod connection;
+pub mod identity;
 mod listener;
 
 use crate::{
@@ -45,6 +46,9 @@ pub enum StartError {
         path.display()
     )]
     Locked { path: PathBuf },
+    /// The data directory is not this broker's.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
     /// The directory of the partitions cannot be read.
     #[error(transparent)]
     Partitions(#[from] LogError),
@@ -70,12 +74,14 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker: when this returns, every partition is open or reported offline, and
     /// clients are served.
-    pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
+    pub async fn start(mut config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::new());
         let metered = MeteredDisk::new(doors.disk, doors.clock.clone(), metrics.clone());
         let doors = Doors { disk: Arc::new(metered), ..doors };
         let lock = lock_data_dir(&config, &doors).await?;
+        let identity = identity::claim(&config, &*doors.disk).await?;
+        config.cluster_id = identity.cluster_id;
         let clean = take_clean_shutdown(&config, &doors).await?;
         let dir = config.data_dir.clone();
         let quorum: Arc<dyn Quorum> = Arc::new(
