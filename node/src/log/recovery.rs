@@ -111,7 +111,10 @@ async fn reopen(
         interval_bytes: options.index_interval_bytes,
         recovery_offset: checkpoint.recovery_offset,
         end: checkpoint.recovery_offset,
-        tail: ScannedTail { producers: checkpoint.side.producers.clone(), headers: VecDeque::new() },
+        tail: ScannedTail {
+            producers: checkpoint.side.producers.clone(),
+            headers: VecDeque::new(),
+        },
         side: without_recordless_epochs(checkpoint.side),
         opened,
         modified: checkpoint.modified,
