@@ -2,7 +2,7 @@
 
 pub(super) mod batches;
 mod crash;
-mod disk;
+pub(crate) mod disk;
 mod faults;
 mod model;
 mod reads;
