@@ -254,7 +254,8 @@ impl Cluster {
                 Err(error) => panic!("{error}"),
             }
         }
-        panic!("no leader")
+        let statuses: Vec<_> = self.nodes.values().map(|node| node.status()).collect();
+        panic!("no leader: {statuses:#?}")
     }
 
     /// Waits until every node is at one offset, and checks that their images are the same.
