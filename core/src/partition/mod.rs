@@ -52,6 +52,8 @@ pub struct Recovered {
     pub log_start_offset: Offset,
     /// Where the log ends, exclusive.
     pub log_end_offset: Offset,
+    /// The end, exclusive, of what was known to be committed. Between the two.
+    pub high_watermark: Offset,
     /// The leader epochs of its batches.
     pub epochs: EpochCache,
     /// The idempotent producers as of its end.
@@ -129,7 +131,7 @@ impl Partition {
         recovered: Recovered,
     ) -> Self {
         recovered.check(leader_epoch).expect("a log is checked before it is led");
-        let Recovered { log_start_offset, log_end_offset, mut epochs, producers } = recovered;
+        let Recovered { log_start_offset, log_end_offset, mut epochs, producers, .. } = recovered;
         epochs.truncate_from_start(log_start_offset);
         let is_newest = epochs.assign(leader_epoch, log_end_offset);
         assert!(is_newest, "an epoch that passed the check continues the log");
@@ -261,6 +263,7 @@ impl Partition {
         };
         SideState {
             offset: self.flushed_offset,
+            high_watermark: self.high_watermark(),
             epochs: self.epochs.clone(),
             producers: producers.clone(),
         }

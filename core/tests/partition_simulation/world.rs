@@ -325,6 +325,7 @@ impl World {
         let recovered = Recovered {
             log_start_offset: Offset(self.model.durable_start),
             log_end_offset: Offset(self.model.log_end()),
+            high_watermark: side.high_watermark.min(Offset(self.model.log_end())),
             epochs: side.epochs,
             producers: side.producers,
         };

@@ -172,6 +172,7 @@ impl PartitionDriver {
 
     fn on_log_event(&self, event: LogEvent) {
         match event {
+            LogEvent::Written(_) => {}
             LogEvent::Flushed(through) => self.tell(Input::Flushed { through }),
             LogEvent::Failed(error) => {
                 tracing::error!(

@@ -41,6 +41,12 @@ pub(super) async fn recover(
         Some(checkpoint) => {
             // An entry that is seen here may not be durable yet.
             disk.sync_dir(dir).await?;
+            if checkpoint.restarting {
+                let checkpoint = Checkpoint { restarting: false, ..checkpoint };
+                remove_all_segments(disk, dir).await?;
+                checkpoint.save(disk, dir).await?;
+                return reopen(disk, dir, options, checkpoint, BTreeSet::new(), opened).await;
+            }
             reopen(disk, dir, options, checkpoint, segments, opened).await
         }
         None if segments.is_empty() => create(disk, dir, options, opened).await,
@@ -91,13 +97,14 @@ async fn reopen(
 ) -> Result<(State, RecoveredLog), LogError> {
     let closed = remove_below_start(disk, dir, &checkpoint, &mut segments).await?;
     check_segments(dir, &checkpoint, &closed, &mut segments)?;
+    let stored = checkpoint.stored();
     let mut scan = Scan {
         disk,
         dir,
         interval_bytes: options.index_interval_bytes,
         recovery_offset: checkpoint.recovery_offset,
         end: checkpoint.recovery_offset,
-        side: checkpoint.side,
+        side: without_recordless_epochs(checkpoint.side),
         opened,
         modified: checkpoint.modified,
         closed,
@@ -109,6 +116,7 @@ async fn reopen(
     let recovered = RecoveredLog {
         log_start_offset: checkpoint.log_start_offset,
         log_end_offset: scan.end,
+        high_watermark: stored.high_watermark.max(stored.log_start_offset).min(scan.end),
         side: scan.side.clone(),
         clean: checkpoint.clean && scan.scanned_bytes + scan.cut_bytes == 0,
         cut_bytes: scan.cut_bytes,
@@ -130,10 +138,17 @@ async fn reopen(
         unsaved_indexes: scan.unsaved_indexes,
         active,
         epochs: scan.side.epochs,
-        checkpoint_offset: checkpoint.recovery_offset,
+        stored,
         scanned_bytes: scan.scanned_bytes,
     };
     Ok((State::new(options, found), recovered))
+}
+
+/// A side state that another leader's older batches may follow: a leadership that appended nothing
+/// is not in the log.
+fn without_recordless_epochs(mut side: SideState) -> SideState {
+    side.epochs.truncate_from_end(side.offset);
+    side
 }
 
 /// Finishes a removal that a crash interrupted, and returns the closed segments that stay.
@@ -170,6 +185,15 @@ pub(super) async fn remove_segment(
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// Removes the files of every segment, durably.
+pub(super) async fn remove_all_segments(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    for base_offset in list_segments(disk, dir).await? {
+        remove_segment(disk, dir, base_offset).await?;
+    }
+    disk.sync_dir(dir).await?;
     Ok(())
 }
 
@@ -245,6 +269,7 @@ impl Scan<'_> {
             let Some(next) = next else {
                 return Ok(ActiveSegment {
                     base_offset,
+                    end_offset: self.end,
                     path: segment_path(self.dir, base_offset),
                     file: scanned.file,
                     index: scanned.index,
