@@ -112,13 +112,19 @@ impl Partition {
     fn truncate_to_agreement(&mut self, now: Now, leader: EpochEnd, effects: &mut Effects) {
         let own = self.epochs.end_offset_for(leader.epoch, self.log_end_offset);
         let agreed = own.map_or(leader.end_offset, |own| own.end_offset.min(leader.end_offset));
-        let to = if Mutant::TruncatesToHighWatermark.is_planted() {
+        let agreed = if Mutant::TruncatesToHighWatermark.is_planted() {
             self.high_watermark
         } else {
-            agreed.max(self.log_start_offset)
+            agreed
         };
-        if to >= self.log_end_offset {
+        if agreed >= self.log_end_offset {
             return;
+        }
+        // The first epoch of a log begins where the log does, which may be inside of a batch.
+        let to = self.journal.batch_boundary(agreed);
+        if to < self.log_start_offset {
+            // Nothing is left that may agree.
+            return self.reset_to(agreed.min(self.log_start_offset), effects);
         }
         self.truncate(now, to, effects);
     }

@@ -169,9 +169,11 @@ impl Disk {
         let from = self.live.entries.partition_point(|entry| entry.end() <= offset);
         let batches = self.live.entries[from..].iter().take_while(|entry| entry.end() <= end);
         let chunks = batches.take(count).flat_map(|entry| &entry.chunks);
-        chunks.fold(Vec::new(), |mut bytes, chunk| {
-            bytes.extend_from_slice(chunk);
-            bytes
-        }).into()
+        chunks
+            .fold(Vec::new(), |mut bytes, chunk| {
+                bytes.extend_from_slice(chunk);
+                bytes
+            })
+            .into()
     }
 }

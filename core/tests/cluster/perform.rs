@@ -45,8 +45,13 @@ impl World {
             Effect::ProposeIsr { leader_epoch, proposal } => {
                 self.statistics.proposals += 1;
                 let (from, incarnation) = (broker.id, process.incarnation);
-                let message =
-                    Message::Proposal { from, incarnation, at: leader_epoch, proposal, told: false };
+                let message = Message::Proposal {
+                    from,
+                    incarnation,
+                    at: leader_epoch,
+                    proposal,
+                    told: false,
+                };
                 self.send(message);
             }
             Effect::Respond { request, response } => self.check_response(who, request, response),
@@ -90,7 +95,8 @@ impl World {
             }
             (Expected::Latest { .. }, Response::Offset { .. }) => {}
             (Expected::Latest { .. }, Response::Error(error)) => {
-                self.statistics.not_available += u64::from(error == PartitionError::OffsetNotAvailable);
+                self.statistics.not_available +=
+                    u64::from(error == PartitionError::OffsetNotAvailable);
             }
             (Expected::Deleted { to }, Response::RecordsDeleted { low_watermark }) => {
                 self.statistics.deletions += 1;
@@ -130,7 +136,11 @@ impl World {
                         .find(|entry| entry.header.leader_epoch.is_some_and(|it| it.0 > epoch));
                     let log_end = broker.disk.live.end();
                     let expected = first_above.map_or(log_end, |entry| entry.base());
-                    assert_eq!(end.end_offset.0.max(broker.disk.start), expected.max(broker.disk.start), "L2");
+                    assert_eq!(
+                        end.end_offset.0.max(broker.disk.start),
+                        expected.max(broker.disk.start),
+                        "L2"
+                    );
                 } else {
                     assert!(epoch > current, "L2: every epoch up to the leader's has an end");
                 }
@@ -266,12 +276,12 @@ impl World {
             assert!(expires || encoded(&side) == encoded(&replayed), "I1, L10: producers");
             for offset in partition.log_start_offset().0..side.offset.0 {
                 let offset = Offset(offset);
-                let (found, known) = (side.epochs.epoch_at(offset), replayed.epochs.epoch_at(offset));
+                let (found, known) =
+                    (side.epochs.epoch_at(offset), replayed.epochs.epoch_at(offset));
                 assert_eq!(found, known, "L2, L10: the epoch of {offset}");
             }
         }
-        broker.disk.checkpoint =
-            partition.high_watermark().min(partition.flushed_offset()).0;
+        broker.disk.checkpoint = partition.high_watermark().min(partition.flushed_offset()).0;
         let (is_live, newest) = (broker.is_live(), partition.leader_epoch().0);
         if !is_live {
             return;

@@ -31,11 +31,40 @@ pub const CONTROLLER: i32 = 0;
 /// Something under way between two processes.
 #[derive(Clone)]
 pub enum Message {
-    Fetch { from: BrokerId, incarnation: u64, to: BrokerId, epoch: BrokerEpoch, at: ReplicaPosition },
-    Fetched { from: BrokerId, to: BrokerId, incarnation: u64, answer: FetchAnswer },
-    Flushed { from: BrokerId, to: BrokerId, epoch: BrokerEpoch, at: LeaderEpoch, flushed: Offset },
-    Proposal { from: BrokerId, incarnation: u64, at: LeaderEpoch, proposal: IsrProposal, told: bool },
-    Decided { to: BrokerId, incarnation: u64, at: LeaderEpoch, base: PartitionEpoch, is: IsrOutcome },
+    Fetch {
+        from: BrokerId,
+        incarnation: u64,
+        to: BrokerId,
+        epoch: BrokerEpoch,
+        at: ReplicaPosition,
+    },
+    Fetched {
+        from: BrokerId,
+        to: BrokerId,
+        incarnation: u64,
+        answer: FetchAnswer,
+    },
+    Flushed {
+        from: BrokerId,
+        to: BrokerId,
+        epoch: BrokerEpoch,
+        at: LeaderEpoch,
+        flushed: Offset,
+    },
+    Proposal {
+        from: BrokerId,
+        incarnation: u64,
+        at: LeaderEpoch,
+        proposal: IsrProposal,
+        told: bool,
+    },
+    Decided {
+        to: BrokerId,
+        incarnation: u64,
+        at: LeaderEpoch,
+        base: PartitionEpoch,
+        is: IsrOutcome,
+    },
 }
 
 #[derive(Clone)]
@@ -92,7 +121,7 @@ impl World {
                 config,
                 deletes,
                 loss: [0.0, 0.05, 0.2][random.random_range(0..3)],
-                fault_rate: [2, 10, 30][random.random_range(0..3)],
+                fault_rate: [3, 20, 60][random.random_range(0..3)],
             },
             random,
             time: 1 << 40,
@@ -121,21 +150,21 @@ impl World {
         self.time += self.random.random_range(0..20_000_000);
         let who = self.random.random_range(0..self.brokers.len());
         match self.random.random_range(0..1000) {
-            0..330 => self.deliver_any(),
-            330..480 => self.send_fetch(who),
-            480..530 => self.send_flush_report(who),
-            530..600 => self.write(who),
-            600..700 => self.flush(who),
-            700..790 => self.produce(who),
-            790..850 => self.tick(who),
-            850..900 => self.tell_image(who),
-            900..930 => self.read(who),
-            930..940 => self.list_latest(who),
-            940..950 => self.check_side_state(who),
-            950..960 => self.delete(who),
-            960..970 => self.persist_start(who),
-            970..980 => self.heartbeat(who),
-            _ if self.random.random_range(0..30) < self.settings.fault_rate => self.fault(who),
+            0..320 => self.deliver_any(),
+            320..470 => self.send_fetch(who),
+            470..510 => self.send_flush_report(who),
+            510..570 => self.write(who),
+            570..660 => self.flush(who),
+            660..740 => self.produce(who),
+            740..800 => self.tick(who),
+            800..840 => self.tell_image(who),
+            840..870 => self.read(who),
+            870..880 => self.list_latest(who),
+            880..890 => self.check_side_state(who),
+            890..900 => self.delete(who),
+            900..910 => self.persist_start(who),
+            910..930 => self.heartbeat(who),
+            _ if self.random.random_range(0..60) < self.settings.fault_rate => self.fault(who),
             _ => {}
         }
     }
@@ -219,7 +248,9 @@ impl World {
         let mut pick = || self.random.random_range(0..=newest);
         let index = pick().min(pick());
         let message = match &mut self.network[index] {
-            message @ (Message::Fetch { .. } | Message::Fetched { .. } | Message::Flushed { .. })
+            message @ (Message::Fetch { .. }
+            | Message::Fetched { .. }
+            | Message::Flushed { .. })
                 if self.random.random_bool(0.05) =>
             {
                 self.statistics.duplicates += 1;
