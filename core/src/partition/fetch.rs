@@ -85,7 +85,10 @@ impl Partition {
             return Err(PartitionError::OffsetNotAvailable);
         }
         let diverging = match position.last_fetched_epoch {
-            Some(epoch) => self.divergence(epoch, offset).ok_or(out_of_range.clone())?,
+            Some(epoch) => self.divergence(epoch, offset).ok_or_else(|| {
+                let knows_all = self.is_leader();
+                if knows_all { out_of_range.clone() } else { PartitionError::OffsetNotAvailable }
+            })?,
             None => None,
         };
         if diverging.is_none() && offset > highest {

@@ -17,6 +17,7 @@ impl World {
         assert!(start <= flushed && flushed <= end, "L15");
         // L3, R6, R7, R8: below its high watermark every replica has what is committed, unchanged.
         let agreed = self.ghost.agreement(&broker.disk.live, &mut broker.trusted_live);
+        let agreed = agreed.max(self.ghost.deleted);
         assert!(high_watermark <= agreed, "L3, R6: {high_watermark} is above {agreed}");
         // L2: the epoch of the last record is that of the log.
         if let Some((_, position)) = partition.fetch_position() {

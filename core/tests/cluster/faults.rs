@@ -124,20 +124,26 @@ impl World {
         }
         let spare = self.random.random_range(0..self.brokers.len());
         if self.brokers.len() > self.controller.min_insync && self.may_lose(spare) {
+            // Sometimes nothing happens any more but that.
+            let idles = self.random.random_bool(0.5);
+            for who in 0..self.brokers.len() {
+                let unflushed = self.brokers[who].disk.unflushed();
+                self.flush_some(who, if idles { unflushed } else { 0 });
+            }
             self.crash(spare, false);
             self.controller.fence(self.brokers[spare].id);
             self.controller_changed();
             // The only one that has everything may be the one that is down.
             let leads = (0..ROUNDS_MAX).any(|_| {
-                self.round();
-                self.is_whole(Some(spare)) || self.controller.leader.is_none()
+                self.round(!idles);
+                self.is_whole(Some(spare), !idles) || self.controller.leader.is_none()
             });
             assert!(leads, "R19: not without broker {}: {}", spare + 1, self.describe());
             self.start(spare);
         }
         let is_whole = (0..ROUNDS_MAX).any(|_| {
-            self.round();
-            self.is_whole(None)
+            self.round(true);
+            self.is_whole(None, true)
         });
         assert!(is_whole, "R19: the cluster does not become whole again: {}", self.describe());
         self.statistics.elections += self.controller.elections;
@@ -146,7 +152,7 @@ impl World {
     }
 
     /// Everybody does all that is to be done, in order, and nothing gets lost.
-    fn round(&mut self) {
+    fn round(&mut self, retries: bool) {
         self.time += ROUND;
         for message in core::mem::take(&mut self.network) {
             self.deliver(message);
@@ -177,7 +183,9 @@ impl World {
                 self.send_flush_report(who);
             }
         }
-        self.retry_open();
+        if retries {
+            self.retry_open();
+        }
     }
 
     fn retry_open(&mut self) {
@@ -226,17 +234,19 @@ impl World {
     }
 
     /// R19: all live replicas are the same and in sync, and nothing waits.
-    fn is_whole(&self, down: Option<usize>) -> bool {
+    fn is_whole(&self, down: Option<usize>, retries: bool) -> bool {
         let Some(leader) = self.controller.leader else { return false };
         let leader = &self.brokers[Self::index_of(leader)];
         let live = self.brokers.iter().enumerate().filter(|(who, _)| Some(*who) != down);
         let mut isr: Vec<BrokerId> = self.controller.isr.clone();
         isr.sort_unstable();
         let end = leader.disk.live.end();
-        let first =
-            |broker: &crate::broker::Broker| broker.disk.live.base.max(leader.disk.live.base);
+        let first = |broker: &crate::broker::Broker| {
+            broker.disk.live.base.max(leader.disk.live.base).max(self.ghost.deleted)
+        };
         isr.iter().eq(live.clone().map(|(_, broker)| &broker.id))
             && (!self.ghost.checks_sequences
+                || !retries
                 || self.producers.iter().all(|producer| producer.open.is_empty()))
             && live.clone().all(|(_, broker)| {
                 let Some(process) = &broker.process else { return false };

@@ -19,6 +19,9 @@ pub struct Ghost {
     /// The next sequence number of every idempotent producer.
     sequences: BTreeMap<u64, i32>,
     pub checks_sequences: bool,
+    /// Below it records are deleted. What a replica has there cannot be compared by its leader,
+    /// which has nothing there, and goes when the replica learns of the deletion.
+    pub deleted: u64,
 }
 
 fn epoch_of(entry: &Entry) -> u32 {
@@ -70,7 +73,7 @@ impl Ghost {
     /// first that the log has not. Returns the offset up to where they agree.
     pub fn agreement(&self, log: &Log, trusted: &mut usize) -> u64 {
         while let Some(batch) = self.committed.get(*trusted) {
-            if batch.base >= log.base {
+            if batch.base >= log.base && batch.end > self.deleted {
                 let Some(entry) = log.entries.get(log.index_at(batch.base)) else { break };
                 let found = (entry.base(), entry.identity(), epoch_of(entry));
                 if found != (batch.base, batch.identity, batch.epoch) {

@@ -30,14 +30,19 @@ impl World {
             Effect::Truncate { write, to } => {
                 self.statistics.truncations += 1;
                 let agreed = self.ghost.agreement(&broker.disk.live, &mut broker.trusted_live);
-                assert!(to.0 >= agreed, "R13: {to} is below the committed {agreed}");
+                let agreed = agreed.min(broker.disk.live.end());
+                let kept = to.0.max(self.ghost.deleted);
+                assert!(kept >= agreed, "R13: {to} is below the committed {agreed}");
                 broker.disk.truncate(write, to.0);
             }
             Effect::Reset { write, to } => {
                 self.statistics.resets += 1;
                 let agreed = self.ghost.agreement(&broker.disk.live, &mut broker.trusted_live);
-                let is_empty = broker.disk.live.entries.is_empty();
-                assert!(is_empty || to.0 >= agreed, "R13: a reset takes nothing that is committed");
+                let live = &broker.disk.live;
+                let is_empty = live.entries.is_empty() || live.end() <= broker.disk.start;
+                let agreed = agreed.min(broker.disk.live.end());
+                let kept = to.0.max(self.ghost.deleted);
+                assert!(is_empty || kept >= agreed, "R13: a reset takes nothing that is committed");
                 assert!(is_empty || to.0 > broker.disk.live.end(), "R13: a reset goes forward");
                 broker.disk.reset(write, to.0);
                 broker.trusted_live = self.ghost.count_below(to.0);

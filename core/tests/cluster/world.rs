@@ -25,6 +25,8 @@ use std::{
 
 /// More messages under way than this are lost.
 const QUEUE_MAX: usize = 60;
+/// So many messages are kept to be repeated much later.
+const ARCHIVE_MAX: usize = 12;
 /// The controller's place in the network.
 pub const CONTROLLER: i32 = 0;
 
@@ -79,6 +81,8 @@ pub struct Settings {
     pub config: TopicConfig,
     pub deletes: bool,
     pub loss: f64,
+    /// How often a broker hears of the metadata when it might.
+    pub hearing: f64,
     pub fault_rate: u32,
 }
 
@@ -90,6 +94,8 @@ pub struct World {
     pub controller: Controller,
     pub brokers: Vec<Broker>,
     pub network: Vec<Message>,
+    /// Messages that were delivered, and will be again much later.
+    archive: Vec<Message>,
     /// From whom to whom nothing gets through.
     pub cut: BTreeSet<(i32, i32)>,
     pub producers: Vec<Producer>,
@@ -121,6 +127,7 @@ impl World {
                 config,
                 deletes,
                 loss: [0.0, 0.05, 0.2][random.random_range(0..3)],
+                hearing: [1.0, 1.0, 0.1][random.random_range(0..3)],
                 fault_rate: [3, 20, 60][random.random_range(0..3)],
             },
             random,
@@ -128,6 +135,7 @@ impl World {
             controller,
             brokers,
             network: Vec::new(),
+            archive: Vec::new(),
             cut: BTreeSet::new(),
             producers: (0..idempotent).map(Producer::new).collect(),
             mint: Mint::default(),
@@ -254,7 +262,13 @@ impl World {
                 if self.random.random_bool(0.05) =>
             {
                 self.statistics.duplicates += 1;
-                message.clone()
+                let place = self.random.random_range(0..ARCHIVE_MAX);
+                if place < self.archive.len() {
+                    core::mem::replace(&mut self.archive[place], message.clone())
+                } else {
+                    self.archive.push(message.clone());
+                    message.clone()
+                }
             }
             // The leader gives up waiting, and the proposal is still under way.
             Message::Proposal { from, incarnation, at, proposal, told }
@@ -303,7 +317,19 @@ impl World {
             }
             Message::Fetched { incarnation, answer, .. } if incarnation == current => {
                 let FetchAnswer { leader_epoch, fetch_offset, outcome } = answer;
+                let partition = &process.partition;
+                let continues = |batches: &ReplicaBatches| {
+                    let base = batches.records.first_chunk().map(|base| u64::from_be_bytes(*base));
+                    base == Some(fetch_offset.0)
+                };
+                let grows = !partition.is_leader()
+                    && !process.has_failed
+                    && partition.leader_epoch() == leader_epoch
+                    && partition.log_end_offset() == fetch_offset
+                    && outcome.as_ref().is_ok_and(continues);
                 self.step(who, Input::Fetched { leader_epoch, fetch_offset, outcome });
+                let grown = self.brokers[who].disk.live.end() > fetch_offset.0;
+                assert!(grown || !grows, "a follower takes what its leader has (KAFKA-6003)");
             }
             Message::Flushed { from, epoch, at, flushed, .. } => {
                 let (follower, broker_epoch, leader_epoch) = (from, epoch, at);
@@ -442,7 +468,8 @@ impl World {
         let Some(process) = broker.process.as_ref().filter(|_| broker.is_live()) else { return };
         let newest = self.controller.history.len() - 1;
         let (next, oldest) = (process.next_image, process.registered_in);
-        if self.is_cut(CONTROLLER, broker.id.0) || next > newest {
+        let hears = self.random.random_bool(self.settings.hearing);
+        if self.is_cut(CONTROLLER, broker.id.0) || next > newest || !hears {
             return;
         }
         if self.random.random_bool(0.1) && next > oldest {
@@ -520,6 +547,7 @@ impl World {
                 return self.step(who, Input::LogStartNotPersisted { to: Offset(to) });
             }
             broker.disk.start = broker.disk.start.max(to);
+            self.ghost.deleted = self.ghost.deleted.max(to);
             self.step(who, Input::LogStartPersisted { to: Offset(to) });
         }
     }
