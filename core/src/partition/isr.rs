@@ -100,7 +100,7 @@ impl Progress {
 
     /// It is a member of the ISR now: it gets `replica.lag.time.max.ms` to show that it keeps up.
     pub(super) fn admitted(&mut self, now: Instant) {
-        self.caught_up.get_or_insert(now);
+        self.caught_up = self.caught_up.max(Some(now));
     }
 
     /// Whether a message of this registration is older than one that was heard already.

@@ -64,6 +64,7 @@ impl Leading {
         assignment: Assignment,
         log_end_offset: Offset,
     ) {
+        let before = self.isr.committed.clone();
         if assignment.partition_epoch > self.partition_epoch {
             self.isr.committed(&assignment.isr);
             self.partition_epoch = assignment.partition_epoch;
@@ -81,12 +82,12 @@ impl Leading {
             let unknown = || Progress::unknown(now, log_end_offset);
             self.followers.entry(*replica).or_insert_with(unknown);
         }
-        self.admit_members(now);
+        self.admit_members(now, &before);
     }
 
     /// Members of the ISR that were not before may lag from now on, not from long ago.
-    fn admit_members(&mut self, now: Instant) {
-        for member in &self.isr.committed {
+    fn admit_members(&mut self, now: Instant, before: &BTreeSet<BrokerId>) {
+        for member in self.isr.committed.difference(before) {
             self.followers.entry(*member).and_modify(|progress| progress.admitted(now));
         }
     }
@@ -251,9 +252,10 @@ impl Partition {
         if leader_epoch != current {
             return;
         }
+        let before = leading.isr.committed.clone();
         if let Some(accepted) = leading.isr.answered(now.monotonic, base, outcome) {
             leading.partition_epoch = leading.partition_epoch.max(accepted);
-            leading.admit_members(now.monotonic);
+            leading.admit_members(now.monotonic, &before);
             self.partition_epoch = self.partition_epoch.max(Some(accepted));
         }
         self.isr_settled(now, effects);

@@ -270,6 +270,8 @@ impl World {
                     message.clone()
                 }
             }
+            // A proposal that nobody waits for any more takes long.
+            Message::Proposal { told: true, .. } if self.random.random_bool(0.9) => return,
             // The leader gives up waiting, and the proposal is still under way.
             Message::Proposal { from, incarnation, at, proposal, told }
                 if !*told && self.random.random_bool(0.1) =>
