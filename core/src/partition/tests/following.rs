@@ -155,7 +155,7 @@ fn a_divergence_that_is_told_again_after_the_logs_agreed_is_dropped() {
     let mut fixture = following(&[1, 1, 2], 0);
     assert_eq!(fixture.received(diverging(1, 2, 0)), [truncate(1, 2)]);
     let sent = placed(batch(1), 2, 3);
-    assert_eq!(fixture.received(batches(0, &[sent.clone()])), [copied(2, &sent)]);
+    assert_eq!(fixture.received(batches(0, core::slice::from_ref(&sent))), [copied(2, &sent)]);
     assert_eq!(fixture.received(diverging(1, 2, 0)), [], "the leader counts what is here now");
 }
 
@@ -179,7 +179,10 @@ fn an_empty_log_begins_with_the_batch_that_its_leader_s_log_begins_in() {
     fixture.step(refused(2, out_of_range(5, 9)));
     let sent = placed(batch(3), 4, 2);
     let reset = Effect::Reset { write: WriteId(2), to: Offset(4) };
-    assert_eq!(fixture.received(batches(4, &[sent.clone()])), [reset, copied(3, &sent)]);
+    assert_eq!(
+        fixture.received(batches(4, core::slice::from_ref(&sent))),
+        [reset, copied(3, &sent)]
+    );
 }
 
 #[test]
