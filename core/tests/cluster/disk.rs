@@ -95,6 +95,8 @@ pub struct Disk {
     pub start: u64,
     /// Log starts that are asked for.
     pub starts: VecDeque<u64>,
+    /// The lowest offset that a flushed truncation cut, since it was asked for.
+    cut: Option<u64>,
     /// The high watermark of the last checkpoint.
     pub checkpoint: u64,
 }
@@ -137,13 +139,19 @@ impl Disk {
         let mut newest = None;
         for (write, change) in self.queued.drain(..count) {
             self.durable.apply(&change);
-            if let Change::Reset(to) = change {
-                self.start = to;
+            match change {
+                Change::Append(_) => {}
+                Change::Truncate(to) => self.cut = Some(self.cut.map_or(to, |cut| cut.min(to))),
+                Change::Reset(to) => (self.start, self.cut) = (to, Some(0)),
             }
             newest = Some(write);
         }
         self.written = self.written.saturating_sub(count);
         newest
+    }
+
+    pub fn take_cut(&mut self) -> Option<u64> {
+        self.cut.take()
     }
 
     /// The machine lost its power: the `count` oldest unflushed changes have survived. Returns how

@@ -8,6 +8,8 @@ struct Committed {
     end: u64,
     epoch: u32,
     identity: u32,
+    /// The epoch of the leader that first said so.
+    committed_in: u32,
 }
 
 /// The history of committed batches. It only grows (R10).
@@ -43,8 +45,8 @@ impl Ghost {
         assert_eq!(first, (identity, end), "R18: two batches at offset {base} in epoch {epoch}");
     }
 
-    /// A leader says that everything below `to` is committed.
-    pub fn commit(&mut self, log: &Log, to: u64) {
+    /// The leader of an epoch says that everything below `to` is committed.
+    pub fn commit(&mut self, log: &Log, to: u64, committed_in: u32) {
         for entry in &log.entries[log.index_at(self.end())..] {
             if entry.end() > to {
                 break;
@@ -55,7 +57,7 @@ impl Ghost {
             }
             let (base, end) = (entry.base(), entry.end());
             let (epoch, identity) = (epoch_of(entry), entry.identity());
-            self.committed.push(Committed { base, end, epoch, identity });
+            self.committed.push(Committed { base, end, epoch, identity, committed_in });
         }
         assert!(self.end() >= to, "a high watermark is a batch boundary below the log's end");
     }
@@ -83,6 +85,13 @@ impl Ghost {
             *trusted += 1;
         }
         self.committed.get(*trusted).map_or(self.end(), |batch| batch.base)
+    }
+
+    /// Up to where records were committed by the leaders up to `epoch`. Who follows one of them and
+    /// is not in sync may cut what only a later leader commits.
+    pub fn committed_up_to(&self, epoch: u32) -> u64 {
+        let later = self.committed.iter().find(|batch| batch.committed_in > epoch);
+        later.map_or(self.end(), |batch| batch.base)
     }
 
     /// How many committed batches lie below an offset.

@@ -30,17 +30,20 @@ impl World {
             Effect::Truncate { write, to } => {
                 self.statistics.truncations += 1;
                 let agreed = self.ghost.agreement(&broker.disk.live, &mut broker.trusted_live);
-                let agreed = agreed.min(broker.disk.live.end());
+                let known = self.ghost.committed_up_to(process.partition.leader_epoch().0);
+                let agreed = agreed.min(broker.disk.live.end()).min(known);
                 let kept = to.0.max(self.ghost.deleted);
                 assert!(kept >= agreed, "R13: {to} is below the committed {agreed}");
                 broker.disk.truncate(write, to.0);
+                broker.trusted_live = broker.trusted_live.min(self.ghost.count_below(to.0));
             }
             Effect::Reset { write, to } => {
                 self.statistics.resets += 1;
                 let agreed = self.ghost.agreement(&broker.disk.live, &mut broker.trusted_live);
                 let live = &broker.disk.live;
                 let is_empty = live.entries.is_empty() || live.end() <= broker.disk.start;
-                let agreed = agreed.min(broker.disk.live.end());
+                let known = self.ghost.committed_up_to(process.partition.leader_epoch().0);
+                let agreed = agreed.min(broker.disk.live.end()).min(known);
                 let kept = to.0.max(self.ghost.deleted);
                 assert!(is_empty || kept >= agreed, "R13: a reset takes nothing that is committed");
                 assert!(is_empty || to.0 > broker.disk.live.end(), "R13: a reset goes forward");
@@ -70,7 +73,8 @@ impl World {
                 if let Some(isr) = process.partition.isr() {
                     let enough = isr.len() >= self.controller.min_insync;
                     assert!(enough, "KIP-966: nothing is committed below min.insync.replicas");
-                    self.ghost.commit(&broker.disk.live, to.0);
+                    let epoch = process.partition.leader_epoch().0;
+                    self.ghost.commit(&broker.disk.live, to.0, epoch);
                 }
             }
             Effect::FindByTimestamp { .. } | Effect::RollSegment => panic!("nobody asked"),

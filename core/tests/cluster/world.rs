@@ -409,7 +409,9 @@ impl World {
             return;
         }
         if let Some(through) = broker.disk.flush(count) {
-            broker.trusted_durable = broker.trusted_durable.min(broker.trusted_live);
+            if let Some(cut) = broker.disk.take_cut() {
+                broker.trusted_durable = broker.trusted_durable.min(self.ghost.count_below(cut));
+            }
             self.step(who, Input::Flushed { through });
         }
     }
