@@ -75,6 +75,8 @@ mutants! {
     NoAdvanceAfterShrink = "no-advance-after-shrink",
     /// An ISR proposal that is repeated has lost its members (KAFKA-15353).
     RetriedIsrIsEmpty = "retried-isr-is-empty",
+    /// A refused ISR proposal is forgotten although an earlier one may yet be accepted.
+    RefusalForgetsTheOthers = "refusal-forgets-the-others",
     /// What a follower had is believed after it was restarted.
     ProgressSurvivesRestart = "progress-survives-restart",
     /// A follower reports flushed offsets of a log that it has yet to truncate.
