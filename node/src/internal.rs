@@ -80,6 +80,13 @@ pub fn decode_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameErr
         .map_err(|error| FrameError::Payload(error.to_string()))
 }
 
+/// Bytes of a message's payload in a frame.
+///
+/// Unbounded: [`encode`] refuses what is larger than [`PAYLOAD_BYTES_MAX`].
+pub fn encoded_size<T: Serialize>(message: &T) -> u64 {
+    bincode::serialized_size(message).expect("a message in memory always serialises")
+}
+
 /// Decodes the frame at the start of `bytes`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Frame<T>, FrameError> {
     let prefix = bytes.get(..PREFIX_BYTES).ok_or(FrameError::Short)?;

@@ -2,6 +2,7 @@
 
 mod clean_shutdown;
 mod connection;
+pub mod identity;
 mod listener;
 mod quorum;
 
@@ -54,6 +55,9 @@ pub enum StartError {
         path.display()
     )]
     Locked { path: PathBuf },
+    /// The data directory is not this broker's.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
     /// The directory of the partitions cannot be read.
     #[error(transparent)]
     Partitions(#[from] LogError),
@@ -80,12 +84,14 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker: when this returns, every partition is open or reported offline, and
     /// clients are served.
-    pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
+    pub async fn start(mut config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::new());
         let metered = MeteredDisk::new(doors.disk, doors.clock.clone(), metrics.clone());
         let doors = Doors { disk: Arc::new(metered), ..doors };
         let lock = lock_data_dir(&config, &doors).await?;
+        let identity = identity::claim(&config, &*doors.disk).await?;
+        config.cluster_id = identity.cluster_id;
         let dir = config.data_dir.clone();
         let clean_shutdown_of = take_clean_shutdown(&config, &doors).await?;
         let is_clean = clean_shutdown_of.is_some();
