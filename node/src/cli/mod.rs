@@ -9,6 +9,7 @@ mod decompress;
 mod describe;
 mod drain;
 mod dev;
+mod doors;
 mod log_dump;
 mod logging;
 mod output;

@@ -10,10 +10,7 @@ pub use raft::{RaftOptions, RaftQuorum};
 pub use status::{ChangeError, PeerProgress, QuorumStatus};
 pub use watch::Watch;
 
-use crate::{
-    env::BoxFuture,
-    peer::messages::{PeerReply, PeerRequest},
-};
+use crate::env::BoxFuture;
 use highwater_core::{
     metadata::{Command, Endpoint, Image, MetadataError, Reply},
     types::{BrokerId, MetadataOffset},
