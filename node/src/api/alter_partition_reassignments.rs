@@ -43,8 +43,10 @@ pub async fn handle(
         topics.collect()
     };
     let allow_replication_factor_change = request.allow_replication_factor_change;
-    let mut response =
-        AlterPartitionReassignmentsResponse { allow_replication_factor_change, ..Default::default() };
+    let mut response = AlterPartitionReassignmentsResponse {
+        allow_replication_factor_change,
+        ..Default::default()
+    };
     let altered = if changes.is_empty() {
         Ok(Vec::new())
     } else {

@@ -250,7 +250,8 @@ async fn unregister(arguments: Unregister, output: Output) -> anyhow::Result<()>
     let answer = cluster.call(&UnregisterBrokerRequest { broker_id: node }).await?;
     let what = format!("unregister node {node}");
     check(&what, answer.error_code, answer.error_message.as_ref())?;
-    output.print(|| json!({ "unregistered": node }), |out| writeln!(out, "node {node} is forgotten"))
+    output
+        .print(|| json!({ "unregistered": node }), |out| writeln!(out, "node {node} is forgotten"))
 }
 
 async fn add_voter(arguments: AddVoter, output: Output) -> anyhow::Result<()> {
@@ -266,7 +267,8 @@ async fn add_voter(arguments: AddVoter, output: Output) -> anyhow::Result<()> {
     let answer = cluster.controller().await?.call(&request).await?;
     let what = format!("make node {node} a voter");
     check(&what, answer.error_code, answer.error_message.as_ref())?;
-    output.print(|| json!({ "voter": node, "added": true }), |out| writeln!(out, "node {node} votes"))
+    output
+        .print(|| json!({ "voter": node, "added": true }), |out| writeln!(out, "node {node} votes"))
 }
 
 async fn remove_voter(arguments: RemoveVoter, output: Output) -> anyhow::Result<()> {

@@ -147,7 +147,9 @@ impl Configs {
         let own = all().filter(|config| config.config_source == SET_ON_TOPIC);
         Self {
             set: own.map(|config| (config.name.clone(), config.value.clone())).collect(),
-            min_insync: value("min.insync.replicas").and_then(|text| text.parse().ok()).unwrap_or(1),
+            min_insync: value("min.insync.replicas")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(1),
             durability: value("durability"),
         }
     }

@@ -117,7 +117,8 @@ impl View {
         let mut partitions = BTreeMap::new();
         for mut topic in metadata.topics {
             for partition in std::mem::take(&mut topic.partitions) {
-                partitions.insert((name_of(&topic).to_owned(), partition.partition_index), partition);
+                partitions
+                    .insert((name_of(&topic).to_owned(), partition.partition_index), partition);
             }
         }
         Ok(Self { live, partitions, moving })
@@ -131,9 +132,10 @@ impl View {
 
     /// The same replicas in another order, for what the node leads: one in sync first, it last.
     fn leader_moves(&self, node: i32) -> Vec<Target> {
-        let led = self.partitions.iter().filter(|(at, partition)| {
-            partition.leader_id == node && !self.moving.contains(*at)
-        });
+        let led = self
+            .partitions
+            .iter()
+            .filter(|(at, partition)| partition.leader_id == node && !self.moving.contains(*at));
         let reordered = led.filter_map(|((topic, index), partition)| {
             let mut others = partition.replica_nodes.clone();
             others.retain(|id| *id != node);
@@ -174,12 +176,7 @@ impl View {
 
     /// Who takes a node's place: a live node without a replica, of a rack that the other replicas
     /// are not in if there is one, and of these the one with the fewest replicas.
-    fn successor(
-        &self,
-        replicas: &[i32],
-        node: i32,
-        counts: &BTreeMap<i32, usize>,
-    ) -> Option<i32> {
+    fn successor(&self, replicas: &[i32], node: i32, counts: &BTreeMap<i32, usize>) -> Option<i32> {
         let others = replicas.iter().filter(|id| **id != node);
         let racks: BTreeSet<_> = others.filter_map(|id| self.live.get(id)).collect();
         let free = self.live.iter().filter(|(id, _)| **id != node && !replicas.contains(id));
@@ -203,14 +200,13 @@ mod tests {
     use super::*;
 
     fn view(live: &[(i32, &str)], partitions: &[(i32, &[i32], &[i32])]) -> View {
-        let partition = |(leader_id, replicas, isr): &(i32, &[i32], &[i32])| {
-            MetadataResponsePartition {
+        let partition =
+            |(leader_id, replicas, isr): &(i32, &[i32], &[i32])| MetadataResponsePartition {
                 leader_id: *leader_id,
                 replica_nodes: replicas.to_vec(),
                 isr_nodes: isr.to_vec(),
                 ..Default::default()
-            }
-        };
+            };
         let partitions = partitions.iter().map(partition).zip(0..);
         View {
             live: live.iter().map(|(id, rack)| (*id, Some((*rack).to_owned()))).collect(),

@@ -149,7 +149,8 @@ async fn partitions_of(cluster: &mut Cluster, topic: &str) -> anyhow::Result<Vec
     let mut partitions = Vec::new();
     for found in &metadata.topics {
         check(&format!("find topic `{topic}`"), found.error_code, None)?;
-        partitions.extend(found.partitions.iter().map(|one| (topic.to_owned(), one.partition_index)));
+        partitions
+            .extend(found.partitions.iter().map(|one| (topic.to_owned(), one.partition_index)));
     }
     Ok(partitions)
 }
@@ -169,7 +170,9 @@ pub async fn elect_leaders(
             topics.entry(topic).or_default().push(partition);
         }
         let topics = topics.into_iter();
-        topics.map(|(topic, partitions)| TopicPartitions { topic: topic.into(), partitions }).collect()
+        topics
+            .map(|(topic, partitions)| TopicPartitions { topic: topic.into(), partitions })
+            .collect()
     });
     let request = ElectLeadersRequest {
         election_type: if unclean { UNCLEAN } else { PREFERRED },

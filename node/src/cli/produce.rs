@@ -261,8 +261,7 @@ impl Producer {
         self.turn = (index + 1) % self.partitions.len();
         // Once one could not be sent, those behind it wait for it.
         let goes_out = self.in_flight.iter().all(|sent| sent.asked.is_some());
-        let asked =
-            if goes_out { self.submit(index, batch.clone()).await.ok() } else { None };
+        let asked = if goes_out { self.submit(index, batch.clone()).await.ok() } else { None };
         self.in_flight.push_back(Sent { asked, batch, records, partition: index });
         Ok(())
     }
