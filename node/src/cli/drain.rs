@@ -18,7 +18,6 @@ use highwater_node::{
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
     time::Duration,
 };
 

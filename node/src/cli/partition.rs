@@ -18,7 +18,7 @@ use highwater_node::{
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io::Write};
+use std::collections::BTreeMap;
 
 /// How long the cluster may take for a change.
 const CHANGE_TIMEOUT_MS: i32 = 30_000;

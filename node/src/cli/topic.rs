@@ -21,7 +21,6 @@ use highwater_node::{
     },
 };
 use serde_json::{Value, json};
-use std::io::{self, Write};
 
 /// How long the broker may take for a change.
 const CHANGE_TIMEOUT_MS: i32 = 30_000;
