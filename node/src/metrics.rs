@@ -106,6 +106,8 @@ pub struct Metrics {
     pub fsync: FsyncMetrics,
     /// Partitions and their state.
     pub replicas: ReplicaMetrics,
+    /// The cluster.
+    pub cluster: ClusterMetrics,
     /// The memory that requests in flight may take.
     pub memory: MemoryMetrics,
     /// Indexed by API key.
@@ -157,10 +159,41 @@ pub struct ReplicaMetrics {
     pub partitions: Gauge,
     /// Partitions led from here.
     pub leaders: Gauge,
-    /// Partitions with fewer replicas in sync than they have replicas.
+    /// Those of the partitions led from here that have fewer replicas in sync than they have
+    /// replicas, not counting those that a reassignment adds.
     pub under_replicated: Gauge,
+    /// Those with fewer replicas in sync than `min.insync.replicas`.
+    pub under_min_isr: Gauge,
+    /// Those with just so many.
+    pub at_min_isr: Gauge,
     /// Partitions that cannot be written because their log failed.
     pub offline: Gauge,
+    /// Changes of the ISR of a partition led from here in which a member left.
+    pub isr_shrinks: Counter,
+    /// Those in which a member joined.
+    pub isr_expands: Counter,
+    /// New leader epochs of partitions with a replica here.
+    pub leader_elections: Counter,
+}
+
+/// The cluster as this broker sees it. What is not about this broker alone stays 0 unless it is the
+/// controller.
+#[derive(Debug, Default)]
+pub struct ClusterMetrics {
+    /// Partitions without a leader that can be written.
+    pub offline_partitions: Gauge,
+    /// Registered brokers that are alive.
+    pub active_brokers: Gauge,
+    /// Registered brokers that are fenced.
+    pub fenced_brokers: Gauge,
+    /// 1 if this broker leads the metadata quorum.
+    pub is_controller: Gauge,
+    /// Raft's term.
+    pub quorum_term: Gauge,
+    /// Who leads the metadata quorum; -1 when nobody is known to.
+    pub quorum_leader: Gauge,
+    /// 1 if this broker is fenced.
+    pub fenced: Gauge,
 }
 
 /// The memory that requests in flight may take (`queued.max.request.bytes`).
@@ -213,6 +246,7 @@ impl Metrics {
             network: NetworkMetrics::default(),
             fsync: FsyncMetrics::default(),
             replicas: ReplicaMetrics::default(),
+            cluster: ClusterMetrics::default(),
             memory: MemoryMetrics::default(),
             apis: [const { OnceLock::new() }; API_KEYS],
             topics: Mutex::default(),

@@ -2,8 +2,8 @@
 //!
 //! Kafka's `-1` sentinels and error codes live here and in `wire`; they never enter core.
 
+mod alter_partition_reassignments;
 mod api_versions;
-
 mod configs;
 mod create_partitions;
 mod create_topics;
@@ -13,16 +13,23 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod errors;
 mod fetch;
 mod init_producer_id;
 mod leader_hints;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+mod raft_voters;
 mod resolve;
+mod timeout;
+mod unregister_broker;
+mod update_features;
 
 use crate::{
     broker::{MemoryPermit, Shared},
@@ -129,6 +136,18 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         }
         ApiKey::DescribeLogDirs => answer(context, &header, reader, describe_log_dirs::handle),
         ApiKey::DescribeProducers => answer(context, &header, reader, describe_producers::handle),
+        ApiKey::ElectLeaders => answer(context, &header, reader, elect_leaders::handle),
+        ApiKey::AlterPartitionReassignments => {
+            answer(context, &header, reader, alter_partition_reassignments::handle)
+        }
+        ApiKey::ListPartitionReassignments => {
+            answer(context, &header, reader, list_partition_reassignments::handle)
+        }
+        ApiKey::DescribeQuorum => answer(context, &header, reader, describe_quorum::handle),
+        ApiKey::UpdateFeatures => answer(context, &header, reader, update_features::handle),
+        ApiKey::UnregisterBroker => answer(context, &header, reader, unregister_broker::handle),
+        ApiKey::AddRaftVoter => answer(context, &header, reader, raft_voters::add),
+        ApiKey::RemoveRaftVoter => answer(context, &header, reader, raft_voters::remove),
     }
 }
 

@@ -135,12 +135,20 @@ impl PartitionDriver {
     /// Puts a request to the machine. The receiver yields its answer, perhaps at once; it fails
     /// only when the partition is closed.
     pub fn request(&self, input: impl FnOnce(RequestId) -> Input) -> oneshot::Receiver<Response> {
+        self.start(input).1
+    }
+
+    /// As [`PartitionDriver::request`], with the id by which the request can be cancelled.
+    pub fn start(
+        &self,
+        input: impl FnOnce(RequestId) -> Input,
+    ) -> (RequestId, oneshot::Receiver<Response>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         let request = state.next_request();
         state.waiters.insert(request, Waiter::Answer(sender));
         self.step(&mut state, input(request));
-        receiver
+        (request, receiver)
     }
 
     /// Puts a request that the machine answers within the step.
@@ -165,7 +173,7 @@ impl PartitionDriver {
         (request, answer)
     }
 
-    /// Forgets a parked fetch.
+    /// Forgets a request that is no longer wanted. Nothing happens if it was answered.
     pub fn cancel(&self, request: RequestId) {
         let mut state = self.lock();
         state.waiters.remove(&request);

@@ -1,5 +1,6 @@
 //! What a broker serves its clients from: partitions and their drivers, and what goes on beside.
 
+mod census;
 mod controller;
 mod driver;
 mod fetch_sessions;
@@ -161,15 +162,5 @@ impl Shared {
     /// Lets those go on who wait for the partitions to be in line with the image at `applied`.
     fn followed_to(&self, applied: MetadataOffset) {
         self.followed.advance(applied.0, ());
-    }
-
-    /// Brings the gauges of partitions up to date.
-    fn count_partitions(&self) {
-        let (count, offline) = self.partitions.counts();
-        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let replicas = &self.metrics.replicas;
-        replicas.partitions.set(number(count));
-        replicas.leaders.set(number(count - offline));
-        replicas.offline.set(number(offline));
     }
 }

@@ -10,6 +10,7 @@ const LAG_CHECK_MAX: Duration = Duration::from_millis(500);
 
 /// Keeps the partitions in line with the metadata image.
 pub async fn follow_metadata(shared: Arc<Shared>) {
+    let mut followed = shared.quorum.image();
     loop {
         let image = shared.quorum.image();
         let applied = image.applied();
@@ -19,6 +20,8 @@ pub async fn follow_metadata(shared: Arc<Shared>) {
         shared.partitions.follow(&image).await;
         shared.replication.follow(&shared.partitions.open());
         shared.count_partitions();
+        shared.count_changes(&followed, &image);
+        followed = image;
         shared.followed_to(applied);
         shared.quorum.changed(applied).await;
     }
@@ -47,6 +50,7 @@ pub async fn check_replicas(shared: Arc<Shared>) {
     loop {
         let next = shared.doors.clock.now().monotonic.after(interval);
         shared.doors.clock.sleep_until(next).await;
+        shared.gauge_quorum();
         let now = shared.doors.clock.now().monotonic;
         for driver in shared.partitions.open() {
             if driver.inspect(|machine| machine.next_deadline().is_some_and(|due| due <= now)) {

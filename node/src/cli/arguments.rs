@@ -38,6 +38,12 @@ pub enum Command {
     Topic(Topic),
     Produce(Produce),
     Consume(Consume),
+    /// Look at a cluster, empty a node, and change who belongs to it.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Move partitions between nodes and choose their leaders.
+    #[command(subcommand)]
+    Partition(Partition),
     /// Look at the files of a log.
     #[command(subcommand)]
     Log(LogCommand),
@@ -102,10 +108,10 @@ pub struct CheckConfig {
     pub file: PathBuf,
 }
 
-/// Where the broker is.
+/// Where the cluster is.
 #[derive(Args, Debug)]
 pub struct Broker {
-    /// The broker to talk to.
+    /// A broker to begin with, or several, separated by commas.
     #[arg(long, short, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     #[arg(visible_alias = "bootstrap-server")]
     pub broker: String,
@@ -149,7 +155,7 @@ pub struct ListTopics {
     pub at: Broker,
 }
 
-/// Show the partitions, offsets and settings of topics.
+/// Show the partitions, offsets and settings of topics, and what their durability promises.
 #[derive(Args, Debug)]
 pub struct DescribeTopics {
     #[command(flatten)]
@@ -263,6 +269,134 @@ pub enum Start {
     Timestamp(i64),
 }
 
+/// What to do with a cluster.
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    Status(ClusterStatus),
+    Drain(Drain),
+    Unregister(Unregister),
+    AddVoter(AddVoter),
+    RemoveVoter(RemoveVoter),
+}
+
+/// Show the nodes, the metadata quorum, and which partitions want attention.
+///
+/// Exit status 1 if a partition is offline or has fewer replicas in sync than min.insync.replicas.
+#[derive(Args, Debug)]
+pub struct ClusterStatus {
+    #[command(flatten)]
+    pub at: Broker,
+}
+
+/// Move everything off a node, before it is taken away.
+///
+/// Leadership goes first, then each replica moves to a live node, if there is one in a rack that
+/// has none yet. It ends when nothing is left; interrupted, it can be started again.
+#[derive(Args, Debug)]
+pub struct Drain {
+    #[command(flatten)]
+    pub at: Broker,
+    /// The node's id.
+    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+    pub node: i32,
+    /// Move leadership only, and leave the replicas where they are.
+    #[arg(long)]
+    pub leaders_only: bool,
+    /// Move at most so many partitions at a time.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub at_once: u32,
+}
+
+/// Forget a node that is stopped, holds no replica and will not come back.
+#[derive(Args, Debug)]
+pub struct Unregister {
+    #[command(flatten)]
+    pub at: Broker,
+    /// The node's id.
+    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+    pub node: i32,
+}
+
+/// Let a node vote on the metadata, once it has caught up.
+#[derive(Args, Debug)]
+pub struct AddVoter {
+    #[command(flatten)]
+    pub at: Broker,
+    /// The node's id.
+    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+    pub node: i32,
+    /// Where the other nodes reach it.
+    #[arg(value_name = "HOST:PORT", value_parser = host_port)]
+    pub endpoint: (String, u16),
+}
+
+/// Take a node's vote on the metadata away.
+#[derive(Args, Debug)]
+pub struct RemoveVoter {
+    #[command(flatten)]
+    pub at: Broker,
+    /// The node's id.
+    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+    pub node: i32,
+}
+
+/// What to do with partitions.
+#[derive(Debug, Subcommand)]
+pub enum Partition {
+    Reassign(Reassign),
+    Reassignments(Reassignments),
+    Elect(Elect),
+}
+
+/// Move a partition to other nodes, or give a move up.
+///
+/// The move has only begun when this ends: `highwater partition reassignments` shows what is under
+/// way. The replicas given up go on until all the new ones are in sync.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("target").required(true))]
+pub struct Reassign {
+    #[command(flatten)]
+    pub at: Broker,
+    /// The topic's name.
+    pub topic: String,
+    /// The partition.
+    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: i32,
+    /// The nodes that shall hold it, the preferred leader first.
+    #[arg(long, group = "target", value_name = "NODE", value_delimiter = ',')]
+    pub replicas: Vec<i32>,
+    /// Go back to the replicas from before the move under way.
+    #[arg(long, group = "target")]
+    pub cancel: bool,
+}
+
+/// List the moves of partitions that are under way.
+#[derive(Args, Debug)]
+pub struct Reassignments {
+    #[command(flatten)]
+    pub at: Broker,
+}
+
+/// Elect leaders.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("kind").required(true))]
+pub struct Elect {
+    #[command(flatten)]
+    pub at: Broker,
+    /// Let the first replica of each partition lead, where it is in sync.
+    #[arg(long, group = "kind")]
+    pub preferred: bool,
+    /// Let any live replica lead a partition that has no leader. Acknowledged records may be lost.
+    #[arg(long, group = "kind")]
+    pub unclean: bool,
+    /// Only in this topic; in all if none is given.
+    pub topic: Option<String>,
+    /// Only this partition of it.
+    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: Option<i32>,
+}
+
 /// What to do with the files of a log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -287,6 +421,17 @@ fn key_value(text: &str) -> Result<(String, String), String> {
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         }
         _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+fn host_port(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    match parts {
+        Some((host, port)) if !host.is_empty() && port > 0 => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            Ok((host.to_owned(), port))
+        }
+        _ => Err("write HOST:PORT".to_owned()),
     }
 }
 
@@ -351,6 +496,36 @@ mod tests {
     }
 
     #[test]
+    fn a_line_about_the_cluster_becomes_its_command() {
+        let line = "highwater cluster drain 3 --leaders-only";
+        let Command::Cluster(Cluster::Drain(drain)) = parse(line).expect("valid").command else {
+            panic!("drain")
+        };
+        assert_eq!((drain.node, drain.leaders_only, drain.at_once), (3, true, 20));
+
+        let line = "highwater cluster add-voter 4 [::1]:9093";
+        let Command::Cluster(Cluster::AddVoter(add)) = parse(line).expect("valid").command else {
+            panic!("add a voter")
+        };
+        assert_eq!((add.node, add.endpoint), (4, ("::1".to_owned(), 9093)));
+
+        let line = "highwater partition reassign orders 2 --replicas 3,1";
+        let Command::Partition(Partition::Reassign(move_to)) = parse(line).expect("valid").command
+        else {
+            panic!("reassign")
+        };
+        assert_eq!((move_to.partition, move_to.replicas, move_to.cancel), (2, vec![3, 1], false));
+
+        let line = "highwater partition elect --unclean orders";
+        let Command::Partition(Partition::Elect(elect)) = parse(line).expect("valid").command
+        else {
+            panic!("elect")
+        };
+        assert_eq!((elect.preferred, elect.unclean), (false, true));
+        assert_eq!((elect.topic.as_deref(), elect.partition), (Some("orders"), None));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_wrong_usage() {
         for line in [
             "highwater",
@@ -367,6 +542,14 @@ mod tests {
             "highwater dev --nodes 0",
             "highwater dev --listen-base 60000",
             "highwater log dump",
+            "highwater cluster",
+            "highwater cluster drain",
+            "highwater cluster drain -1",
+            "highwater cluster add-voter 4 somewhere",
+            "highwater partition reassign orders 0",
+            "highwater partition reassign orders 0 --cancel --replicas 1",
+            "highwater partition elect orders",
+            "highwater partition elect --preferred --unclean",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -9,12 +9,19 @@ use super::{
 use bytes::Bytes;
 use highwater_core::record::{BATCH_HEADER_BYTES, BatchHeader, Record, Records, verify_crc};
 use highwater_node::{
-    client::{Connection, PartitionRef},
-    env::OsClock,
-    wire::generated::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData},
+    client::{ClientError, Cluster, InFlight, PartitionRef},
+    env::{Clock, OsClock},
+    wire::{
+        ApiKey, ErrorCode,
+        generated::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData},
+    },
 };
 use serde_json::json;
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    time::Duration,
+};
 
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
@@ -24,13 +31,17 @@ const MAX_WAIT_MS: i32 = 500;
 const PARTITION_BYTES: i32 = 1 << 20;
 /// Bytes of one answer.
 const ANSWER_BYTES: i32 = 16 << 20;
+/// A partition without a leader is tried so often, this long apart.
+const LEADER_TRIES: u32 = 150;
+const LEADER_PAUSE: Duration = Duration::from_millis(200);
 
 pub async fn run(arguments: Consume, output: Output) -> anyhow::Result<()> {
-    let mut connection = connect(&arguments.at.broker).await?;
-    let mut cursors = cursors(&mut connection, &arguments).await?;
+    let mut cluster = connect(&arguments.at.broker).await?;
+    let mut cursors = cursors(&mut cluster, &arguments).await?;
     let mut printer = Printer { arguments: &arguments, output, left: arguments.count };
+    let mut failures = 0;
     while printer.left != Some(0) && cursors.iter().any(Cursor::wants_more) {
-        let fetched = fetch(&mut connection, &cursors).await?;
+        let (fetched, failure) = fetch(&mut cluster, &cursors).await;
         let mut out = io::BufWriter::new(io::stdout().lock());
         for data in fetched {
             let cursor = cursors.iter_mut().find(|cursor| cursor.index() == data.partition_index);
@@ -38,10 +49,33 @@ pub async fn run(arguments: Consume, output: Output) -> anyhow::Result<()> {
             cursor.take(data, &mut printer, &mut out)?;
         }
         out.flush().map_err(StdoutClosed)?;
+        drop(out);
+        match failure {
+            None => failures = 0,
+            Some(error) if failures >= LEADER_TRIES => return Err(error),
+            Some(_) => {
+                failures += 1;
+                find_leaders(&mut cluster, &arguments.topic).await;
+            }
+        }
         // So that partitions take turns when the answer has no room for all.
         cursors.rotate_left(1);
     }
     Ok(())
+}
+
+/// Asks anew who leads, after a pause. If nobody can tell, the next attempt finds out.
+async fn find_leaders(cluster: &mut Cluster, topic: &str) {
+    let clock = OsClock::new();
+    clock.sleep_until(clock.now().monotonic.after(LEADER_PAUSE)).await;
+    cluster.disconnect();
+    let _ = cluster.metadata(Some(&[topic]), false).await;
+}
+
+/// Whether a code says that another broker leads, or nobody for the moment.
+fn leader_is_elsewhere(code: i16) -> bool {
+    let code = ErrorCode::from_i16(code);
+    code.is_some_and(|code| code != ErrorCode::CorruptMessage && code.is_retriable())
 }
 
 /// One partition and how far it is read.
@@ -52,9 +86,9 @@ struct Cursor {
     end: Option<i64>,
 }
 
-async fn cursors(connection: &mut Connection, arguments: &Consume) -> anyhow::Result<Vec<Cursor>> {
+async fn cursors(cluster: &mut Cluster, arguments: &Consume) -> anyhow::Result<Vec<Cursor>> {
     let topic = &arguments.topic;
-    let all = partitions_of(connection, topic, false, &OsClock::new()).await?;
+    let all = partitions_of(cluster, topic, false, &OsClock::new()).await?;
     let count = all.len();
     for wanted in &arguments.partition {
         let exists = all.iter().any(|one| one.index.0 == wanted.unsigned_abs());
@@ -67,13 +101,13 @@ async fn cursors(connection: &mut Connection, arguments: &Consume) -> anyhow::Re
         if !(arguments.partition.is_empty() || chosen) {
             continue;
         }
-        let end = offset(connection, &partition, LATEST).await?;
+        let end = offset(cluster, &partition, LATEST).await?;
         let next = match arguments.from {
-            Start::Beginning => offset(connection, &partition, EARLIEST).await?,
+            Start::Beginning => offset(cluster, &partition, EARLIEST).await?,
             Start::End => end,
             Start::Offset(offset) => offset,
             Start::Timestamp(timestamp) => {
-                let found = offset(connection, &partition, timestamp).await?;
+                let found = offset(cluster, &partition, timestamp).await?;
                 // Nothing is that young: start where such a record will be.
                 if found < 0 { end } else { found }
             }
@@ -84,22 +118,74 @@ async fn cursors(connection: &mut Connection, arguments: &Consume) -> anyhow::Re
     Ok(cursors)
 }
 
+/// Looks an offset up at the partition's leader, and waits for one.
 async fn offset(
-    connection: &mut Connection,
+    cluster: &mut Cluster,
     partition: &PartitionRef,
     timestamp: i64,
 ) -> anyhow::Result<i64> {
-    let answer = connection.list_offset(partition, timestamp).await?;
     let PartitionRef { topic, index, .. } = partition;
-    check(&format!("find an offset in {topic}-{index}"), answer.error_code, None)?;
-    Ok(answer.offset)
+    for failures in 0.. {
+        let leader = cluster.leader_of(partition).unwrap_or(-1);
+        let answer = match cluster.broker(leader).await {
+            Ok(connection) => connection.list_offset(partition, timestamp).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(answer) if failures >= LEADER_TRIES || !leader_is_elsewhere(answer.error_code) => {
+                check(&format!("find an offset in {topic}-{index}"), answer.error_code, None)?;
+                return Ok(answer.offset);
+            }
+            Err(error) if failures >= LEADER_TRIES => return Err(error.into()),
+            Ok(_) | Err(_) => find_leaders(cluster, topic).await,
+        }
+    }
+    unreachable!("the tries are bounded")
 }
 
+/// Fetches from the leaders of all partitions at once. What was fetched, and why some of it could
+/// not be.
 async fn fetch(
-    connection: &mut Connection,
+    cluster: &mut Cluster,
     cursors: &[Cursor],
-) -> anyhow::Result<Vec<PartitionData>> {
-    let open: Vec<_> = cursors.iter().filter(|cursor| cursor.wants_more()).collect();
+) -> (Vec<PartitionData>, Option<anyhow::Error>) {
+    let mut by_leader = BTreeMap::<i32, Vec<&Cursor>>::new();
+    for cursor in cursors.iter().filter(|cursor| cursor.wants_more()) {
+        let leader = cluster.leader_of(&cursor.partition).unwrap_or(-1);
+        by_leader.entry(leader).or_default().push(cursor);
+    }
+    let (mut fetched, mut failure) = (Vec::new(), None);
+    let mut asked = Vec::new();
+    for (leader, open) in by_leader {
+        match ask(cluster, leader, &open).await {
+            Ok(answer) => asked.push((leader, answer)),
+            Err(error) => failure = Some(error.into()),
+        }
+    }
+    for (leader, answer) in asked {
+        match cluster.receive(leader, answer).await {
+            Ok(answer) => {
+                failure = check("fetch", answer.error_code, None).err().or(failure);
+                let partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+                fetched.extend(partitions);
+            }
+            Err(error) => failure = Some(error.into()),
+        }
+    }
+    let moved = fetched.iter().find(|data| leader_is_elsewhere(data.error_code));
+    if let Some(data) = moved {
+        let what = format!("read partition {}", data.partition_index);
+        failure = check(&what, data.error_code, None).err();
+    }
+    fetched.retain(|data| !leader_is_elsewhere(data.error_code));
+    (fetched, failure)
+}
+
+async fn ask(
+    cluster: &mut Cluster,
+    leader: i32,
+    open: &[&Cursor],
+) -> Result<InFlight<FetchRequest>, ClientError> {
     let topic = open.first().map(|cursor| FetchTopic {
         topic: cursor.partition.topic.clone(),
         topic_id: cursor.partition.topic_id,
@@ -120,9 +206,9 @@ async fn fetch(
         topics: topic.into_iter().collect(),
         ..Default::default()
     };
-    let answer = connection.call(&request).await?;
-    check("fetch", answer.error_code, None)?;
-    Ok(answer.responses.into_iter().flat_map(|topic| topic.partitions).collect())
+    let connection = cluster.broker(leader).await?;
+    let version = connection.version(ApiKey::Fetch)?;
+    connection.submit(&request, version).await
 }
 
 impl Cursor {

@@ -3,13 +3,17 @@
 //! Exit status: 0 when it was done, 1 when it failed, 2 when the command line was wrong.
 
 mod arguments;
+mod cluster;
 mod consume;
 mod decompress;
+mod describe;
 mod dev;
 mod doors;
+mod drain;
 mod log_dump;
 mod logging;
 mod output;
+mod partition;
 mod produce;
 mod serve;
 mod topic;
@@ -18,7 +22,7 @@ use anyhow::Context;
 use arguments::{Arguments, Command, LogCommand};
 use clap::Parser;
 use highwater_node::{
-    client::Connection,
+    client::Cluster,
     config::{ConfigErrors, Origin, Settings},
     env::{Disk, OpenMode, OsClock, OsDisk},
     wire::{ErrorCode, Str},
@@ -57,6 +61,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Topic(topic) => topic::run(topic, output).await,
         Command::Produce(produce) => produce::run(produce, output).await,
         Command::Consume(consume) => consume::run(consume, output).await,
+        Command::Cluster(cluster) => cluster::run(cluster, output).await,
+        Command::Partition(partition) => partition::run(partition, output).await,
         Command::Log(LogCommand::Dump(dump)) => log_dump::run(dump, output).await,
     }
 }
@@ -134,9 +140,9 @@ async fn settings_of(file: &Path) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-/// Connects to the broker that a client command was given.
-async fn connect(broker: &str) -> anyhow::Result<Connection> {
-    Ok(Connection::connect(broker, "highwater-cli", Arc::new(OsClock::new())).await?)
+/// Connects to the cluster of the broker that a client command was given.
+async fn connect(broker: &str) -> anyhow::Result<Cluster> {
+    Ok(Cluster::connect(broker, "highwater-cli", Arc::new(OsClock::new())).await?)
 }
 
 /// The error that a code in an answer stands for; `Ok` for none.

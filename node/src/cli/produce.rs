@@ -2,7 +2,9 @@
 //!
 //! One task reads the input; the other builds batches and keeps several in flight. A batch is sent
 //! when it is full or when no input is waiting, so that a pipe is fast and a terminal is prompt.
-//! Nothing is sent twice: after a failure it says how much was acknowledged and stops.
+//! Each batch goes to the leader of its partition. When a leader is lost, what was not acknowledged
+//! is sent again under the same sequence numbers, so that brokers write it once. When no leader
+//! takes it for too long, it says how much was acknowledged and stops.
 
 use super::{
     arguments::{Acks, Produce},
@@ -16,10 +18,13 @@ use highwater_core::{
     types::{PartitionIndex, Sequence},
 };
 use highwater_node::{
-    client::{Connection, InFlight, PartitionRef, ProducerGrant},
+    client::{ClientError, Cluster, InFlight, PartitionRef, ProducerGrant},
     env::{Clock, OsClock},
     tasks::Tasks,
-    wire::{ErrorCode, generated::produce::ProduceRequest},
+    wire::{
+        ErrorCode,
+        generated::produce::{PartitionProduceResponse, ProduceRequest},
+    },
 };
 use serde_json::json;
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
@@ -41,6 +46,8 @@ const PRODUCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A topic that is just being created is asked for this often, this long apart.
 const METADATA_TRIES: u32 = 50;
 const METADATA_PAUSE: Duration = Duration::from_millis(100);
+/// How long a batch is offered to ever new leaders.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lines of the input, or the error that ended it.
 type Lines = io::Result<Vec<Bytes>>;
@@ -118,14 +125,17 @@ struct Partition {
     batch: BatchBuilder,
 }
 
+/// A batch that was sent and is not acknowledged yet.
 struct Sent {
-    answer: InFlight<ProduceRequest>,
+    /// Who was asked, and what its answer is known by; `None` when it could not be sent.
+    asked: Option<(i32, InFlight<ProduceRequest>)>,
+    batch: Bytes,
     records: u32,
     partition: usize,
 }
 
 struct Producer {
-    connection: Connection,
+    cluster: Cluster,
     clock: Arc<dyn Clock>,
     grant: ProducerGrant,
     acks: i16,
@@ -134,16 +144,15 @@ struct Producer {
     partitions: Vec<Partition>,
     /// Where batches without keys go now.
     turn: usize,
+    /// In the order in which they were sent.
     in_flight: VecDeque<Sent>,
     acknowledged: u64,
-    /// Records whose answer was lost with the connection.
-    lost: u64,
 }
 
 impl Producer {
     async fn start(arguments: &Produce, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let mut connection = connect(&arguments.at.broker).await?;
-        let all = partitions_of(&mut connection, &arguments.topic, true, &*clock).await?;
+        let mut cluster = connect(&arguments.at.broker).await?;
+        let all = partitions_of(&mut cluster, &arguments.topic, true, &*clock).await?;
         let targets: Vec<_> = match arguments.partition {
             None => all,
             Some(wanted) => {
@@ -158,10 +167,10 @@ impl Producer {
                 chosen
             }
         };
-        let grant = connection.init_producer().await?;
+        let grant = cluster.any().await?.init_producer().await?;
         check("get a producer id", grant.error_code, None)?;
         let mut producer = Self {
-            connection,
+            cluster,
             clock,
             grant,
             acks: match arguments.acks {
@@ -174,7 +183,6 @@ impl Producer {
             turn: 0,
             in_flight: VecDeque::new(),
             acknowledged: 0,
-            lost: 0,
         };
         for target in targets {
             let batch = producer.new_batch(0);
@@ -185,7 +193,7 @@ impl Producer {
 
     /// Records that were sent and whose fate is not known.
     fn unknown(&self) -> u64 {
-        self.lost + self.in_flight.iter().map(|sent| u64::from(sent.records)).sum::<u64>()
+        self.in_flight.iter().map(|sent| u64::from(sent.records)).sum()
     }
 
     async fn write_all(&mut self, mut input: mpsc::Receiver<Lines>) -> anyhow::Result<()> {
@@ -250,33 +258,93 @@ impl Producer {
         let partition = &mut self.partitions[index];
         partition.sequence = next as i32;
         let batch = std::mem::replace(&mut partition.batch, fresh).build();
-        let target = partition.target.clone();
         self.turn = (index + 1) % self.partitions.len();
-        let submitted =
-            self.connection.submit_produce(&target, self.acks, PRODUCE_TIMEOUT, batch).await;
-        match submitted {
-            Ok(answer) => self.in_flight.push_back(Sent { answer, records, partition: index }),
-            Err(error) => {
-                self.lost += u64::from(records);
-                return Err(error.into());
-            }
-        }
+        // Once one could not be sent, those behind it wait for it.
+        let goes_out = self.in_flight.iter().all(|sent| sent.asked.is_some());
+        let asked = if goes_out { self.submit(index, batch.clone()).await.ok() } else { None };
+        self.in_flight.push_back(Sent { asked, batch, records, partition: index });
         Ok(())
     }
 
+    async fn submit(
+        &mut self,
+        index: usize,
+        batch: Bytes,
+    ) -> Result<(i32, InFlight<ProduceRequest>), ClientError> {
+        let target = &self.partitions[index].target;
+        let leader = self.cluster.leader_of(target).unwrap_or(-1);
+        let connection = self.cluster.broker(leader).await?;
+        let sent = connection.submit_produce(target, self.acks, PRODUCE_TIMEOUT, batch).await?;
+        Ok((leader, sent))
+    }
+
+    async fn answer(
+        &mut self,
+        leader: i32,
+        asked: InFlight<ProduceRequest>,
+    ) -> Result<PartitionProduceResponse, ClientError> {
+        let answer = self.cluster.receive(leader, asked).await?;
+        let mut partitions = answer.responses.into_iter().flat_map(|t| t.partition_responses);
+        // An answer about nothing is one that no batch can go by: it is sent again.
+        partitions.next().ok_or(ClientError::UnknownBroker { id: leader })
+    }
+
+    /// Waits for the oldest batch; if its leader is lost, until a new one has it.
     async fn receive(&mut self) -> anyhow::Result<()> {
-        let Some(sent) = self.in_flight.pop_front() else { return Ok(()) };
-        let answer = match self.connection.receive_produce(sent.answer).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.lost += u64::from(sent.records);
-                return Err(error.into());
-            }
+        let Some(sent) = self.in_flight.front_mut() else { return Ok(()) };
+        let answer = match sent.asked.take() {
+            Some((leader, asked)) => self.answer(leader, asked).await,
+            None => Err(ClientError::UnknownBroker { id: -1 }),
         };
+        match answer {
+            Ok(answer) if !is_retriable(answer.error_code) => self.settle(&answer),
+            _ => self.send_again().await,
+        }
+    }
+
+    /// Takes the answer to the oldest batch in.
+    fn settle(&mut self, answer: &PartitionProduceResponse) -> anyhow::Result<()> {
+        let sent = self.in_flight.front().expect("it was answered");
         let target = &self.partitions[sent.partition].target;
         let what = format!("write to partition {} of topic `{}`", target.index, target.topic);
-        check(&what, answer.error_code, answer.error_message.as_ref())?;
+        // An earlier attempt of the same batch was written, so long ago that its offset is forgotten.
+        if answer.error_code != ErrorCode::DuplicateSequenceNumber.code() {
+            check(&what, answer.error_code, answer.error_message.as_ref())?;
+        }
         self.acknowledged += u64::from(sent.records);
+        self.in_flight.pop_front();
+        Ok(())
+    }
+
+    /// Sends everything that is in flight again, one batch after the other: those behind a batch
+    /// that was not taken were not taken either, and each has to find the one before it.
+    async fn send_again(&mut self) -> anyhow::Result<()> {
+        let until = self.clock.now().monotonic.after(DELIVERY_TIMEOUT);
+        self.cluster.disconnect();
+        while let Some(sent) = self.in_flight.front() {
+            let target = self.partitions[sent.partition].target.clone();
+            let (partition, batch) = (sent.partition, sent.batch.clone());
+            let answer = match self.submit(partition, batch).await {
+                Ok((leader, asked)) => self.answer(leader, asked).await,
+                Err(error) => Err(error),
+            };
+            let is_overdue = self.clock.now().monotonic >= until;
+            match answer {
+                Ok(answer) if is_overdue || !is_retriable(answer.error_code) => {
+                    self.settle(&answer)?;
+                    continue;
+                }
+                Err(error) if is_overdue => return Err(error.into()),
+                Ok(_) | Err(_) => {}
+            }
+            self.clock.sleep_until(self.clock.now().monotonic.after(METADATA_PAUSE)).await;
+            self.cluster.disconnect();
+            if let Err(error) = self.cluster.metadata(Some(&[&target.topic]), false).await
+                && is_overdue
+            {
+                return Err(error.into());
+            }
+        }
         Ok(())
     }
 
@@ -285,16 +353,21 @@ impl Producer {
     }
 }
 
+/// Whether a partition may take the same batch later, or from another leader.
+fn is_retriable(code: i16) -> bool {
+    code != 0 && ErrorCode::from_i16(code).is_some_and(ErrorCode::is_retriable)
+}
+
 /// The topic's partitions in order. With `create` it waits while the broker creates the topic.
 pub async fn partitions_of(
-    connection: &mut Connection,
+    cluster: &mut Cluster,
     topic: &str,
     create: bool,
     clock: &dyn Clock,
 ) -> anyhow::Result<Vec<PartitionRef>> {
     let mut last_error = 0;
     for _ in 0..METADATA_TRIES {
-        let metadata = connection.metadata(Some(&[topic]), create).await?;
+        let metadata = cluster.metadata(Some(&[topic]), create).await?;
         let found = metadata.topics.into_iter().next().context("no answer about the topic")?;
         last_error = found.error_code;
         if last_error == 0 && !found.partitions.is_empty() {

@@ -99,6 +99,12 @@ impl Connection {
         self.timeout = timeout;
     }
 
+    /// Whether the next call can go out: no earlier one has failed or was dropped half way.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.usable
+    }
+
     /// The broker's address, as it was given.
     #[must_use]
     pub fn address(&self) -> &str {

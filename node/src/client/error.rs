@@ -69,6 +69,12 @@ pub enum ClientError {
         /// What was wrong.
         source: EncodeError,
     },
+    /// The metadata names no such broker.
+    #[error("the cluster has no live broker {id}")]
+    UnknownBroker {
+        /// Its id; -1 where a leader or a controller is wanted and there is none.
+        id: i32,
+    },
     /// The broker and this client have no version of an API in common.
     #[error("{address} does not serve {api} in a version from {known}")]
     Unserved {

@@ -12,6 +12,7 @@ pub(super) fn render(metrics: &Metrics) -> String {
     topics(&mut page, metrics);
     requests(&mut page, metrics);
     replicas(&mut page, metrics);
+    cluster(&mut page, metrics);
     sockets_and_memory(&mut page, metrics);
     flushes(&mut page, metrics);
     page.text
@@ -109,10 +110,73 @@ fn replicas(page: &mut Page, metrics: &Metrics) {
             &replicas.offline,
         ),
         (
-            "kafka_controller_kafkacontroller_offlinepartitionscount",
-            "Partitions without a leader that can be written.",
-            &replicas.offline,
+            "kafka_server_replicamanager_underminisrpartitioncount",
+            "Partitions with fewer replicas in sync than min.insync.replicas.",
+            &replicas.under_min_isr,
         ),
+        (
+            "kafka_server_replicamanager_atminisrpartitioncount",
+            "Partitions with just min.insync.replicas replicas in sync.",
+            &replicas.at_min_isr,
+        ),
+    ] {
+        page.gauge(name, help, gauge);
+    }
+    for (name, help, counter) in [
+        (
+            "kafka_server_replicamanager_isrshrinks_total",
+            "Times that a replica left the ISR of a partition led from here.",
+            &replicas.isr_shrinks,
+        ),
+        (
+            "kafka_server_replicamanager_isrexpands_total",
+            "Times that a replica joined the ISR of a partition led from here.",
+            &replicas.isr_expands,
+        ),
+        (
+            "highwater_leader_elections_total",
+            "New leader epochs of partitions with a replica here.",
+            &replicas.leader_elections,
+        ),
+    ] {
+        page.counter(name, help, counter);
+    }
+}
+
+fn cluster(page: &mut Page, metrics: &Metrics) {
+    let cluster = &metrics.cluster;
+    for (name, help, gauge) in [
+        (
+            "kafka_controller_kafkacontroller_offlinepartitionscount",
+            "Partitions without a leader that can be written. 0 unless this is the controller.",
+            &cluster.offline_partitions,
+        ),
+        (
+            "kafka_controller_kafkacontroller_activebrokercount",
+            "Brokers that are alive. 0 unless this is the controller.",
+            &cluster.active_brokers,
+        ),
+        (
+            "kafka_controller_kafkacontroller_fencedbrokercount",
+            "Brokers that are fenced. 0 unless this is the controller.",
+            &cluster.fenced_brokers,
+        ),
+        (
+            "kafka_controller_kafkacontroller_activecontrollercount",
+            "1 if this broker leads the metadata quorum.",
+            &cluster.is_controller,
+        ),
+        (
+            "kafka_server_raft_metrics_current_epoch",
+            "The term of the metadata quorum.",
+            &cluster.quorum_term,
+        ),
+        (
+            "kafka_server_raft_metrics_current_leader",
+            "The leader of the metadata quorum, -1 if none is known.",
+            &cluster.quorum_leader,
+        ),
+        ("highwater_broker_fenced", "1 if this broker is fenced.", &cluster.fenced),
     ] {
         page.gauge(name, help, gauge);
     }

@@ -5,7 +5,9 @@
 //! proposer that goes away never leaves a command half done. At start the file is replayed and
 //! replaced by a snapshot of the image.
 
-use super::{Leadership, ProposeError, Quorum, watch::Watch};
+use super::{
+    ChangeError, Leadership, PeerProgress, ProposeError, Quorum, QuorumStatus, watch::Watch,
+};
 use crate::{
     env::{BoxFuture, Disk, DiskFile, OpenMode},
     internal::{self, FrameError},
@@ -13,12 +15,13 @@ use crate::{
 };
 use bytes::Bytes;
 use highwater_core::{
-    metadata::{Command, Image, Reply},
+    metadata::{Command, Endpoint, Image, Reply},
     mutant::Mutant,
     types::{BrokerId, MetadataOffset},
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -110,6 +113,13 @@ impl LocalQuorum {
         tasks.spawn("metadata-log", writer.run(incoming));
         Ok(Self { node, image, proposals })
     }
+
+    fn is_alone(&self) -> ChangeError {
+        ChangeError::Refused(format!(
+            "broker {} was started on its own and keeps the metadata in a local file; configure              voters to replicate it",
+            self.node
+        ))
+    }
 }
 
 impl Quorum for LocalQuorum {
@@ -146,6 +156,30 @@ impl Quorum for LocalQuorum {
 
     fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>> {
         Box::pin(std::future::ready(Ok(self.image().applied())))
+    }
+
+    fn status(&self) -> QuorumStatus {
+        let end = self.image().applied();
+        QuorumStatus {
+            leadership: self.leadership(),
+            voters: BTreeMap::from([(self.node, Endpoint::default())]),
+            learners: BTreeMap::new(),
+            last_log_offset: end,
+            committed_offset: end,
+            peers: BTreeMap::from([(self.node, PeerProgress { matched: end, last_contact: None })]),
+        }
+    }
+
+    fn add_voter(
+        &self,
+        _node: BrokerId,
+        _endpoint: Endpoint,
+    ) -> BoxFuture<'static, Result<(), ChangeError>> {
+        Box::pin(std::future::ready(Err(self.is_alone())))
+    }
+
+    fn remove_voter(&self, _node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>> {
+        Box::pin(std::future::ready(Err(self.is_alone())))
     }
 }
 

@@ -2,15 +2,17 @@
 
 mod local;
 mod raft;
+mod status;
 mod watch;
 
 pub use local::{LocalQuorum, OpenError};
-pub use raft::{ChangeError, PeerProgress, QuorumStatus, RaftOptions, RaftQuorum};
+pub use raft::{RaftOptions, RaftQuorum};
+pub use status::{ChangeError, PeerProgress, QuorumStatus};
 pub use watch::Watch;
 
 use crate::env::BoxFuture;
 use highwater_core::{
-    metadata::{Command, Image, MetadataError, Reply},
+    metadata::{Command, Endpoint, Image, MetadataError, Reply},
     types::{BrokerId, MetadataOffset},
 };
 use std::sync::Arc;
@@ -34,6 +36,16 @@ pub trait Quorum: Send + Sync {
     /// Completes with the offset of an image that holds every command whose proposer was answered
     /// before the call. Only the quorum's leader can tell.
     fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>>;
+    /// The quorum as this node sees it. Only the leader knows how far the others are.
+    fn status(&self) -> QuorumStatus;
+    /// Makes a node a voter, once it has caught up. Leader only.
+    fn add_voter(
+        &self,
+        node: BrokerId,
+        endpoint: Endpoint,
+    ) -> BoxFuture<'static, Result<(), ChangeError>>;
+    /// Takes a node's vote away; it goes on as a learner. Leader only.
+    fn remove_voter(&self, node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>>;
 }
 
 /// Who leads the metadata quorum.

@@ -101,6 +101,11 @@ impl Reader {
         self.fixed().map(i16::from_be_bytes)
     }
 
+    /// An unsigned 16-bit integer.
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.fixed().map(u16::from_be_bytes)
+    }
+
     /// A 32-bit integer.
     pub fn i32(&mut self) -> Result<i32, DecodeError> {
         self.fixed().map(i32::from_be_bytes)

@@ -98,6 +98,11 @@ impl Writer {
         self.tail.put_i16(value);
     }
 
+    /// An unsigned 16-bit integer.
+    pub fn u16(&mut self, value: u16) {
+        self.tail.put_u16(value);
+    }
+
     /// A 32-bit integer.
     pub fn i32(&mut self, value: i32) {
         self.tail.put_i32(value);

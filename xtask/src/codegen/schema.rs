@@ -70,6 +70,8 @@ pub enum Type {
     Int8,
     /// A 16-bit integer.
     Int16,
+    /// An unsigned 16-bit integer.
+    Uint16,
     /// A 32-bit integer.
     Int32,
     /// A 64-bit integer.
@@ -239,6 +241,7 @@ impl<'a> Lines<'a> {
             "bool" => Type::Bool,
             "int8" => Type::Int8,
             "int16" => Type::Int16,
+            "uint16" => Type::Uint16,
             "int32" => Type::Int32,
             "int64" => Type::Int64,
             "string" => Type::String,

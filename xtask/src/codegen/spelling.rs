@@ -59,6 +59,7 @@ fn value_type(kind: &Type) -> String {
         Type::Bool => "bool".to_string(),
         Type::Int8 => "i8".to_string(),
         Type::Int16 => "i16".to_string(),
+        Type::Uint16 => "u16".to_string(),
         Type::Int32 => "i32".to_string(),
         Type::Int64 => "i64".to_string(),
         Type::String => "Str".to_string(),
@@ -76,7 +77,7 @@ pub fn default_value(field: &Field) -> String {
         Type::Records => return "None".to_string(),
         _ if null => return "None".to_string(),
         Type::Bool => field.default.clone().unwrap_or_else(|| "false".to_string()),
-        Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => {
+        Type::Int8 | Type::Int16 | Type::Uint16 | Type::Int32 | Type::Int64 => {
             match field.default.as_deref().unwrap_or("0") {
                 "-2147483648" => "i32::MIN".to_string(),
                 "2147483647" => "i32::MAX".to_string(),

@@ -6,11 +6,10 @@ use super::{
 };
 use crate::{
     peer::messages::{PeerReply, PeerRequest},
-    quorum::Leadership,
+    quorum::{ChangeError, PeerProgress, QuorumStatus},
 };
 use highwater_core::{
     metadata::Endpoint,
-    time::Instant,
     types::{BrokerId, MetadataOffset},
 };
 use openraft::{
@@ -28,49 +27,6 @@ use std::{
 /// How long a new voter may take to catch up, and a change to be agreed on.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why the quorum's members were not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// Only the leader changes them.
-    #[error("this node does not lead the metadata quorum")]
-    NotLeader {
-        /// Who does, as far as this node knows.
-        leader: Option<BrokerId>,
-    },
-    /// The quorum refuses: another change is under way, or nobody would be left to vote.
-    #[error("the metadata quorum refuses the change: {0}")]
-    Refused(String),
-    /// The change may have been made: look at the status before trying again.
-    #[error("whether the metadata quorum was changed is unknown: {0}")]
-    Unknown(String),
-}
-
-/// The quorum as one of its nodes sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuorumStatus {
-    /// Who leads.
-    pub leadership: Leadership,
-    /// The voters and where they serve their peers.
-    pub voters: BTreeMap<BrokerId, Endpoint>,
-    /// The nodes that follow without a vote.
-    pub learners: BTreeMap<BrokerId, Endpoint>,
-    /// The end of this node's log, exclusive.
-    pub last_log_offset: MetadataOffset,
-    /// The end of what this node knows to be committed, exclusive.
-    pub committed_offset: MetadataOffset,
-    /// What the leader knows of each node, itself included; empty elsewhere.
-    pub peers: BTreeMap<BrokerId, PeerProgress>,
-}
-
-/// What the leader knows of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerProgress {
-    /// The end of the log that the node is known to have, exclusive.
-    pub matched: MetadataOffset,
-    /// When the last request that it answered was sent; `None` before the first one.
-    pub last_contact: Option<Instant>,
-}
-
 impl RaftQuorum {
     /// The quorum as this node sees it.
     #[must_use]
@@ -87,10 +43,7 @@ impl RaftQuorum {
     /// Takes a node's vote away; it goes on as a learner. Leader only; a leader may remove itself.
     pub async fn remove_voter(&self, node: BrokerId) -> Result<(), ChangeError> {
         let shared = &self.shared;
-        let removed = ChangeMembers::RemoveVoters(BTreeSet::from([node]));
-        // A leader that is gone altogether steps down, and joins again as a learner.
-        let retain = node != shared.node;
-        shared.world.scope(shared.agreed(shared.raft.change_membership(removed, retain))).await
+        shared.world.scope(shared.remove_voter(node)).await
     }
 
     /// Lets a learner go, which comes back by itself if it is still there. Leader only.
@@ -102,7 +55,7 @@ impl RaftQuorum {
 }
 
 impl Shared {
-    fn status(&self) -> QuorumStatus {
+    pub(super) fn status(&self) -> QuorumStatus {
         let leadership = self.leadership();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -154,7 +107,11 @@ impl Shared {
         }
     }
 
-    async fn add_voter(&self, node: BrokerId, endpoint: Endpoint) -> Result<(), ChangeError> {
+    pub(super) async fn add_voter(
+        &self,
+        node: BrokerId,
+        endpoint: Endpoint,
+    ) -> Result<(), ChangeError> {
         self.transport.learn(node, endpoint.clone());
         self.learn(node, endpoint.clone()).await?;
         // Only this variant of the call waits for the learner to catch up.
@@ -164,6 +121,13 @@ impl Shared {
 
     async fn change(&self, change: ChangeMembers<BrokerId, Endpoint>) -> Result<(), ChangeError> {
         self.agreed(self.raft.change_membership(change, true)).await
+    }
+
+    pub(super) async fn remove_voter(&self, node: BrokerId) -> Result<(), ChangeError> {
+        let removed = ChangeMembers::RemoveVoters(BTreeSet::from([node]));
+        // A leader that is gone altogether steps down, and joins again as a learner.
+        let retain = node != self.node;
+        self.agreed(self.raft.change_membership(removed, retain)).await
     }
 
     async fn agreed<T>(

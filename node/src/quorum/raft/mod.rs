@@ -24,9 +24,7 @@ mod tests;
 mod types;
 mod watch;
 
-pub use members::{ChangeError, PeerProgress, QuorumStatus};
-
-use super::{Leadership, OpenError, ProposeError, Quorum, Watch};
+use super::{ChangeError, Leadership, OpenError, ProposeError, Quorum, QuorumStatus, Watch};
 use crate::{
     env::{BoxFuture, Doors, Transport},
     peer::{
@@ -276,6 +274,24 @@ impl Quorum for RaftQuorum {
     fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>> {
         let shared = self.shared.clone();
         Box::pin(self.shared.world.scope(async move { shared.read_barrier().await }))
+    }
+
+    fn status(&self) -> QuorumStatus {
+        self.shared.status()
+    }
+
+    fn add_voter(
+        &self,
+        node: BrokerId,
+        endpoint: Endpoint,
+    ) -> BoxFuture<'static, Result<(), ChangeError>> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.world.scope(async move { shared.add_voter(node, endpoint).await }))
+    }
+
+    fn remove_voter(&self, node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.world.scope(async move { shared.remove_voter(node).await }))
     }
 }
 
