@@ -13,7 +13,7 @@
 )]
 
 mod broker;
-mod clients;
+pub(crate) mod clients;
 mod crash;
 mod program;
 
@@ -75,11 +75,11 @@ struct Report {
 }
 
 /// Where everything of the interoperability tests is kept.
-struct Places {
+pub(crate) struct Places {
     /// The top level of the repository.
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// `target/interop`: installed clients, data directories and logs.
-    work: PathBuf,
+    pub(crate) work: PathBuf,
 }
 
 /// Installs the clients, runs them and the crash tests, and prints every step.
@@ -205,7 +205,7 @@ fn run_clients(
 }
 
 impl Places {
-    fn prepare() -> Result<Places> {
+    pub(crate) fn prepare() -> Result<Places> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .context("the xtask package has no parent directory")?

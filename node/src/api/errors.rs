@@ -90,9 +90,7 @@ pub fn of_metadata(error: &MetadataError) -> ErrorCode {
         }
         MetadataError::IneligibleReplica { .. } => ErrorCode::IneligibleReplica,
         MetadataError::ElectionNotNeeded => ErrorCode::ElectionNotNeeded,
-        MetadataError::PreferredLeaderNotAvailable { .. } => {
-            ErrorCode::PreferredLeaderNotAvailable
-        }
+        MetadataError::PreferredLeaderNotAvailable { .. } => ErrorCode::PreferredLeaderNotAvailable,
         MetadataError::EligibleLeadersNotAvailable => ErrorCode::EligibleLeadersNotAvailable,
         MetadataError::NoReassignmentInProgress => ErrorCode::NoReassignmentInProgress,
         MetadataError::BelowMinInsyncReplicas { .. } | MetadataError::WouldBeUnclean => {

@@ -75,19 +75,16 @@ fn find(image: &Image, wanted: &MetadataRequestTopic) -> MetadataResponseTopic {
     };
     if wanted.topic_id != TopicId::default() {
         let topic = image.topic(wanted.topic_id);
-        return topic.map_or_else(
-            || missing(ErrorCode::UnknownTopicId),
-            |topic| describe(image, topic),
-        );
+        return topic
+            .map_or_else(|| missing(ErrorCode::UnknownTopicId), |topic| describe(image, topic));
     }
     let Some(name) = wanted.name.as_deref() else { return missing(ErrorCode::InvalidRequest) };
     if highwater_core::metadata::validate_topic_name(name).is_err() {
         return missing(ErrorCode::InvalidTopicException);
     }
-    image.topic_named(name).map_or_else(
-        || missing(ErrorCode::UnknownTopicOrPartition),
-        |topic| describe(image, topic),
-    )
+    image
+        .topic_named(name)
+        .map_or_else(|| missing(ErrorCode::UnknownTopicOrPartition), |topic| describe(image, topic))
 }
 
 fn describe(image: &Image, topic: &Topic) -> MetadataResponseTopic {

@@ -115,10 +115,8 @@ fn hint_at_leaders(
     let topic_id = hints.topic_id(name, topic_id);
     for answer in answers {
         if let Some(hint) = hints.for_code(answer.error_code, topic_id, answer.index) {
-            answer.current_leader = LeaderIdAndEpoch {
-                leader_id: hint.leader_id,
-                leader_epoch: hint.leader_epoch,
-            };
+            answer.current_leader =
+                LeaderIdAndEpoch { leader_id: hint.leader_id, leader_epoch: hint.leader_epoch };
         }
     }
     for node in hints.endpoints() {

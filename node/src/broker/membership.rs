@@ -144,7 +144,8 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
             Some(leader) if leader == heartbeat.broker => Some(controller.heartbeat(heartbeat)),
             Some(leader) => {
                 // An answer that is late is worth no more than the next one.
-                let deadline = clock.now().monotonic.after(shared.config.broker_heartbeat_interval * 5);
+                let deadline =
+                    clock.now().monotonic.after(shared.config.broker_heartbeat_interval * 5);
                 let request = PeerRequest::Heartbeat(heartbeat);
                 let called = shared.doors.transport.call(leader, request, deadline);
                 called.await.inspect_err(|error| tracing::debug!(%error, "heartbeat failed")).ok()

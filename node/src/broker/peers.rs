@@ -37,7 +37,8 @@ impl Peers {
 impl PeerService for Peers {
     fn serve(&self, from: BrokerId, request: PeerRequest) -> BoxFuture<'static, PeerReply> {
         let shared = self.broker.get().filter(|shared| !shared.is_closing()).cloned();
-        let unavailable = || ready(PeerReply::Unavailable("the broker is starting or closing".into()));
+        let unavailable =
+            || ready(PeerReply::Unavailable("the broker is starting or closing".into()));
         match request {
             PeerRequest::Raft(_) | PeerRequest::Join { .. } | PeerRequest::Propose(_) => {
                 self.quorum.serve(from, request)

@@ -28,7 +28,11 @@ struct Target {
 }
 
 /// Serves one fetch of a follower.
-pub async fn serve(shared: &Arc<Shared>, follower: BrokerId, fetch: ReplicaFetch) -> ReplicaFetched {
+pub async fn serve(
+    shared: &Arc<Shared>,
+    follower: BrokerId,
+    fetch: ReplicaFetch,
+) -> ReplicaFetched {
     let wait = Duration::from_millis(u64::from(fetch.max_wait_millis)).min(WAIT_MAX);
     let deadline = shared.doors.clock.now().monotonic.after(wait);
     let targets: Vec<Target> = fetch

@@ -106,8 +106,7 @@ impl Broker {
         let (socket, listen_address) = listener::bind(&config).await?;
         let advertised = listener::advertised(&config, listen_address);
         let registrant = registrant(&config, &advertised, clean_shutdown_of);
-        let (broker_epoch, registered) =
-            membership::register(registrant, &doors, &*quorum).await?;
+        let (broker_epoch, registered) = membership::register(registrant, &doors, &*quorum).await?;
         membership::publish_defaults(&config, &*quorum).await;
         let isr_changes = Arc::new(IsrChanges::default());
         let partitions = Arc::new(Partitions::new(

@@ -5,7 +5,7 @@
 //! numbers of a broker mean little without them.
 
 mod bare;
-mod broker;
+pub(crate) mod broker;
 #[cfg(test)]
 mod fake_broker;
 mod kafka;
