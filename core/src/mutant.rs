@@ -45,6 +45,8 @@ mutants! {
     DeleteRecordsBeforeSync = "delete-records-before-sync",
     /// A metadata command is answered before its log is flushed.
     MetadataBeforeFsync = "metadata-before-fsync",
+    /// A vote in the metadata quorum is answered before it is durable.
+    VoteNotPersisted = "vote-not-persisted",
     /// Recovery forgets the producers instead of rebuilding their state.
     ProducersNotRecovered = "producers-not-recovered",
     /// Retention deletes a closed segment although its newest record is still young.

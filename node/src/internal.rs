@@ -2,7 +2,8 @@
 //!
 //! A frame is `length: u32 | crc: u32 | version: u8 | position: u64 | payload`, little-endian.
 //! `length` counts what follows `crc`; `crc` is the CRC-32C of what it counts. `position` is the
-//! writer's sequence number, so that a frame found in the wrong place is recognised. bincode is
+//! writer's sequence number, so that a frame found in the wrong place is recognised. Messages
+//! between brokers have a frame of their own (`peer::frame`) around the same payloads. bincode is
 //! named in this module only.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -49,7 +50,7 @@ pub struct Frame<T> {
 ///
 /// Panics when the message is larger than [`PAYLOAD_BYTES_MAX`]: the callers bound what they store.
 pub fn encode<T: Serialize>(position: u64, message: &T) -> Bytes {
-    let payload = bincode::serialize(message).expect("a message in memory always serialises");
+    let payload = encode_payload(message);
     assert!(payload.len() <= PAYLOAD_BYTES_MAX, "internal message of {} bytes", payload.len());
     let mut body = BytesMut::with_capacity(FIXED_BYTES + payload.len());
     body.put_u8(VERSION);
@@ -60,6 +61,30 @@ pub fn encode<T: Serialize>(position: u64, message: &T) -> Bytes {
     frame.put_u32_le(checksum(&body));
     frame.extend_from_slice(&body);
     frame.freeze()
+}
+
+/// Encodes a message without a frame, for those who have one of their own.
+pub fn encode_payload<T: Serialize>(message: &T) -> Bytes {
+    bincode::serialize(message).expect("a message in memory always serialises").into()
+}
+
+/// Decodes what [`encode_payload`] encoded; all of `payload` must be the message. A hostile length
+/// inside of it is refused and not allocated.
+pub fn decode_payload<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
+    use bincode::Options;
+    // The limit keeps a hostile length inside the payload from becoming an allocation.
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_limit(payload.len() as u64)
+        .deserialize(payload)
+        .map_err(|error| FrameError::Payload(error.to_string()))
+}
+
+/// Bytes of a message's payload in a frame.
+///
+/// Unbounded: [`encode`] refuses what is larger than [`PAYLOAD_BYTES_MAX`].
+pub fn encoded_size<T: Serialize>(message: &T) -> u64 {
+    bincode::serialized_size(message).expect("a message in memory always serialises")
 }
 
 /// Decodes the frame at the start of `bytes`.
@@ -78,7 +103,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Frame<T>, FrameError>
         return Err(FrameError::Version(body[0]));
     }
     let position = u64::from_le_bytes(body[1..FIXED_BYTES].try_into().expect("eight bytes"));
-    let message = deserialize(&body[FIXED_BYTES..])?;
+    let message = decode_payload(&body[FIXED_BYTES..])?;
     Ok(Frame { position, message, size: PREFIX_BYTES + length })
 }
 
@@ -99,19 +124,22 @@ pub fn later_frame_in(bytes: &[u8], position: u64) -> Option<usize> {
     })
 }
 
-fn deserialize<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
-    use bincode::Options;
-    // The limit keeps a hostile length inside the payload from becoming an allocation.
-    bincode::DefaultOptions::new()
-        .with_fixint_encoding()
-        .with_limit(payload.len() as u64)
-        .deserialize(payload)
-        .map_err(|error| FrameError::Payload(error.to_string()))
+/// The CRC-32C (Castagnoli) of some bytes.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    small(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes))
 }
 
-fn checksum(bytes: &[u8]) -> u32 {
-    u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes))
-        .expect("CRC-32C has 32 bits")
+/// The CRC-32C of some chunks, one behind the other.
+pub fn checksum_of(chunks: &[Bytes]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    for chunk in chunks {
+        digest.update(chunk);
+    }
+    small(digest.finalize())
+}
+
+fn small(checksum: u64) -> u32 {
+    u32::try_from(checksum).expect("CRC-32C has 32 bits")
 }
 
 #[cfg(test)]

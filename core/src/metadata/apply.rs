@@ -223,6 +223,16 @@ impl Image {
         found.ok_or(MetadataError::UnknownPartition { topic, index })
     }
 
+    pub(super) fn existing_partition_mut(
+        &mut self,
+        topic: TopicId,
+        index: PartitionIndex,
+    ) -> Result<&mut PartitionRegistration, MetadataError> {
+        let partitions = &mut self.existing_mut(topic)?.partitions;
+        let found = partitions.get_mut(index.0 as usize);
+        found.ok_or(MetadataError::UnknownPartition { topic, index })
+    }
+
     fn existing_mut(&mut self, id: TopicId) -> Result<&mut Topic, MetadataError> {
         self.topics.get_mut(&id).ok_or(MetadataError::UnknownTopic { id })
     }

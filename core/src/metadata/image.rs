@@ -134,6 +134,12 @@ impl Image {
         self.applied
     }
 
+    /// Moves on to a later position whose entry of the log holds no command.
+    pub fn advance(&mut self, at: MetadataOffset) {
+        assert!(at > self.applied, "entries are applied once, in the order of the log");
+        self.applied = at;
+    }
+
     /// The process that registered first of all: as old as the metadata, and so an id for it.
     #[must_use]
     pub fn founder(&self) -> Option<Incarnation> {

@@ -32,7 +32,13 @@ impl Image {
         let rules = self.replication_rules(topic);
         let isr: Vec<_> = change.isr.iter().map(|(member, _)| *member).collect();
         self.change_partition(topic, index, rules, |partition| partition.isr = isr);
-        Ok(self.existing_partition(topic, index)?.partition_epoch)
+        let changed = self.existing_partition_mut(topic, index)?;
+        if changed.partition_epoch == change.partition_epoch {
+            // The ISR is as it was. The leader withdraws a proposal whose fate it does not know:
+            // from now on that one is too old to be accepted.
+            changed.partition_epoch.0 += 1;
+        }
+        Ok(changed.partition_epoch)
     }
 
     /// KIP-841: a broker that is fenced or shutting down stays out. KIP-903: and so does one that

@@ -1,7 +1,7 @@
 //! The leaders' proposals for their ISRs: gathered, proposed in one command, answered one by one.
 
 use super::PartitionDriver;
-use crate::quorum::{ProposeError, Quorum};
+use crate::quorum::{ProposeError, Quorum, Watch};
 use highwater_core::{
     metadata::{Command, IsrChange, Reply},
     partition::{Input, IsrOutcome, IsrProposal},
@@ -41,10 +41,12 @@ impl IsrChanges {
         self.wake.notify_one();
     }
 
-    /// Proposes what comes, for ever.
+    /// Proposes what comes, for ever. `followed` is the position of the image that the partitions
+    /// are in line with.
     pub async fn run(
         self: Arc<Self>,
         quorum: Arc<dyn Quorum>,
+        followed: Arc<Watch<()>>,
         broker: BrokerId,
         broker_epoch: BrokerEpoch,
     ) {
@@ -60,7 +62,13 @@ impl IsrChanges {
             }
             let changes = batch.iter().map(|waiting| waiting.change.clone()).collect();
             let command = Command::AlterPartition { broker, broker_epoch, changes };
-            let outcomes = outcomes_of(quorum.propose(command).await, batch.len());
+            let proposed = quorum.propose(command).await;
+            if let Ok((offset, _)) = &proposed {
+                // What was decided was decided by the image of that moment: a leader must not go
+                // by an older `min.insync.replicas` than the one its ISR was accepted under.
+                followed.changed(offset.0 - 1).await;
+            }
+            let outcomes = outcomes_of(proposed, batch.len());
             for (Waiting { driver, change }, outcome) in batch.into_iter().zip(outcomes) {
                 let IsrChange { leader_epoch, partition_epoch, .. } = change;
                 driver.tell(Input::IsrAnswered { leader_epoch, partition_epoch, outcome });

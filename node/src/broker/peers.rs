@@ -10,21 +10,20 @@ use crate::{
         PeerService,
         messages::{PeerReply, PeerRequest, ReplicaFlushed},
     },
-    quorum::QuorumPeer,
 };
 use highwater_core::{partition::Input, types::BrokerId};
 use std::sync::{Arc, OnceLock};
 
 /// Serves the calls of other brokers.
 pub struct Peers {
-    quorum: Arc<dyn QuorumPeer>,
+    quorum: Arc<dyn PeerService>,
     controller: Arc<ControllerDriver>,
     broker: OnceLock<Arc<Shared>>,
 }
 
 impl Peers {
     /// Serves the quorum and the controller; the partitions are not open yet.
-    pub fn new(quorum: Arc<dyn QuorumPeer>, controller: Arc<ControllerDriver>) -> Arc<Self> {
+    pub fn new(quorum: Arc<dyn PeerService>, controller: Arc<ControllerDriver>) -> Arc<Self> {
         Arc::new(Self { quorum, controller, broker: OnceLock::new() })
     }
 

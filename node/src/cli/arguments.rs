@@ -31,6 +31,7 @@ pub enum Format {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Serve(Serve),
+    Dev(Dev),
     CheckConfig(CheckConfig),
     /// Create, list, describe, delete or alter topics.
     #[command(subcommand)]
@@ -64,6 +65,29 @@ pub struct Serve {
     /// Where to serve /healthz, /readyz and /metrics; `none` for nowhere.
     #[arg(long, value_name = "HOST:PORT")]
     pub admin: Option<String>,
+    /// How the log is written to standard error.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub log_format: Format,
+}
+
+/// Run a whole cluster on this machine, for development and tests.
+///
+/// Every broker of it is as `serve` runs it, with its own data and ports, but all in one process:
+/// what one process loses, all of them lose. Prints the addresses for clients when all are up, and
+/// ends at SIGTERM or SIGINT. Started again with the same directory it is the same cluster.
+#[derive(Args, Debug)]
+pub struct Dev {
+    /// How many brokers.
+    #[arg(long, short, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub nodes: u16,
+    /// Where the data is: a directory for each broker, and the cluster's id.
+    #[arg(long, value_name = "DIR", default_value = "highwater-dev")]
+    pub data: PathBuf,
+    /// The first broker's port for clients; the others follow. Ports for brokers are 10000 higher.
+    /// Without it the first of 9092, 9192, 9292 and so on whose ports are all free.
+    #[arg(long, value_name = "PORT")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=55_000))]
+    pub listen_base: Option<u16>,
     /// How the log is written to standard error.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub log_format: Format,
@@ -300,6 +324,10 @@ mod tests {
         };
         assert!(serve.config.is_none() && serve.listen.is_none() && serve.data.is_none());
 
+        let line = "highwater dev --nodes 5 --data /tmp/d --listen-base 29092";
+        let Command::Dev(dev) = parse(line).expect("valid").command else { panic!("dev") };
+        assert_eq!((dev.nodes, dev.data, dev.listen_base), (5, "/tmp/d".into(), Some(29_092)));
+
         let line = "highwater topic create orders -p 3 -c retention.ms=5 --output json";
         let arguments = parse(line).expect("valid");
         assert_eq!(arguments.output, Format::Json);
@@ -336,6 +364,8 @@ mod tests {
             "highwater consume orders --from yesterday",
             "highwater consume orders --from -5",
             "highwater serve --log-format xml",
+            "highwater dev --nodes 0",
+            "highwater dev --listen-base 60000",
             "highwater log dump",
         ] {
             let error = parse(line).expect_err(line);

@@ -5,6 +5,7 @@
 mod arguments;
 mod consume;
 mod decompress;
+mod dev;
 mod log_dump;
 mod logging;
 mod output;
@@ -50,6 +51,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let output = Output::new(arguments.output);
     match arguments.command {
         Command::Serve(serve) => serve::run(serve).await,
+        Command::Dev(dev) => dev::run(dev, output).await,
         Command::CheckConfig(check) => check_config(&check.file, output).await,
         Command::Topic(topic) => topic::run(topic, output).await,
         Command::Produce(produce) => produce::run(produce, output).await,

@@ -84,13 +84,14 @@ async fn config(arguments: &Serve) -> anyhow::Result<BrokerConfig> {
 }
 
 /// The signals that ask for a clean end.
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    /// From now on, signals no longer end the process by themselves.
+    pub fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -99,7 +100,7 @@ impl Signals {
     }
 
     /// Completes at the next signal.
-    async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         tokio::select! {
             biased;
             _ = self.terminate.recv() => {}

@@ -1,5 +1,6 @@
 //! Network addresses in a configuration: where to listen, and what to tell clients.
 
+use highwater_core::metadata::Endpoint;
 use std::fmt;
 
 /// A host and a port. The host is a name or an IP address without brackets.
@@ -38,6 +39,12 @@ impl HostPort {
         Ok(Self::new(host, port))
     }
 
+    /// The same as other brokers are told it.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { host: self.host.clone(), port: self.port }
+    }
+
     /// Whether this means every address of the machine, which no client can connect to.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
@@ -56,28 +63,51 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// Reads Kafka's listener list: `PLAINTEXT://HOST:PORT`, or a bare `HOST:PORT`. The error is a
-/// whole reason.
-pub fn parse_listeners(text: &str) -> Result<HostPort, String> {
-    let mut listeners = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    let first = listeners.next().ok_or("no listener is named; write PLAINTEXT://HOST:PORT")?;
-    if let Some(second) = listeners.next() {
-        return Err(format!(
-            "one listener is served, and `{second}` is a second one; keep the one that clients use"
-        ));
-    }
-    let address = match first.split_once("://") {
-        None => first,
-        Some((name, address)) if name.eq_ignore_ascii_case("PLAINTEXT") => address,
-        Some((name, _)) => {
+/// The addresses of a listener list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listeners {
+    /// Of the listener PLAINTEXT, for clients.
+    pub clients: HostPort,
+    /// Of the listener CONTROLLER, for the other brokers.
+    pub peers: Option<HostPort>,
+}
+
+/// Reads Kafka's listener list: `PLAINTEXT://HOST:PORT`, or a bare `HOST:PORT`, and
+/// `CONTROLLER://HOST:PORT`. The error is a whole reason.
+pub fn parse_listeners(text: &str) -> Result<Listeners, String> {
+    let (mut clients, mut peers) = (None, None);
+    for listener in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (place, address) = match listener.split_once("://") {
+            None => (&mut clients, listener),
+            Some((name, address)) if name.eq_ignore_ascii_case("PLAINTEXT") => {
+                (&mut clients, address)
+            }
+            Some((name, address)) if name.eq_ignore_ascii_case(PEER_LISTENER) => {
+                (&mut peers, address)
+            }
+            Some((name, _)) => {
+                return Err(format!(
+                    "listener `{name}` is not supported: only PLAINTEXT is, and CONTROLLER for \
+                     the other brokers; write PLAINTEXT://HOST:PORT, and let a proxy or a private \
+                     network give encryption"
+                ));
+            }
+        };
+        if place.is_some() {
             return Err(format!(
-                "listener `{name}` is not supported: only PLAINTEXT is; write \
-                 PLAINTEXT://HOST:PORT, and let a proxy or a private network give encryption"
+                "one listener for clients and one for brokers are served, and `{listener}` is a \
+                 second one; keep the one that is used"
             ));
         }
-    };
-    HostPort::parse(address).map_err(|expected| format!("`{address}` is not {expected}"))
+        let parsed = HostPort::parse(address);
+        *place = Some(parsed.map_err(|expected| format!("`{address}` is not {expected}"))?);
+    }
+    let clients = clients.ok_or("no listener for clients is named; write PLAINTEXT://HOST:PORT")?;
+    Ok(Listeners { clients, peers })
 }
+
+/// The name of the listener for other brokers.
+pub const PEER_LISTENER: &str = "CONTROLLER";
 
 #[cfg(test)]
 mod tests {
@@ -103,14 +133,19 @@ mod tests {
     }
 
     #[test]
-    fn only_one_plaintext_listener_is_served() {
+    fn one_plaintext_listener_and_one_for_brokers_are_served() {
         let local = HostPort::new("localhost", 9092);
-        assert_eq!(parse_listeners("PLAINTEXT://localhost:9092"), Ok(local.clone()));
-        assert_eq!(parse_listeners("localhost:9092"), Ok(local));
+        let alone = Listeners { clients: local.clone(), peers: None };
+        assert_eq!(parse_listeners("PLAINTEXT://localhost:9092"), Ok(alone.clone()));
+        assert_eq!(parse_listeners("localhost:9092"), Ok(alone));
+        let both = Listeners { clients: local, peers: Some(HostPort::new("", 9093)) };
+        assert_eq!(parse_listeners("CONTROLLER://:9093,localhost:9092"), Ok(both));
         let refused = |text| parse_listeners(text).expect_err("refused");
         assert!(refused("SSL://a:1").contains("only PLAINTEXT"));
-        assert!(refused("PLAINTEXT://a:1,CONTROLLER://a:2").contains("second"));
+        assert!(refused("PLAINTEXT://a:1,b:2").contains("second"));
+        assert!(refused("a:1,CONTROLLER://a:2,CONTROLLER://a:3").contains("second"));
         assert!(refused("PLAINTEXT://a").contains("HOST:PORT"));
         assert!(refused("").contains("no listener"));
+        assert!(refused("CONTROLLER://a:2").contains("no listener for clients"));
     }
 }

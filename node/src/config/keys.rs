@@ -6,7 +6,8 @@
 
 use super::{
     BrokerConfig,
-    address::{HostPort, parse_listeners},
+    address::{HostPort, PEER_LISTENER, parse_listeners},
+    cluster,
     value::{Kind, Value},
 };
 use core::time::Duration;
@@ -86,6 +87,8 @@ fn kind_of(config_type: ConfigType, name: &str) -> Kind {
 
 const ANY: i64 = i64::MAX;
 const I32: i64 = i32::MAX as i64;
+/// Well below the longest reply between brokers, which may hold a larger batch whole.
+const REPLICA_FETCH_MAX: i64 = 64 << 20;
 
 const fn row(
     name: &'static str,
@@ -146,8 +149,8 @@ static KEYS: &[Key] = &[
         "cluster.id",
         Kind::Text,
         "",
-        "The cluster's identity. Without it one is generated at the first start and kept in the \
-         data directory.",
+        "The cluster's identity, the same on all of its brokers. A broker that is alone may leave it \
+         out: one is then generated at the first start and kept in the data directory.",
         |c, v| {
             let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=');
             let text = v.text();
@@ -169,10 +172,12 @@ static KEYS: &[Key] = &[
         "listeners",
         Kind::List,
         "PLAINTEXT://127.0.0.1:9092",
-        "Where to listen for clients: `PLAINTEXT://HOST:PORT` or `HOST:PORT`. One listener, and \
-         only PLAINTEXT. Port 0 lets the system pick one.",
+        "Where to listen for clients: `PLAINTEXT://HOST:PORT` or `HOST:PORT`; and, in a cluster, \
+         for the other brokers: `CONTROLLER://HOST:PORT` behind a comma. Only PLAINTEXT, on both. \
+         Port 0 lets the system pick one for clients.",
         |c, v| {
-            c.listen = parse_listeners(v.text())?;
+            let listeners = parse_listeners(v.text())?;
+            (c.listen, c.peer_listen) = (listeners.clients, listeners.peers);
             Ok(())
         },
     )
@@ -183,20 +188,136 @@ static KEYS: &[Key] = &[
         "",
         "The address that clients are told to connect to. Without it the listener's own. It must \
          be given when the listener is a wildcard (`0.0.0.0`, `::`), since no client can connect \
-         to that.",
+         to that. `CONTROLLER://HOST:PORT` in it is told to the other brokers.",
         |c, v| {
             let advertised = parse_listeners(v.text())?;
-            if advertised.is_wildcard() {
+            for address in [Some(&advertised.clients), advertised.peers.as_ref()] {
+                let Some(address) = address.filter(|address| address.is_wildcard()) else {
+                    continue;
+                };
                 return Err(format!(
-                    "`{advertised}` is every address of a machine, and no client can connect to \
+                    "`{address}` is every address of a machine, and no client can connect to \
                      that; write the name or address under which clients reach this broker"
                 ));
             }
-            c.advertised = advertised;
+            (c.advertised, c.peer_advertised) = (advertised.clients, advertised.peers);
             Ok(())
         },
     )
     .alias(&["advertise"]),
+    row(
+        "process.roles",
+        Kind::List,
+        "",
+        "Kafka's roles: `broker,controller`, or `broker` for one that is not among the voters. A \
+         broker takes part in the metadata quorum when `controller.quorum.voters` names it.",
+        |_, v| cluster::check_roles(v.text()),
+    ),
+    row(
+        "controller.listener.names",
+        Kind::List,
+        "",
+        "The name of the listener for the other brokers, which is CONTROLLER.",
+        |_, v| match v.text().trim() {
+            PEER_LISTENER => Ok(()),
+            other => Err(format!(
+                "`{other}` is not supported: the listener for the other brokers is named \
+                 CONTROLLER; write CONTROLLER here and CONTROLLER://HOST:PORT in `listeners`"
+            )),
+        },
+    ),
+    row(
+        "controller.quorum.voters",
+        Kind::List,
+        "",
+        "The brokers that keep the cluster's metadata, as `1@host:9093,2@host:9093,3@host:9093`: \
+         node ids with the addresses of their CONTROLLER listeners, the same list on every broker. \
+         A majority of them must be up. Without it the broker is alone.",
+        |c, v| {
+            c.voters = cluster::parse_voters(v.text())?;
+            Ok(())
+        },
+    ),
+    row(
+        "controller.quorum.election.timeout.ms",
+        millis(20, 3_600_000),
+        "300",
+        "How long a voter hears nothing from the quorum's leader before it asks for an election; \
+         each election waits at random up to twice that. Kafka's default is 1000; here it is \
+         shorter, so that a cluster changes leaders within a second of a crash.",
+        set!(|c, v| c.quorum_election_timeout = millis_of(v)),
+    ),
+    row(
+        "controller.quorum.heartbeat.interval.ms",
+        millis(1, 3_600_000),
+        "50",
+        "How often the quorum's leader shows the other voters that it is alive.",
+        set!(|c, v| c.quorum_heartbeat_interval = millis_of(v)),
+    ),
+    row(
+        "broker.session.timeout.ms",
+        millis(10, 3_600_000),
+        "500",
+        "How long the quorum's leader hears nothing from a broker before it fences it: the broker \
+         then leads no partition and is in no ISR that has another member. Kafka's default of 9000 \
+         leaves partitions without a leader that long after a crash. Five missed heartbeats are \
+         enough to tell a crash from a busy moment on a local network; a broker that was only \
+         paused loses its leaderships but no record, and is back at its next heartbeat. Raise it \
+         where machines pause or the network is long.",
+        set!(|c, v| c.broker_session_timeout = millis_of(v)),
+    ),
+    row(
+        "broker.heartbeat.interval.ms",
+        millis(1, 3_600_000),
+        "100",
+        "How often a broker shows the quorum's leader that it is alive. Kafka's default is 2000, \
+         for its longer session.",
+        set!(|c, v| c.broker_heartbeat_interval = millis_of(v)),
+    ),
+    row(
+        "replica.lag.time.max.ms",
+        millis(1, ANY),
+        "30000",
+        "A follower that has not caught up with its leader for that long leaves the ISR.",
+        set!(|c, v| c.replica_lag_time_max = millis_of(v)),
+    ),
+    row(
+        "replica.fetch.wait.max.ms",
+        millis(0, I32),
+        "500",
+        "How long a leader waits for new records before it answers a follower's fetch.",
+        set!(|c, v| c.replica_fetch_wait_max = millis_of(v)),
+    ),
+    row(
+        "replica.fetch.max.bytes",
+        bytes(0, REPLICA_FETCH_MAX),
+        "1048576",
+        "Bytes of one partition in the answer to a follower's fetch. One batch is always answered \
+         whole.",
+        set!(|c, v| c.replica_fetch_max_bytes = number(v)),
+    ),
+    row(
+        "replica.fetch.response.max.bytes",
+        bytes(0, REPLICA_FETCH_MAX),
+        "10485760",
+        "Bytes of the whole answer to a follower's fetch. One batch is always answered whole.",
+        set!(|c, v| c.replica_fetch_response_max_bytes = number(v)),
+    ),
+    row(
+        "auto.leader.rebalance.enable",
+        Kind::Bool,
+        "true",
+        "Whether partitions go back to their preferred leader, the first of their replicas, when it \
+         is in sync.",
+        set!(|c, v| c.auto_leader_rebalance = v.bool()),
+    ),
+    row(
+        "leader.imbalance.check.interval.seconds",
+        int(1, I32),
+        "300",
+        "How often partitions are looked for that their preferred leader does not lead.",
+        set!(|c, v| c.leader_imbalance_check_interval = Duration::from_secs(number(v))),
+    ),
     row(
         "admin.listen",
         Kind::Text,
@@ -235,10 +356,10 @@ static KEYS: &[Key] = &[
     ),
     row(
         "default.replication.factor",
-        int(1, 1),
+        int(1, i16::MAX as i64),
         "1",
-        "Replicas of a topic that is created without saying how many. This broker is alone, so \
-         only 1 is possible.",
+        "Replicas of a topic that is created without saying how many. More than 1 needs a cluster: \
+         `controller.quorum.voters`.",
         set!(|c, v| c.default_replication_factor = number(v)),
     ),
     row(

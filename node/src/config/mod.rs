@@ -5,6 +5,7 @@
 //! caller brings the text and the file's name.
 
 mod address;
+mod cluster;
 mod error;
 mod keys;
 mod source;
@@ -18,6 +19,7 @@ pub use value::{Kind, Raw, Value};
 use core::time::Duration;
 use highwater_core::{
     config::{nearest, validate_broker_config},
+    metadata::Endpoint,
     types::BrokerId,
 };
 use keys::{Target, find_key};
@@ -30,6 +32,43 @@ pub struct BrokerConfig {
     pub node_id: BrokerId,
     /// `cluster.id`; `None` lets the broker generate one at its first start.
     pub cluster_id: Option<String>,
+    /// `controller.quorum.voters`: the brokers that keep the metadata. Empty for a broker that is
+    /// alone.
+    ///
+    /// Invariant: unless empty, `cluster_id`, `peer_listen` and `peer_advertised` are given.
+    pub voters: BTreeMap<BrokerId, Endpoint>,
+    /// Where to listen for other brokers (the listener CONTROLLER). Given exactly in a cluster.
+    pub peer_listen: Option<HostPort>,
+    /// What other brokers are told to connect to. Given exactly in a cluster. Port 0 stands for the
+    /// port that was bound.
+    ///
+    /// Invariant: never a wildcard; of a voter, its address among the voters.
+    pub peer_advertised: Option<HostPort>,
+    /// `controller.quorum.election.timeout.ms`: at least this long without the quorum's leader.
+    ///
+    /// Invariant: at least twice [`BrokerConfig::quorum_heartbeat_interval`].
+    pub quorum_election_timeout: Duration,
+    /// `controller.quorum.heartbeat.interval.ms`.
+    pub quorum_heartbeat_interval: Duration,
+    /// `broker.session.timeout.ms`: a broker that was not heard for that long is fenced.
+    ///
+    /// Invariant: at least twice [`BrokerConfig::broker_heartbeat_interval`].
+    pub broker_session_timeout: Duration,
+    /// `broker.heartbeat.interval.ms`.
+    pub broker_heartbeat_interval: Duration,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_time_max: Duration,
+    /// `replica.fetch.wait.max.ms`.
+    pub replica_fetch_wait_max: Duration,
+    /// `replica.fetch.max.bytes`: of one partition, except for the one batch that is always
+    /// answered.
+    pub replica_fetch_max_bytes: u32,
+    /// `replica.fetch.response.max.bytes`: of all partitions of one answer.
+    pub replica_fetch_response_max_bytes: u32,
+    /// `auto.leader.rebalance.enable`.
+    pub auto_leader_rebalance: bool,
+    /// `leader.imbalance.check.interval.seconds`.
+    pub leader_imbalance_check_interval: Duration,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// Where to listen for clients. Port 0 lets the system pick one.
@@ -207,6 +246,19 @@ impl BrokerConfig {
         let mut config = Self {
             node_id: BrokerId(0),
             cluster_id: None,
+            voters: BTreeMap::new(),
+            peer_listen: None,
+            peer_advertised: None,
+            quorum_election_timeout: Duration::ZERO,
+            quorum_heartbeat_interval: Duration::ZERO,
+            broker_session_timeout: Duration::ZERO,
+            broker_heartbeat_interval: Duration::ZERO,
+            replica_lag_time_max: Duration::ZERO,
+            replica_fetch_wait_max: Duration::ZERO,
+            replica_fetch_max_bytes: 0,
+            replica_fetch_response_max_bytes: 0,
+            auto_leader_rebalance: false,
+            leader_imbalance_check_interval: Duration::ZERO,
             rack: None,
             listen: HostPort::new("", 0),
             advertised: HostPort::new("", 0),
@@ -266,6 +318,7 @@ impl BrokerConfig {
             }
             self.advertised = self.listen.clone();
         }
+        cluster::settle(self)?;
         self.socket_request_max_bytes =
             self.socket_request_max_bytes.min(self.queued_max_request_bytes);
         Ok(())

@@ -108,8 +108,9 @@ fn what_is_wrong_is_named_with_file_line_key_and_remedy() {
         ),
         (
             "listeners = \"SASL_SSL://localhost:9092\"\n",
-            "broker.toml:1: `listeners`: listener `SASL_SSL` is not supported: only PLAINTEXT is; \
-             write PLAINTEXT://HOST:PORT, and let a proxy or a private network give encryption",
+            "broker.toml:1: `listeners`: listener `SASL_SSL` is not supported: only PLAINTEXT is, and \
+             CONTROLLER for the other brokers; write PLAINTEXT://HOST:PORT, and let a proxy or a \
+             private network give encryption",
         ),
         (
             "listeners = \"PLAINTEXT://0.0.0.0:9092\"\n",
@@ -135,7 +136,9 @@ fn what_is_wrong_is_named_with_file_line_key_and_remedy() {
         ),
         (
             "default.replication.factor = 3\n",
-            "broker.toml:1: `default.replication.factor` is 3, expected a number from 1 to 1",
+            "broker.toml:1: `default.replication.factor`: 3 replicas need as many brokers, and this \
+             one is alone; write 1, or name the brokers of the cluster in \
+             `controller.quorum.voters`",
         ),
     ] {
         assert_eq!(errors(text, "broker.toml"), expected, "for {text:?}");

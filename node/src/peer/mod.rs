@@ -1,6 +1,11 @@
-//! What brokers say to each other: the messages, and who serves them.
+//! What brokers say to each other: the messages, their bytes, and who serves them.
 
+pub mod frame;
+mod handshake;
 pub mod messages;
+mod tcp;
+
+pub use tcp::{TcpOptions, TcpTransport};
 
 use crate::env::BoxFuture;
 use highwater_core::types::BrokerId;

@@ -54,6 +54,15 @@ pub enum OpenError {
     /// A stored command does not apply: the file belongs to another build or was tampered with.
     #[error("metadata log {path}: the command at byte {position} does not apply: {reason}")]
     Inapplicable { path: PathBuf, position: usize, reason: String },
+    /// The file is another cluster's or another node's.
+    #[error("metadata log {path} belongs to {found}, not to {expected}")]
+    Foreign { path: PathBuf, found: String, expected: String },
+    /// The quorum's settings contradict each other.
+    #[error("settings of the metadata quorum: {0}")]
+    Settings(String),
+    /// The quorum stopped while it was starting.
+    #[error("the metadata quorum did not start: {0}")]
+    Stopped(String),
 }
 
 /// A quorum whose only voter is this broker.

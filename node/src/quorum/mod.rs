@@ -1,9 +1,11 @@
 //! The metadata quorum as the rest of the node sees it: commands go in, an image comes out.
 
 mod local;
+mod raft;
 mod watch;
 
 pub use local::{LocalQuorum, OpenError};
+pub use raft::{ChangeError, PeerProgress, QuorumStatus, RaftOptions, RaftQuorum};
 pub use watch::Watch;
 
 use crate::{
@@ -35,12 +37,6 @@ pub trait Quorum: Send + Sync {
     /// Completes with the offset of an image that holds every command whose proposer was answered
     /// before the call. Only the quorum's leader can tell.
     fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>>;
-}
-
-/// What a node of the quorum does for the others.
-pub trait QuorumPeer: Send + Sync {
-    /// Serves the calls that concern the metadata log: `Raft`, `Join` and `Propose`.
-    fn serve(&self, from: BrokerId, request: PeerRequest) -> BoxFuture<'static, PeerReply>;
 }
 
 /// Who leads the metadata quorum.

@@ -2,6 +2,7 @@
 
 mod clean_shutdown;
 mod connection;
+pub mod identity;
 mod listener;
 mod quorum;
 
@@ -54,6 +55,9 @@ pub enum StartError {
         path.display()
     )]
     Locked { path: PathBuf },
+    /// The data directory is not this broker's.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
     /// The directory of the partitions cannot be read.
     #[error(transparent)]
     Partitions(#[from] LogError),
@@ -80,12 +84,14 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker: when this returns, every partition is open or reported offline, and
     /// clients are served.
-    pub async fn start(config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
+    pub async fn start(mut config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::new());
         let metered = MeteredDisk::new(doors.disk, doors.clock.clone(), metrics.clone());
         let doors = Doors { disk: Arc::new(metered), ..doors };
         let lock = lock_data_dir(&config, &doors).await?;
+        let identity = identity::claim(&config, &*doors.disk).await?;
+        config.cluster_id = identity.cluster_id;
         let dir = config.data_dir.clone();
         let clean_shutdown_of = take_clean_shutdown(&config, &doors).await?;
         let is_clean = clean_shutdown_of.is_some();
@@ -149,7 +155,8 @@ impl Broker {
             producer_ids: ProducerIds::default(),
         });
         let broker = shared.config.node_id;
-        let changes = isr_changes.run(shared.quorum.clone(), broker, broker_epoch);
+        let (quorum, followed) = (shared.quorum.clone(), shared.followed.clone());
+        let changes = isr_changes.run(quorum, followed, broker, broker_epoch);
         tasks.spawn("isr-changes", changes);
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
         tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));
@@ -199,11 +206,6 @@ impl Broker {
     /// Whether the broker takes traffic.
     pub fn ready(&self) -> bool {
         !self.shared.is_closing() && !self.shared.membership.fenced.load(Ordering::Acquire)
-    }
-
-    /// The metadata as this broker knows it.
-    pub fn image(&self) -> Arc<Image> {
-        self.shared.quorum.image()
     }
 
     /// Completes with the reason when the broker cannot go on and must be stopped.

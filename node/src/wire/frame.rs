@@ -20,7 +20,7 @@ const UNKNOWN_API_LIMIT_BYTES: usize = 64 * 1024;
 
 /// The most that is reserved for a frame before any of it has arrived: most frames fit, so that
 /// they are never moved.
-const FIRST_RESERVATION_BYTES: usize = 1024 * 1024;
+pub(crate) const FIRST_RESERVATION_BYTES: usize = 1024 * 1024;
 
 /// The most chunks that one system call takes.
 const SLICES_PER_WRITE: usize = 64;
@@ -220,7 +220,7 @@ async fn read_length<R: AsyncRead + Unpin>(
 
 /// Reads until `frame` has `length` bytes. Once its reservation is used up, no more is reserved
 /// than has arrived, and never more than `length`.
-async fn fill<R: AsyncRead + Unpin>(
+pub(crate) async fn fill<R: AsyncRead + Unpin>(
     reader: &mut R,
     mut frame: BytesMut,
     length: usize,
