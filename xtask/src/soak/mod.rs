@@ -29,10 +29,10 @@ use crate::interop::Places;
 use crate::interop::clients::{Client, install};
 use crate::workspace;
 
-pub use clients::Check;
 pub use faults::{Fault, Kind, Victim};
 use outage::{Gap, distribution, longest};
-pub use run::{Event, Load, Run};
+use run::Event;
+pub use run::{Load, Run, TOPIC};
 
 /// A leader that stayed away longer than the session of its broker (9 s) and the steps after it
 /// was replaced because of its silence, not because it came back.
