@@ -256,7 +256,7 @@ async fn open(disk: SimDisk, promised: Arc<Mutex<Promised>>) -> (Log, Arc<Mutex<
     let events = Arc::new(move |event| match event {
         LogEvent::Flushed(write) => tell.lock().expect("nobody panics").batches = write.0 + 1,
         LogEvent::CheckpointDue => *ask.lock().expect("nobody panics") = true,
-        LogEvent::Failed(_) => {}
+        LogEvent::Written(_) | LogEvent::Failed(_) => {}
     });
     let options =
         LogOptions { segment_bytes: 1_024, index_interval_bytes: 200, ..LogOptions::default() };

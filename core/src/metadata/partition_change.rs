@@ -93,6 +93,8 @@ impl Circumstances<'_> {
         after.complete_reassignment();
         after.elr = self.eligible(partition, &after);
         let elected = self.elect(&mut after);
+        // An election can leave an ISR of exactly the target, which no leader would change again.
+        after.complete_reassignment();
         after.elr = match elected {
             Some(elected) if elected.is_unclean => Vec::new(),
             _ => self.eligible(partition, &after),

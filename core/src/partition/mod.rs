@@ -358,7 +358,8 @@ impl Partition {
         let mut epochs = self.epochs.clone();
         // Of an epoch that begins there nothing is settled.
         epochs.truncate_from_end(offset);
-        SideState { offset, epochs, producers: producers.clone() }
+        let high_watermark = self.high_watermark;
+        SideState { offset, high_watermark, epochs, producers: producers.clone() }
     }
 
     /// What is flushed and committed can no longer be cut.

@@ -11,11 +11,14 @@ use crate::{
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Everything that can be derived from the batches below an offset.
+/// Everything that can be derived from the batches below an offset, and how far they were committed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct SideState {
     /// Every batch below it is accounted for, none at or above it.
     pub offset: Offset,
+    /// The end, exclusive, of what was known to be committed when the state was taken. Batches do
+    /// not tell it.
+    pub high_watermark: Offset,
     /// The leader epochs.
     pub epochs: EpochCache,
     /// The idempotent producers. Their ages are meaningless here.
@@ -41,17 +44,19 @@ pub enum ReplayError {
     },
 }
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Without a high watermark: with one replica it was the offset.
+const VERSION_ONE: u16 = 1;
 
 impl SideState {
     /// The state at the start of a log whose first offset is `offset`.
     #[must_use]
     pub fn starting_at(offset: Offset) -> Self {
-        Self { offset, ..Self::default() }
+        Self { offset, high_watermark: offset, ..Self::default() }
     }
 
     /// Accounts for the next batch of the log. Batches wholly below `offset` are passed over, so
-    /// a scan may begin anywhere. On an error nothing has changed.
+    /// a scan may begin anywhere. The high watermark stays. On an error nothing has changed.
     pub fn replay(&mut self, header: &BatchHeader) -> Result<(), ReplayError> {
         if header.next_offset() <= self.offset {
             return Ok(());
@@ -71,26 +76,32 @@ impl SideState {
         Ok(())
     }
 
-    /// The stable encoding: version (16 bits, 1), offset (64 bits), epochs, producers.
+    /// The stable encoding: version (16 bits, 2), offset and high watermark (64 bits each), epochs,
+    /// producers.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&VERSION.to_be_bytes());
         out.extend_from_slice(&self.offset.0.to_be_bytes());
+        out.extend_from_slice(&self.high_watermark.0.to_be_bytes());
         self.epochs.encode(&mut out);
         self.producers.encode(&mut out);
         out
     }
 
-    /// Reads what [`SideState::encode`] wrote. Safe on hostile bytes.
+    /// Reads what [`SideState::encode`] wrote, and version 1, which had no high watermark: there it
+    /// is the offset. Safe on hostile bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(bytes);
         let version = decoder.u16()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_ONE {
             return Err(DecodeError::UnknownVersion { version });
         }
+        let offset = Offset(decoder.u64()?);
+        let high_watermark = if version == VERSION_ONE { offset } else { Offset(decoder.u64()?) };
         let state = Self {
-            offset: Offset(decoder.u64()?),
+            offset,
+            high_watermark,
             epochs: EpochCache::decode(&mut decoder)?,
             producers: ProducerStates::decode(&mut decoder)?,
         };

@@ -86,7 +86,7 @@ fn describe(
             replica_nodes: broker_ids(&partition.replicas),
             isr_nodes: broker_ids(&partition.isr),
             eligible_leader_replicas: Some(broker_ids(&partition.elr)),
-            last_known_elr: Some(Vec::new()),
+            last_known_elr: Some(broker_ids(partition.last_known_leader.as_slice())),
             offline_replicas: leader_hints::offline(image, &partition.replicas),
         });
     DescribeTopicPartitionsResponseTopic {

@@ -1,11 +1,11 @@
 //! `highwater dev`: a whole cluster in one process, on this machine's loopback.
 
-use super::{arguments::Dev, logging, output::Output, serve::Signals};
+use super::{arguments::Dev, doors::doors_for, logging, output::Output, serve::Signals};
 use anyhow::Context;
 use bytes::Bytes;
 use highwater_node::{
     config::{BrokerConfig, Settings},
-    env::{Disk, Doors, Entropy, OpenMode, OsClock, OsDisk, OsEntropy},
+    env::{Disk, Entropy, OpenMode, OsDisk, OsEntropy},
     server::{Broker, StartError},
     tasks::{TaskHandle, Tasks},
 };
@@ -33,9 +33,7 @@ pub async fn run(arguments: Dev, output: Output) -> anyhow::Result<()> {
     logging::abort_on_panic();
     let mut signals = Signals::new()?;
     let disk: Arc<dyn Disk> = Arc::new(OsDisk::new().context("cannot start the I/O threads")?);
-    let entropy = Arc::new(OsEntropy);
-    let doors = Doors { clock: Arc::new(OsClock::new()), entropy: entropy.clone(), disk };
-    let cluster_id = cluster_id(&*doors.disk, &*entropy, &arguments.data).await;
+    let cluster_id = cluster_id(&*disk, &OsEntropy, &arguments.data).await;
     let in_dir = || format!("cannot use {}", arguments.data.display());
     let cluster_id = cluster_id.with_context(in_dir)?;
     let base = match arguments.listen_base {
@@ -46,7 +44,7 @@ pub async fn run(arguments: Dev, output: Output) -> anyhow::Result<()> {
     let servers: Vec<_> = configs.iter().map(|config| config.advertised.to_string()).collect();
     let brokers = tokio::select! {
         biased;
-        started = start_all(configs, &doors) => started?,
+        started = start_all(configs, &disk) => started?,
         // Nothing was acknowledged yet, and recovery repeats what it did: stopping is safe.
         () = signals.stop() => return Ok(()),
     };
@@ -148,11 +146,14 @@ async fn all_free(base: u16, nodes: u16) -> bool {
 }
 
 /// Starts all brokers at the same time: each may need the others to get ready.
-async fn start_all(configs: Vec<BrokerConfig>, doors: &Doors) -> Result<Vec<Broker>, StartError> {
+async fn start_all(
+    configs: Vec<BrokerConfig>,
+    disk: &Arc<dyn Disk>,
+) -> Result<Vec<Broker>, StartError> {
     let tasks = Tasks::default();
     let (outcomes, mut started) = mpsc::channel(configs.len());
-    let start = |config| {
-        let (outcomes, doors) = (outcomes.clone(), doors.clone());
+    let start = |config: BrokerConfig| {
+        let (outcomes, doors) = (outcomes.clone(), doors_for(&config, disk.clone()));
         tasks.spawn("dev-broker", async move {
             // Nobody waits for it any more only when the process ends.
             let _ = outcomes.send(Broker::start(config, doors).await).await;

@@ -6,6 +6,7 @@ mod arguments;
 mod consume;
 mod decompress;
 mod dev;
+mod doors;
 mod log_dump;
 mod logging;
 mod output;

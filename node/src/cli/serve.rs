@@ -2,12 +2,12 @@
 //!
 //! A disk that fails takes partitions offline and not the broker: it goes on serving the others.
 
-use super::{arguments::Serve, logging, settings_of};
+use super::{arguments::Serve, doors::doors_for, logging, settings_of};
 use crate::admin;
 use anyhow::Context;
 use highwater_node::{
     config::{BrokerConfig, Settings},
-    env::{Doors, NoTransport, OsClock, OsDisk, OsEntropy},
+    env::OsDisk,
     server::Broker,
 };
 use std::sync::Arc;
@@ -37,12 +37,7 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
         }
     };
     let disk = OsDisk::new().context("cannot start the I/O threads")?;
-    let doors = Doors {
-        clock: Arc::new(OsClock::new()),
-        entropy: Arc::new(OsEntropy),
-        disk: Arc::new(disk),
-        transport: Arc::new(NoTransport),
-    };
+    let doors = doors_for(&config, Arc::new(disk));
     let broker = tokio::select! {
         biased;
         started = Broker::start(config, doors) => Arc::new(started?),
@@ -53,6 +48,8 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
         biased;
         () = signals.stop() => Ok(()),
         failed = admin::serve(admin_listener, broker.clone()) => failed,
+        // Not even a clean shutdown is of use: this process is not the broker any more.
+        reason = broker.failed() => anyhow::bail!("the broker cannot go on: {reason}"),
     };
     tracing::info!("shutting down");
     tokio::select! {

@@ -9,6 +9,7 @@ use super::{
     format::{Decoder, Encoder, FormatError},
     index::Index,
     segment::{ClosedSegment, read_file},
+    state::Stored,
 };
 use crate::env::{Disk, OpenMode};
 use bytes::Bytes;
@@ -18,13 +19,22 @@ use std::{io, path::Path};
 const FILE: &str = "checkpoint";
 const TEMPORARY_FILE: &str = "checkpoint.tmp";
 const MAGIC: &[u8; 4] = b"HWCP";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Without a restart.
+const VERSION_ONE: u16 = 1;
+
+/// What the third field says.
+const OPEN: u8 = 0;
+const CLEAN: u8 = 1;
+const RESTARTING: u8 = 2;
 
 /// The contents of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Checkpoint {
     /// The log was closed behind this checkpoint; a log that holds more was not.
     pub(super) clean: bool,
+    /// The log is being emptied: no segment file is part of it.
+    pub(super) restarting: bool,
     /// The first offset that may be read.
     pub(super) log_start_offset: Offset,
     /// Every batch below it is durable: damage there is corruption, never a torn tail.
@@ -43,15 +53,29 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// The checkpoint of a log that has nothing in it yet.
     pub(super) fn of_new_log() -> Self {
-        let start = Offset(0);
+        Self { clean: true, ..Self::of_empty_log(Offset(0), Timestamp(0)) }
+    }
+
+    /// The checkpoint of a log that has nothing in it and goes on at `start`.
+    pub(super) fn of_empty_log(start: Offset, modified: Timestamp) -> Self {
         Self {
-            clean: true,
+            clean: false,
+            restarting: false,
             log_start_offset: start,
             recovery_offset: start,
             side: SideState::starting_at(start),
             closed: Vec::new(),
             index: Index::new(start),
-            modified: Timestamp(0),
+            modified,
+        }
+    }
+
+    /// What later changes of the log must respect.
+    pub(super) fn stored(&self) -> Stored {
+        Stored {
+            log_start_offset: self.log_start_offset,
+            recovery_offset: self.recovery_offset,
+            high_watermark: self.side.high_watermark,
         }
     }
 
@@ -87,7 +111,11 @@ impl Checkpoint {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new(MAGIC, VERSION);
-        out.u8(u8::from(self.clean));
+        out.u8(match (self.restarting, self.clean) {
+            (true, _) => RESTARTING,
+            (false, true) => CLEAN,
+            (false, false) => OPEN,
+        });
         out.u64(self.log_start_offset.0);
         out.u64(self.recovery_offset.0);
         out.i64(self.modified.0);
@@ -101,8 +129,13 @@ impl Checkpoint {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut from = Decoder::open(bytes, MAGIC, VERSION)?;
-        let clean = from.u8()? != 0;
+        let (version, mut from) = Decoder::open_any(bytes, MAGIC, VERSION_ONE..=VERSION)?;
+        let (clean, restarting) = match from.u8()? {
+            OPEN => (false, false),
+            CLEAN => (true, false),
+            RESTARTING if version > VERSION_ONE => (false, true),
+            _ => return Err(FormatError("its condition is not known to this build")),
+        };
         let (log_start_offset, recovery_offset) = (Offset(from.u64()?), Offset(from.u64()?));
         let modified = Timestamp(from.i64()?);
         let side = SideState::decode(from.bytes()?)
@@ -119,7 +152,16 @@ impl Checkpoint {
         if !chained || !reaches || index.base_offset() > recovery_offset {
             return Err(FormatError("its segments do not follow one another"));
         }
-        Ok(Self { clean, log_start_offset, recovery_offset, side, closed, index, modified })
+        Ok(Self {
+            clean,
+            restarting,
+            log_start_offset,
+            recovery_offset,
+            side,
+            closed,
+            index,
+            modified,
+        })
     }
 }
 
@@ -141,6 +183,7 @@ mod tests {
         };
         Checkpoint {
             clean: false,
+            restarting: false,
             log_start_offset: Offset(3),
             recovery_offset: Offset(25),
             side: SideState::starting_at(Offset(25)),
@@ -155,9 +198,21 @@ mod tests {
         assert_eq!(Checkpoint::decode(&checkpoint().encode()), Ok(checkpoint()));
     }
 
+    fn hexadecimal(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     #[test]
-    fn its_bytes_are_those_of_version_one() {
-        let hex: String = checkpoint().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    fn its_bytes_are_those_of_version_two() {
+        let restarting =
+            Checkpoint { restarting: true, ..Checkpoint::of_empty_log(Offset(7), Timestamp(9)) };
+        assert_eq!(Checkpoint::decode(&restarting.encode()), Ok(restarting.clone()));
+        assert_eq!(hexadecimal(&restarting.encode()), "RESTARTING");
+        assert_eq!(hexadecimal(&checkpoint().encode()), "ORDINARY");
+    }
+
+    #[test]
+    fn version_one_is_read() {
         let version_one = concat!(
             "48574350000100000000000000000300000000000000190000000000000064000000120001000000",
             "00000000190000000000000000000000020000000000000000000000000000000a00000000000003",
@@ -166,7 +221,11 @@ mod tests {
             "14000000000000000800000000000000190000000100000000000000190000000000000064000000",
             "00000000071f868881",
         );
-        assert_eq!(hex, version_one);
+        let bytes: Vec<u8> = (0..version_one.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&version_one[at..at + 2], 16).expect("two digits"))
+            .collect();
+        assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! count that the remaining bytes cannot hold.
 
 use crc_fast::{CrcAlgorithm, checksum};
+use std::ops::RangeInclusive;
 
 const MAGIC_BYTES: usize = 4;
 const CRC_BYTES: usize = 4;
@@ -68,6 +69,15 @@ impl<'a> Decoder<'a> {
         magic: &[u8; MAGIC_BYTES],
         version: u16,
     ) -> Result<Self, FormatError> {
+        Ok(Self::open_any(file, magic, version..=version)?.1)
+    }
+
+    /// The same for several versions; returns the one that was found too.
+    pub(super) fn open_any(
+        file: &'a [u8],
+        magic: &[u8; MAGIC_BYTES],
+        versions: RangeInclusive<u16>,
+    ) -> Result<(u16, Self), FormatError> {
         let (covered, crc) =
             file.split_last_chunk::<CRC_BYTES>().ok_or(FormatError("it is too short"))?;
         if crc_of(covered) != u32::from_be_bytes(*crc) {
@@ -79,10 +89,11 @@ impl<'a> Decoder<'a> {
             return Err(FormatError("it is another kind of file"));
         }
         let mut decoder = Self { rest };
-        if u16::from_be_bytes(decoder.take()?) != version {
+        let version = u16::from_be_bytes(decoder.take()?);
+        if !versions.contains(&version) {
             return Err(FormatError("its version is not known to this build"));
         }
-        Ok(decoder)
+        Ok((version, decoder))
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {

@@ -22,20 +22,22 @@ const DELETED: &str = ".deleted";
 
 impl Log {
     /// Makes `side` durable with everything else that recovery wants to know, so that it need not
-    /// read what lies below `side.offset`. An older state than the last checkpoint's is ignored.
+    /// read what lies below `side.offset`. An older state than the last checkpoint's is ignored, and
+    /// so is one from before a truncation or a reset, and every one while such is pending.
     ///
     /// # Errors
     /// When the disk fails: the last checkpoint stays, and the log goes on. A log that has stopped
     /// takes no checkpoint.
     ///
     /// # Panics
-    /// When `side` knows more than is flushed.
+    /// When `side` knows more than was ever flushed.
     pub async fn checkpoint(&self, side: SideState) -> Result<(), LogError> {
+        let taken_at = self.shared.lock().cuts;
         let _permit = self.shared.maintenance().await?;
         self.shared.check_not_stopped()?;
-        let result = self.shared.save_checkpoint(side, None, false).await;
+        let result = self.shared.save_checkpoint(side, taken_at, Purpose::Routine).await;
         self.shared.lock().checkpoint_over(result.is_ok());
-        result
+        result.map(|_| ())
     }
 
     /// Moves the log start to `to`, durably, and then removes the segments that lie wholly below
@@ -43,19 +45,27 @@ impl Log {
     ///
     /// # Errors
     /// When the disk fails: the log start is then where it was, on the disk it may be at `to`.
+    /// [`LogError::OffsetOutOfRange`] when a truncation or a reset came between: likewise.
     /// A log that has stopped stays as it is.
     ///
     /// # Panics
-    /// When `to` is above `side.offset`, or `side` knows more than is flushed.
+    /// When `to` is above `side.offset`, or `side` knows more than was ever flushed.
     pub async fn advance_start(&self, to: Offset, side: SideState) -> Result<(), LogError> {
         assert!(to <= side.offset, "the log starts at or before its flushed end");
+        let taken_at = self.shared.lock().cuts;
         let _permit = self.shared.maintenance().await?;
         self.shared.check_not_stopped()?;
         if to <= self.shared.lock().log_start_offset {
             return Ok(());
         }
-        self.shared.save_checkpoint(side, Some(to), false).await?;
-        let removed = self.shared.lock().advance_start(to);
+        let saved = self.shared.save_checkpoint(side, taken_at, Purpose::LogStart(to)).await?;
+        let removed = {
+            let mut state = self.shared.lock();
+            if !saved || state.cuts != taken_at {
+                return Err(state.out_of_range(to));
+            }
+            state.advance_start(to)
+        };
         for segment in removed {
             // It is outside of the log already: what cannot be removed now is removed at the next
             // start.
@@ -78,9 +88,10 @@ impl Log {
         self.shared.writer_ended().await;
         let _permit = self.shared.maintenance().await?;
         self.shared.check_not_stopped()?;
-        let result = self.shared.save_checkpoint(side(), None, true).await;
+        let taken_at = self.shared.lock().cuts;
+        let result = self.shared.save_checkpoint(side(), taken_at, Purpose::Close).await;
         self.shared.lock().stop(self.shared.closed());
-        result
+        result.map(|_| ())
     }
 
     /// Takes no more appends and removes the log with all its files. A crash leaves all of it, or
@@ -133,9 +144,25 @@ fn parent_of(dir: &Path) -> Option<&Path> {
     dir.parent().filter(|parent| !parent.as_os_str().is_empty())
 }
 
+/// Why a checkpoint is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Routine,
+    LogStart(Offset),
+    Close,
+}
+
+/// The side state that a checkpoint takes.
+enum Side {
+    Given,
+    /// That of the last checkpoint: the given one is older or of another log end. The segments that
+    /// recovery would need below the last one may be gone.
+    Stored,
+}
+
 impl Shared {
     /// Waits for the turn to change side files.
-    async fn maintenance(&self) -> Result<SemaphorePermit<'_>, LogError> {
+    pub(super) async fn maintenance(&self) -> Result<SemaphorePermit<'_>, LogError> {
         self.maintenance.acquire().await.map_err(|_| self.closed())
     }
 
@@ -161,12 +188,6 @@ impl Shared {
         }
     }
 
-    /// The side state, unless the last checkpoint holds a newer one. The segments that recovery
-    /// would need below that one may be gone.
-    fn newer_side(&self, side: SideState) -> Option<SideState> {
-        (side.offset >= self.lock().checkpoint_offset).then_some(side)
-    }
-
     /// The side state of the last checkpoint.
     async fn stored_side(&self) -> Result<SideState, LogError> {
         let stored = Checkpoint::load(&*self.disk, &self.dir).await?;
@@ -175,25 +196,67 @@ impl Shared {
         })
     }
 
-    /// Writes the indexes of segments that were closed meanwhile, then the checkpoint. The turn to
-    /// change side files must be held.
+    /// Writes a checkpoint with `side`, which was taken when the log had seen `taken_at` cuts, or with
+    /// the stored side state. Returns whether it was written. The turn to change side files must be
+    /// held.
     async fn save_checkpoint(
         &self,
         side: SideState,
-        log_start_offset: Option<Offset>,
-        clean: bool,
-    ) -> Result<(), LogError> {
-        let side = match self.newer_side(side) {
-            Some(side) => side,
-            None if log_start_offset.is_none() => return Ok(()),
-            None => self.stored_side().await?,
+        taken_at: u64,
+        purpose: Purpose,
+    ) -> Result<bool, LogError> {
+        let choice = self.lock().choose_side(&side, taken_at);
+        let side = match choice {
+            Side::Given => side,
+            Side::Stored
+                if purpose == Purpose::Routine
+                    && side.offset < self.lock().stored.recovery_offset =>
+            {
+                return Ok(false);
+            }
+            Side::Stored => self.stored_side().await?,
         };
         let (checkpoint, unsaved) = {
             let state = self.lock();
-            let checkpoint = state.checkpoint_at(side, log_start_offset, clean);
-            let unsaved = state.unsaved_below(&checkpoint);
-            (checkpoint, unsaved)
+            let log_start_offset = match purpose {
+                Purpose::LogStart(to) => to,
+                Purpose::Routine | Purpose::Close => state.log_start_offset,
+            };
+            // Between a cut and its end, memory and files are two logs.
+            if state.cuts != taken_at || state.cut_is_pending() || log_start_offset > side.offset {
+                return Ok(false);
+            }
+            state.checkpoint_at(side, log_start_offset, purpose == Purpose::Close)
         };
+        self.write_checkpoint(checkpoint, unsaved).await?;
+        Ok(true)
+    }
+
+    /// Replaces a checkpoint that knows of batches at or above `to`, where the log will end. The
+    /// turn to change side files must be held.
+    pub(super) async fn lower_checkpoint(
+        &self,
+        to: Offset,
+        side: SideState,
+    ) -> Result<(), LogError> {
+        let stored = self.lock().stored;
+        let mut side = if stored.recovery_offset > to { side } else { self.stored_side().await? };
+        side.high_watermark = side.high_watermark.min(to);
+        let (checkpoint, unsaved) = {
+            let state = self.lock();
+            // What a state below the first segment tells is as good as one of its beginning.
+            side.offset = side.offset.max(state.first_base_offset());
+            state.checkpoint_at(side, stored.log_start_offset, false)
+        };
+        self.write_checkpoint(checkpoint, unsaved).await
+    }
+
+    /// Writes the indexes of segments that were closed meanwhile, then the checkpoint.
+    async fn write_checkpoint(
+        &self,
+        checkpoint: Checkpoint,
+        unsaved: Vec<(ClosedSegment, Arc<Index>)>,
+    ) -> Result<(), LogError> {
         for (segment, index) in &unsaved {
             save_index(&*self.disk, &self.dir, segment, index).await?;
         }
@@ -202,7 +265,7 @@ impl Shared {
         for (segment, _) in unsaved {
             state.unsaved_indexes.remove(&segment.base_offset);
         }
-        state.checkpoint_offset = checkpoint.recovery_offset;
+        state.stored = checkpoint.stored();
         state.flushed_since_checkpoint = 0;
         state.checkpoint_asked = false;
         Ok(())
@@ -210,21 +273,59 @@ impl Shared {
 }
 
 impl State {
-    /// What a checkpoint with this side state says.
+    /// Whether a checkpoint may take `side`. Whoever took it may have done so before a cut that
+    /// this log has seen: then it knows more than is flushed, or its last batch has another epoch.
+    fn choose_side(&self, side: &SideState, taken_at: u64) -> Side {
+        assert!(
+            side.offset <= self.flushed || self.cuts > 0,
+            "a checkpoint holds only what is flushed"
+        );
+        let last = Offset(side.offset.0.saturating_sub(1));
+        let same_log = |epoch| self.epochs.epoch_at(last) == Some(epoch);
+        let fits = self.cuts == taken_at
+            && side.offset <= self.flushed
+            && side.epochs.epoch_at(last).is_none_or(same_log);
+        // After a cut, a state as of the checkpoint's own offset could be the old log's.
+        let is_newer = side.offset > self.stored.recovery_offset
+            || side.offset == self.stored.recovery_offset && self.cuts == 0;
+        if fits && is_newer { Side::Given } else { Side::Stored }
+    }
+
+    /// What a checkpoint with this side state says, and the closed segments in it whose index has
+    /// no file yet.
     fn checkpoint_at(
         &self,
-        side: SideState,
-        log_start_offset: Option<Offset>,
+        mut side: SideState,
+        log_start_offset: Offset,
         clean: bool,
-    ) -> Checkpoint {
-        assert!(side.offset <= self.flushed, "a checkpoint holds only what is flushed");
+    ) -> (Checkpoint, Vec<(ClosedSegment, Arc<Index>)>) {
+        // Another leader's older batches may follow a leadership that appended nothing.
+        side.epochs.truncate_from_end(side.offset);
         let recovery_offset =
             if Mutant::RecoveryPointAhead.is_planted() { self.end } else { side.offset };
-        let log_start_offset = log_start_offset.unwrap_or(self.log_start_offset);
         let (index, modified) = self.recovery_segment(recovery_offset);
         let closed = self.closed.range(..index.base_offset()).map(|(_, segment)| *segment);
-        let closed = closed.filter(|segment| segment.end_offset > log_start_offset).collect();
-        Checkpoint { clean, log_start_offset, recovery_offset, side, closed, index, modified }
+        let closed: Vec<_> =
+            closed.filter(|segment| segment.end_offset > log_start_offset).collect();
+        let unsaved = |segment: &ClosedSegment| {
+            self.unsaved_indexes.get(&segment.base_offset).map(|index| (*segment, index.clone()))
+        };
+        let unsaved = closed.iter().filter_map(unsaved).collect();
+        let checkpoint = Checkpoint {
+            clean,
+            restarting: false,
+            log_start_offset,
+            recovery_offset,
+            side,
+            closed,
+            index,
+            modified,
+        };
+        (checkpoint, unsaved)
+    }
+
+    fn first_base_offset(&self) -> Offset {
+        self.closed.keys().next().copied().unwrap_or(self.active.base_offset)
     }
 
     /// The index of the segment that a scan from `offset` begins in, and its last change. All of
@@ -241,14 +342,6 @@ impl State {
             index.map_or_else(|| Index::new(*base_offset), |index| (**index).clone()),
             segment.modified,
         )
-    }
-
-    /// The closed segments of a checkpoint whose index has no file yet.
-    fn unsaved_below(&self, checkpoint: &Checkpoint) -> Vec<(ClosedSegment, Arc<Index>)> {
-        let unsaved = |segment: &ClosedSegment| {
-            self.unsaved_indexes.get(&segment.base_offset).map(|index| (*segment, index.clone()))
-        };
-        checkpoint.closed.iter().filter_map(unsaved).collect()
     }
 
     /// Moves the log start and takes out the segments wholly below it.

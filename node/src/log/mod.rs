@@ -8,13 +8,16 @@
 //!
 //! What survives a power cut: every batch whose [`LogEvent::Flushed`] was reported, a log start
 //! whose [`Log::advance_start`] returned, and nothing that was never written. A tail behind the
-//! last flush may survive in part, from its beginning and in whole batches.
+//! last flush may survive in part, from its beginning and in whole batches. What a truncation or
+//! a reset has dropped does not come back once it was reported as flushed, and never behind newer
+//! records.
 //!
 //! What is not repaired: damage before the recovery point or in any segment but the last is
 //! reported with file and position, and the log does not open. Only an invalid tail of the last
 //! segment behind the recovery point is cut.
 
 mod checkpoint;
+mod cut;
 mod error;
 mod format;
 mod index;
@@ -32,8 +35,10 @@ mod tests;
 
 pub use error::LogError;
 pub use maintenance::remove_leftovers;
+pub use recovery::ScannedTail;
 
 use crate::{env::Disk, tasks::Tasks};
+use cut::{Cut, CutKind};
 use highwater_core::{
     partition::{Recovered, SegmentSummary, SideState},
     record::PlacedBatch,
@@ -79,7 +84,11 @@ impl Default for LogOptions {
 /// receiver must not block.
 #[derive(Clone, Debug)]
 pub enum LogEvent {
-    /// Every append up to and including this one is durable.
+    /// Every append up to and including this one is in the files and can be read. It is not
+    /// durable. Not reported for every append: [`LogEvent::Flushed`] says it too.
+    Written(WriteId),
+    /// Every append, truncation and reset up to and including this one is durable. While a
+    /// truncation or a reset is pending, nothing before it is reported on its own.
     Flushed(WriteId),
     /// The log takes nothing any more, and what was not reported as flushed never will be. What
     /// was flushed can still be read.
@@ -99,8 +108,12 @@ pub struct RecoveredLog {
     pub log_start_offset: Offset,
     /// The offset behind the last record.
     pub log_end_offset: Offset,
+    /// The end, exclusive, of what the last checkpoint knew to be committed, as far as it is in the log.
+    pub high_watermark: Offset,
     /// Epochs and producers as of the end.
     pub side: SideState,
+    /// What of it may yet be truncated.
+    pub tail: ScannedTail,
     /// Whether the log had been closed, so that nothing had to be scanned.
     pub clean: bool,
     /// Bytes of an invalid tail that were cut.
@@ -114,8 +127,10 @@ impl RecoveredLog {
         Recovered {
             log_start_offset: self.log_start_offset,
             log_end_offset: self.log_end_offset,
+            high_watermark: self.high_watermark,
             epochs: self.side.epochs,
-            producers: self.side.producers,
+            producers: self.tail.producers,
+            tail: self.tail.headers.into(),
         }
     }
 }
@@ -171,12 +186,49 @@ impl Log {
         Ok((Self { shared: Arc::new(shared) }, recovered))
     }
 
-    /// Queues a batch for the log's end; the batches of a log are placed one behind the other.
+    /// Queues a batch for the log's end; the batches of a log are placed one behind the other, and
+    /// their leader epochs, whoever led, never go back.
     /// [`LogEvent::Flushed`] follows when it is durable. A log that has failed or was closed drops
     /// it. What is queued is bounded by the memory that the callers hold permits for.
     pub fn append(&self, now: Now, write: WriteId, batch: PlacedBatch) {
         let starts_writer = self.shared.lock().enqueue(Append { now, write, batch });
-        if starts_writer {
+        self.wake_writer(starts_writer);
+    }
+
+    /// Drops everything at or above `to`, a batch boundary not above what was queued, in order
+    /// with the appends; the next append follows at `to`. When this returns, new readers see nothing
+    /// of it. [`LogEvent::Flushed`] follows when it is gone for good. A crash before that leaves a
+    /// log that ends at `to` or at a batch behind it. Below the log start, this is a
+    /// [`Log::reset`].
+    ///
+    /// `side` is the state as of `to` or of a batch boundary before it: what the checkpoint falls
+    /// back to when it knows of dropped batches.
+    ///
+    /// Failures are reported as those of an append. A log that has failed or was closed ignores it.
+    ///
+    /// # Panics
+    /// When `to` is above what was queued, or `side` is newer than `to`.
+    pub fn truncate(&self, now: Now, write: WriteId, to: Offset, side: SideState) {
+        self.cut(Cut { now, write, to, kind: CutKind::Truncate(side) });
+    }
+
+    /// Drops the whole log, in order with the appends, and restarts it empty at `to`, wherever it
+    /// was before: that is the log start and where the next append follows. When this returns, new
+    /// readers see nothing. [`LogEvent::Flushed`] follows when it is durable. A crash before that
+    /// leaves the log as it was, or the empty one.
+    ///
+    /// Failures are reported as those of an append. A log that has failed or was closed ignores it.
+    pub fn reset(&self, now: Now, write: WriteId, to: Offset) {
+        self.cut(Cut { now, write, to, kind: CutKind::Reset });
+    }
+
+    fn cut(&self, cut: Cut) {
+        let starts_writer = self.shared.lock().request_cut(cut);
+        self.wake_writer(starts_writer);
+    }
+
+    fn wake_writer(&self, starts: bool) {
+        if starts {
             self.shared.tasks.spawn("log-writer", writer::run(self.shared.clone()));
         } else {
             self.shared.appended.notify_one();
@@ -186,15 +238,23 @@ impl Log {
     /// The closed segments that hold records at or above the log start, oldest first.
     #[must_use]
     pub fn closed_segments(&self) -> Vec<SegmentSummary> {
-        self.shared.lock().closed.values().map(|segment| segment.summary()).collect()
+        let state = self.shared.lock();
+        let held = state.log_start_offset..=state.end;
+        let closed = state.closed.values().map(|segment| segment.summary());
+        closed
+            .filter(|segment| {
+                held.contains(&segment.end_offset) && segment.end_offset != *held.start()
+            })
+            .collect()
     }
 
-    /// The segment that is appended to; `None` while it is empty.
+    /// The segment that is appended to; `None` while it is empty or about to be cut.
     #[must_use]
     pub fn active_segment(&self) -> Option<SegmentSummary> {
         let state = self.shared.lock();
         let active = &state.active;
-        (active.written > 0).then(|| SegmentSummary {
+        let holds_records = active.written > 0 && !state.cut_is_pending();
+        holds_records.then(|| SegmentSummary {
             base_offset: active.base_offset,
             end_offset: state.end,
             bytes: active.written,
@@ -206,11 +266,8 @@ impl Log {
     /// Closes the segment that is appended to when everything in it is durable, unless it is
     /// empty. Failures are reported as those of an append.
     pub fn roll(&self) {
-        if self.shared.lock().request_roll() {
-            self.shared.tasks.spawn("log-writer", writer::run(self.shared.clone()));
-        } else {
-            self.shared.appended.notify_one();
-        }
+        let starts_writer = self.shared.lock().request_roll();
+        self.wake_writer(starts_writer);
     }
 
     /// Size of all segments, in bytes.

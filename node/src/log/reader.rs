@@ -1,7 +1,7 @@
 //! Reading batches: located by index, checked in full before anybody sees them.
 
 use super::{
-    Log, LogError,
+    Log, LogError, Shared,
     index::Index,
     segment::{ClosedSegment, OpenSegment, segment_path},
     walk::{Walk, usize_of},
@@ -49,16 +49,23 @@ impl Log {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Bytes, LogError> {
-        self.check_range(from)?;
-        if from >= before || from >= self.shared.lock().end {
-            return Ok(Bytes::new());
+        loop {
+            self.check_range(from)?;
+            let (cuts, end) = self.shared.cuts_and_end();
+            let before = before.min(end);
+            if from >= before {
+                return Ok(Bytes::new());
+            }
+            let result = match self.view_at(from).await {
+                Ok(view) => self.read_batches(view, from, before, max_bytes, at_least_one).await,
+                Err(error) => Err(error),
+            };
+            // What a cut has come between is of no log: neither the old one nor the new one.
+            if self.shared.cuts_and_end().0 == cuts {
+                // The segment may have been removed under the read: then that is the answer.
+                return result.or_else(|error| self.check_range(from).and(Err(error)));
+            }
         }
-        let result = match self.view_at(from).await {
-            Ok(view) => self.read_batches(view, from, before, max_bytes, at_least_one).await,
-            Err(error) => Err(error),
-        };
-        // The segment may have been removed under the read: then that is the answer.
-        result.or_else(|error| self.check_range(from).and(Err(error)))
     }
 
     fn check_range(&self, offset: Offset) -> Result<(), LogError> {
@@ -109,9 +116,10 @@ impl Log {
     }
 
     async fn open_segment(&self, segment: &ClosedSegment) -> Result<OpenSegment, LogError> {
-        let (found, interval_bytes) = {
+        let (found, interval_bytes, cuts) = {
             let mut state = self.shared.lock();
-            (state.open_segment(segment.base_offset), state.options.index_interval_bytes)
+            let interval_bytes = state.options.index_interval_bytes;
+            (state.open_segment(segment.base_offset), interval_bytes, state.cuts)
         };
         if let Some(found) = found {
             return Ok(found);
@@ -119,7 +127,7 @@ impl Log {
         let (disk, dir) = (&*self.shared.disk, &self.shared.dir);
         let open = OpenSegment::open(disk, dir, segment, interval_bytes).await?;
         let mut state = self.shared.lock();
-        if state.closed.contains_key(&segment.base_offset) {
+        if state.cuts == cuts && state.closed.contains_key(&segment.base_offset) {
             state.keep_open(segment.base_offset, open.clone());
         }
         Ok(open)
@@ -158,7 +166,8 @@ impl Log {
         before: Offset,
     ) -> Result<usize, LogError> {
         let mut whole = 0;
-        while window.len() - whole >= BATCH_HEADER_BYTES {
+        // What lies at or above `before` may be being cut off.
+        while window.len() - whole >= BATCH_HEADER_BYTES && offset < before {
             let at = position + whole as u64;
             let header = view.parse(&window[whole..], offset, at)?;
             let end = whole.saturating_add(header.size_in_bytes);
@@ -191,6 +200,14 @@ impl Log {
             return Ok(());
         };
         Err(LogError::corrupt(&view.path, header.base_offset, position, reason))
+    }
+}
+
+impl Shared {
+    /// How often records may have left the log at its end, and where that is.
+    pub(super) fn cuts_and_end(&self) -> (u64, Offset) {
+        let state = self.lock();
+        (state.cuts, state.end)
     }
 }
 

@@ -14,9 +14,16 @@ use super::{
     writer::create_segment,
 };
 use crate::env::{Disk, DiskFile, OpenMode};
-use highwater_core::{mutant::Mutant, partition::SideState, time::Timestamp, types::Offset};
+use highwater_core::{
+    mutant::Mutant,
+    partition::SideState,
+    producers::ProducerStates,
+    record::BatchHeader,
+    time::{Instant, Timestamp},
+    types::Offset,
+};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     path::Path,
     sync::Arc,
@@ -41,6 +48,12 @@ pub(super) async fn recover(
         Some(checkpoint) => {
             // An entry that is seen here may not be durable yet.
             disk.sync_dir(dir).await?;
+            if checkpoint.restarting {
+                let checkpoint = Checkpoint { restarting: false, ..checkpoint };
+                remove_all_segments(disk, dir).await?;
+                checkpoint.save(disk, dir).await?;
+                return reopen(disk, dir, options, checkpoint, BTreeSet::new(), opened).await;
+            }
             reopen(disk, dir, options, checkpoint, segments, opened).await
         }
         None if segments.is_empty() => create(disk, dir, options, opened).await,
@@ -91,13 +104,18 @@ async fn reopen(
 ) -> Result<(State, RecoveredLog), LogError> {
     let closed = remove_below_start(disk, dir, &checkpoint, &mut segments).await?;
     check_segments(dir, &checkpoint, &closed, &mut segments)?;
+    let stored = checkpoint.stored();
     let mut scan = Scan {
         disk,
         dir,
         interval_bytes: options.index_interval_bytes,
         recovery_offset: checkpoint.recovery_offset,
         end: checkpoint.recovery_offset,
-        side: checkpoint.side,
+        tail: ScannedTail {
+            producers: checkpoint.side.producers.clone(),
+            headers: VecDeque::new(),
+        },
+        side: without_recordless_epochs(checkpoint.side),
         opened,
         modified: checkpoint.modified,
         closed,
@@ -109,7 +127,9 @@ async fn reopen(
     let recovered = RecoveredLog {
         log_start_offset: checkpoint.log_start_offset,
         log_end_offset: scan.end,
+        high_watermark: stored.high_watermark.max(stored.log_start_offset).min(scan.end),
         side: scan.side.clone(),
+        tail: scan.tail,
         clean: checkpoint.clean && scan.scanned_bytes + scan.cut_bytes == 0,
         cut_bytes: scan.cut_bytes,
     };
@@ -130,10 +150,17 @@ async fn reopen(
         unsaved_indexes: scan.unsaved_indexes,
         active,
         epochs: scan.side.epochs,
-        checkpoint_offset: checkpoint.recovery_offset,
+        stored,
         scanned_bytes: scan.scanned_bytes,
     };
     Ok((State::new(options, found), recovered))
+}
+
+/// A side state that another leader's older batches may follow: a leadership that appended nothing
+/// is not in the log.
+fn without_recordless_epochs(mut side: SideState) -> SideState {
+    side.epochs.truncate_from_end(side.offset);
+    side
 }
 
 /// Finishes a removal that a crash interrupted, and returns the closed segments that stay.
@@ -173,6 +200,15 @@ pub(super) async fn remove_segment(
     Ok(())
 }
 
+/// Removes the files of every segment, durably.
+pub(super) async fn remove_all_segments(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    for base_offset in list_segments(disk, dir).await? {
+        remove_segment(disk, dir, base_offset).await?;
+    }
+    disk.sync_dir(dir).await?;
+    Ok(())
+}
+
 /// Checks that every segment below the recovery point is there, and no other, and leaves in
 /// `segments` those that are scanned.
 fn check_segments(
@@ -194,6 +230,30 @@ fn check_segments(
     Ok(())
 }
 
+/// Batches that are kept for a truncation: as many as a partition keeps itself.
+const TAIL_MAX: usize = 65_536;
+
+/// The batches behind the checkpoint, which a truncation may take back, and the producers before
+/// them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScannedTail {
+    /// The producers as of the first of `headers`, or of the log's end.
+    pub(super) producers: ProducerStates,
+    /// Oldest first, without a gap, up to the log's end.
+    pub(super) headers: VecDeque<BatchHeader>,
+}
+
+impl ScannedTail {
+    fn push(&mut self, header: BatchHeader) {
+        self.headers.push_back(header);
+        if self.headers.len() > TAIL_MAX
+            && let Some(oldest) = self.headers.pop_front()
+        {
+            self.producers.record(Instant::default(), &oldest);
+        }
+    }
+}
+
 /// The scan from the recovery point to the end.
 struct Scan<'a> {
     disk: &'a dyn Disk,
@@ -203,6 +263,7 @@ struct Scan<'a> {
     /// Offset behind the last sound batch.
     end: Offset,
     side: SideState,
+    tail: ScannedTail,
     /// Wall clock at the opening.
     opened: Timestamp,
     /// Wall clock of the last append: what the checkpoint states, and the opening for what came
@@ -245,6 +306,7 @@ impl Scan<'_> {
             let Some(next) = next else {
                 return Ok(ActiveSegment {
                     base_offset,
+                    end_offset: self.end,
                     path: segment_path(self.dir, base_offset),
                     file: scanned.file,
                     index: scanned.index,
@@ -340,8 +402,12 @@ impl Scan<'_> {
             walk.check_crc(&batch).await?;
         }
         let header = &batch.header;
+        let is_new = header.next_offset() > self.side.offset;
         if let Err(error) = self.side.replay(header) {
             return Err(walk.corrupt(&batch, error));
+        }
+        if is_new {
+            self.tail.push(*header);
         }
         index.add(batch.position, header, self.interval_bytes);
         self.end = header.next_offset();

@@ -2,6 +2,7 @@
 
 use super::{
     LogError, LogOptions,
+    cut::Cut,
     index::Index,
     segment::{ClosedSegment, OpenSegment},
 };
@@ -28,9 +29,18 @@ pub(super) struct Append {
     pub(super) batch: PlacedBatch,
 }
 
+/// What the writer has to do, in this order.
+pub(super) enum Queued {
+    Append(Append),
+    Cut(Cut),
+}
+
 /// The segment that is appended to.
+#[derive(Clone)]
 pub(super) struct ActiveSegment {
     pub(super) base_offset: Offset,
+    /// Offset behind its last batch. Invariant: the log's end, unless a cut is pending.
+    pub(super) end_offset: Offset,
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) index: Index,
@@ -60,25 +70,40 @@ pub(super) struct State {
     pub(super) flushed: Offset,
     pub(super) end: Offset,
     /// Offset behind everything queued. Invariant: at least `end` while the log is open.
-    queued_end: Offset,
+    pub(super) queued_end: Offset,
     /// By base offset. Invariant: without a gap, and the last one ends where `active` begins.
+    /// While a cut is pending, these and `active` still hold what lies outside of the log.
     pub(super) closed: BTreeMap<Offset, ClosedSegment>,
     pub(super) active: ActiveSegment,
     /// Recently read closed segments, the latest last. Invariant: at most [`OPEN_SEGMENTS`].
-    open_segments: VecDeque<(Offset, OpenSegment)>,
+    pub(super) open_segments: VecDeque<(Offset, OpenSegment)>,
     /// Indexes of closed segments that have no index file yet.
     pub(super) unsaved_indexes: BTreeMap<Offset, Arc<Index>>,
     /// The leader epoch of every batch: a batch's own epoch lies outside its CRC.
     pub(super) epochs: EpochCache,
-    pub(super) queue: VecDeque<Append>,
+    pub(super) queue: VecDeque<Queued>,
+    /// The cuts in the queue, and whether the writer is carrying another one out.
+    pub(super) queued_cuts: usize,
+    pub(super) cut_under_way: bool,
+    /// Goes up whenever records may have left the log at its end: what was found out about it
+    /// before may be wrong.
+    pub(super) cuts: u64,
     pub(super) writer_runs: bool,
     /// The active segment is to be closed although it is neither full nor old.
     pub(super) roll_requested: bool,
     /// Bytes flushed since the last checkpoint, and whether another was asked for.
     pub(super) flushed_since_checkpoint: u64,
     pub(super) checkpoint_asked: bool,
-    /// The recovery offset of the last checkpoint.
-    pub(super) checkpoint_offset: Offset,
+    /// What the last checkpoint says.
+    pub(super) stored: Stored,
+}
+
+/// What the last checkpoint says that later changes must respect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    pub(super) log_start_offset: Offset,
+    pub(super) recovery_offset: Offset,
+    pub(super) high_watermark: Offset,
 }
 
 /// What recovery found, to make the first state of.
@@ -89,7 +114,7 @@ pub(super) struct Opened {
     pub(super) unsaved_indexes: BTreeMap<Offset, Arc<Index>>,
     pub(super) active: ActiveSegment,
     pub(super) epochs: EpochCache,
-    pub(super) checkpoint_offset: Offset,
+    pub(super) stored: Stored,
     pub(super) scanned_bytes: u64,
 }
 
@@ -108,11 +133,14 @@ impl State {
             unsaved_indexes: opened.unsaved_indexes,
             epochs: opened.epochs,
             queue: VecDeque::new(),
+            queued_cuts: 0,
+            cut_under_way: false,
+            cuts: 0,
             writer_runs: false,
             roll_requested: false,
             flushed_since_checkpoint: opened.scanned_bytes,
             checkpoint_asked: false,
-            checkpoint_offset: opened.checkpoint_offset,
+            stored: opened.stored,
         }
     }
 
@@ -124,9 +152,12 @@ impl State {
         let header = &append.batch.header;
         assert_eq!(header.base_offset, self.queued_end, "batches are appended without a gap");
         let epoch = header.leader_epoch.expect("a placed batch has a leader epoch");
+        // A leadership that appended nothing left no trace in the log: another leader's older
+        // batches may follow.
+        self.epochs.truncate_from_end(header.base_offset);
         assert!(self.epochs.assign(epoch, header.base_offset), "leader epochs never go back");
         self.queued_end = header.next_offset();
-        self.queue.push_back(append);
+        self.queue.push_back(Queued::Append(append));
         !std::mem::replace(&mut self.writer_runs, true)
     }
 
@@ -140,7 +171,7 @@ impl State {
         !std::mem::replace(&mut self.writer_runs, true)
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.status, Status::Open)
     }
 
@@ -162,6 +193,7 @@ impl State {
     /// Stops the log for good. The first reason stays.
     pub(super) fn stop(&mut self, reason: LogError) {
         self.queue.clear();
+        self.queued_cuts = 0;
         if self.stopped().is_none() {
             self.status = Status::Stopped(reason);
         }

@@ -40,7 +40,15 @@ impl Log {
         timestamp: Timestamp,
         before: Offset,
     ) -> Result<Option<Found>, LogError> {
-        self.find_among(self.candidates(before), timestamp, before).await
+        loop {
+            let (cuts, end) = self.shared.cuts_and_end();
+            let before = before.min(end);
+            let found = self.find_among(self.candidates(before), timestamp, before).await;
+            // What a cut has come between is of neither log.
+            if self.shared.cuts_and_end().0 == cuts {
+                return found;
+            }
+        }
     }
 
     /// Looks through the candidates of one moment.
@@ -70,7 +78,14 @@ impl Log {
     /// # Errors
     /// As for [`Log::find_by_timestamp`].
     pub async fn max_timestamp(&self, before: Offset) -> Result<Option<Found>, LogError> {
-        self.newest_among(self.candidates(before), before).await
+        loop {
+            let (cuts, end) = self.shared.cuts_and_end();
+            let before = before.min(end);
+            let found = self.newest_among(self.candidates(before), before).await;
+            if self.shared.cuts_and_end().0 == cuts {
+                return found;
+            }
+        }
     }
 
     /// Looks through the candidates of one moment.
@@ -103,7 +118,7 @@ impl Log {
         let start = state.log_start_offset;
         let active = Candidate {
             base_offset: state.active.base_offset,
-            end_offset: state.end,
+            end_offset: state.active.end_offset,
             newest: state.active.index.newest(),
         };
         let closed = state.closed.values().map(|segment| Candidate {
@@ -142,7 +157,10 @@ impl Log {
         let start = self.shared.lock().log_start_offset;
         let mut passes_over = Mutant::TimestampLookupLate.is_planted();
         let mut walk = view.walk();
-        while let Some(batch) = walk.next().await? {
+        // What lies at or above `before` may be being cut off.
+        while walk.offset() < before
+            && let Some(batch) = walk.next().await?
+        {
             walk.check_crc(&batch).await?;
             if batch.header.next_offset() > before {
                 return Ok(None);
@@ -184,7 +202,9 @@ impl Log {
         let view = self.view(segment.base_offset, locate).await?;
         let mut walk = view.walk();
         let mut newest: Option<(Timestamp, Located)> = None;
-        while let Some(batch) = walk.next().await? {
+        while walk.offset() < before
+            && let Some(batch) = walk.next().await?
+        {
             walk.check_crc(&batch).await?;
             let header = &batch.header;
             if header.next_offset() > before {

@@ -5,10 +5,10 @@
 //! and for good, because nothing tells what of the file is on the device.
 
 use super::{
-    LogError, LogEvent, Shared,
+    LogError, LogEvent, Shared, cut,
     index::Index,
     segment::segment_path,
-    state::{ActiveSegment, State},
+    state::{ActiveSegment, Queued, State},
 };
 use crate::env::{BoxFuture, Disk, DiskFile, OpenMode};
 use bytes::Bytes;
@@ -47,6 +47,7 @@ struct Covered {
 enum Next {
     Write(Round, Arc<dyn DiskFile>, u64, Vec<Bytes>),
     Roll,
+    Cut,
     /// Nothing is queued, or too much waits for a sync.
     Wait,
 }
@@ -96,7 +97,13 @@ impl Writer {
                     }
                     continue;
                 }
-                Next::Roll | Next::Wait => {}
+                Next::Cut if self.is_flushed() => {
+                    if let Err(error) = cut::carry_out(&self.shared).await {
+                        return self.fail(error);
+                    }
+                    continue;
+                }
+                Next::Roll | Next::Cut | Next::Wait => {}
             }
             self.start_sync();
             if self.write.is_none() && self.sync.is_none() {
@@ -135,10 +142,12 @@ impl Writer {
             return Next::Wait;
         }
         let mut state = self.shared.lock();
-        if state.roll_requested {
-            return Next::Roll;
-        }
-        let Some(first) = state.queue.front() else { return Next::Wait };
+        let first = match state.queue.front() {
+            Some(Queued::Cut(_)) => return Next::Cut,
+            _ if state.roll_requested => return Next::Roll,
+            Some(Queued::Append(first)) => first,
+            None => return Next::Wait,
+        };
         if state.must_roll(first.batch.size_in_bytes() as u64, first.now.monotonic) {
             return Next::Roll;
         }
@@ -166,9 +175,15 @@ impl Writer {
     /// The round is in the file: it can be read, and the next sync covers it.
     fn wrote(&mut self, round: Round) {
         self.unflushed_bytes += round.bytes;
-        let mut state = self.shared.lock();
-        state.place(&round);
-        self.written = Some(Covered { end: state.end, last: round.last });
+        let reports = {
+            let mut state = self.shared.lock();
+            state.place(&round);
+            self.written = Some(Covered { end: state.active.end_offset, last: round.last });
+            !state.cut_is_pending()
+        };
+        if reports {
+            (self.shared.events)(LogEvent::Written(round.last));
+        }
     }
 
     /// A sync has ended.
@@ -182,13 +197,15 @@ impl Writer {
             self.shared.disk.open(&path, OpenMode::Write).await?.sync().await?;
         }
         self.unflushed_bytes -= self.syncing_bytes;
-        let due = {
+        let (reports, due) = {
             let mut state = self.shared.lock();
-            state.flushed = covered.end;
+            state.flushed = state.flushed.max(covered.end.min(state.cut_limit()));
             state.flushed_since_checkpoint += self.syncing_bytes;
-            state.asks_for_checkpoint(false)
+            (!state.cut_is_pending(), state.asks_for_checkpoint(false))
         };
-        (self.shared.events)(LogEvent::Flushed(covered.last));
+        if reports {
+            (self.shared.events)(LogEvent::Flushed(covered.last));
+        }
         if due {
             (self.shared.events)(LogEvent::CheckpointDue);
         }
@@ -272,6 +289,7 @@ pub(super) async fn create_segment(
     disk.sync_dir(dir).await?;
     Ok(ActiveSegment {
         base_offset,
+        end_offset: base_offset,
         path,
         file,
         index: Index::new(base_offset),
@@ -304,7 +322,9 @@ impl State {
 
     /// The batches at the front of the queue that are written together. At least one.
     fn take_round(&mut self) -> (Round, Vec<Bytes>) {
-        let first = self.queue.front().expect("a round has a batch");
+        let Some(Queued::Append(first)) = self.queue.front() else {
+            panic!("a round has a batch");
+        };
         let mut round = Round {
             headers: Vec::new(),
             last: first.write,
@@ -314,13 +334,15 @@ impl State {
         };
         let mut chunks = Vec::new();
         let room = self.options.segment_bytes.saturating_sub(self.active.written);
-        while let Some(append) = self.queue.front() {
+        while let Some(Queued::Append(append)) = self.queue.front() {
             let bytes = round.bytes + append.batch.size_in_bytes() as u64;
             let fits = bytes <= ROUND_BYTES.min(room) && round.headers.len() < ROUND_BATCHES;
             if !round.headers.is_empty() && !fits {
                 break;
             }
-            let append = self.queue.pop_front().expect("the front was just seen");
+            let Some(Queued::Append(append)) = self.queue.pop_front() else {
+                unreachable!("the front was just seen");
+            };
             round.bytes = bytes;
             round.last = append.write;
             round.modified = append.now.wall;
@@ -330,14 +352,16 @@ impl State {
         (round, chunks)
     }
 
-    /// Makes a written round part of the log.
+    /// Makes a written round part of the log, except what a cut has dropped meanwhile.
     fn place(&mut self, round: &Round) {
         let interval_bytes = self.options.index_interval_bytes;
+        let limit = self.cut_limit();
         let active = &mut self.active;
-        for header in &round.headers {
+        for header in round.headers.iter().take_while(|header| header.next_offset() <= limit) {
             active.index.add(active.written, header, interval_bytes);
             active.written += header.size_in_bytes as u64;
-            self.end = header.next_offset();
+            active.end_offset = header.next_offset();
+            self.end = active.end_offset;
         }
         active.first_append.get_or_insert(round.first_append);
         active.modified = round.modified;

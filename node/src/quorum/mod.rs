@@ -8,10 +8,7 @@ pub use local::{LocalQuorum, OpenError};
 pub use raft::{ChangeError, PeerProgress, QuorumStatus, RaftOptions, RaftQuorum};
 pub use watch::Watch;
 
-use crate::{
-    env::BoxFuture,
-    peer::messages::{PeerReply, PeerRequest},
-};
+use crate::env::BoxFuture;
 use highwater_core::{
     metadata::{Command, Image, MetadataError, Reply},
     types::{BrokerId, MetadataOffset},

@@ -227,6 +227,7 @@ fn replaying_the_log_gives_the_live_side_state() {
         headers[..stored_after].iter().for_each(|header| stored.replay(header).expect("in order"));
         let mut state = SideState::decode(&stored.encode()).expect("own encoding");
         headers.iter().for_each(|header| state.replay(header).expect("in order"));
+        state.high_watermark = live.high_watermark;
         assert_eq!(state.encode(), live.encode());
     }
 }
@@ -250,13 +251,25 @@ fn a_gap_or_an_older_epoch_in_the_log_is_corruption() {
 fn the_side_state_s_encoding_has_the_golden_bytes() {
     let mut state = SideState::starting_at(Offset(7));
     state.replay(&batch(1).placed(Offset(7), LeaderEpoch(2), None).header).expect("in order");
-    let mut golden = vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 8];
+    let mut golden = vec![0, 2, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 7];
     golden.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7]);
     golden.extend([0, 0, 0, 0]);
     assert_eq!(state.encode(), golden);
     assert_eq!(SideState::decode(&golden), Ok(state));
-    golden.push(0);
+    golden[1] = 3;
     assert!(SideState::decode(&golden).is_err());
     golden[1] = 2;
+    golden.push(0);
     assert!(SideState::decode(&golden).is_err());
+}
+
+#[test]
+fn a_side_state_without_a_high_watermark_was_committed_to_its_offset() {
+    let mut state = SideState::starting_at(Offset(7));
+    state.replay(&batch(1).placed(Offset(7), LeaderEpoch(2), None).header).expect("in order");
+    state.high_watermark = Offset(8);
+    let mut version_one = vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 8];
+    version_one.extend([0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7]);
+    version_one.extend([0, 0, 0, 0]);
+    assert_eq!(SideState::decode(&version_one), Ok(state));
 }

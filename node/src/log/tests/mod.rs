@@ -2,7 +2,9 @@
 
 pub(super) mod batches;
 mod crash;
+mod cuts;
 mod disk;
 mod faults;
+mod history;
 mod model;
 mod reads;

@@ -101,7 +101,7 @@ impl Model {
             match event {
                 LogEvent::Flushed(through) => self.flushed = self.flushed.max(through.0 as usize),
                 LogEvent::CheckpointDue => due = true,
-                LogEvent::Failed(_) => {}
+                LogEvent::Written(_) | LogEvent::Failed(_) => {}
             }
         }
         due
@@ -147,45 +147,50 @@ impl Model {
             .iter()
             .filter(|batch| batch.header.next_offset() > start)
             .collect();
-        let mut at = start;
-        let mut read = Vec::new();
-        while at < end {
-            let bytes = log.read(at, end, 700, true).await.expect("readable");
-            assert!(!bytes.is_empty(), "there is more to read at {at} below {end}");
-            at = last_header(&bytes).next_offset();
-            read.extend_from_slice(&bytes);
-        }
-        let expected: Vec<u8> = live.iter().flat_map(|batch| bytes_of(batch)).collect();
-        assert_eq!(read, expected, "what is read is what was appended");
-        for batch in &live {
-            for offset in batch.header.base_offset.max(start).0..batch.header.next_offset().0 {
-                let bytes = log.read(Offset(offset), end, 1, true).await.expect("readable");
-                assert_eq!(bytes, bytes_of(batch), "the batch that holds offset {offset}");
-            }
-        }
-        self.check_timestamps(log, &live, start, end).await;
+        check_reads(log, &live, start, end).await;
+        check_timestamps(log, &live, start, end).await;
     }
+}
 
-    async fn check_timestamps(&self, log: &Log, live: &[&PlacedBatch], start: Offset, end: Offset) {
-        let mut all: Vec<(Timestamp, Offset)> = Vec::new();
-        for batch in live {
-            let bytes = bytes_of(batch);
-            let records = records(&bytes).expect("uncompressed").map(|record| {
-                let record = record.expect("sound");
-                (record.timestamp, record.offset)
-            });
-            all.extend(records.filter(|(_, offset)| *offset >= start));
+/// Compares what can be read at every offset from `start` to `end` with the batches.
+pub(super) async fn check_reads(log: &Log, live: &[&PlacedBatch], start: Offset, end: Offset) {
+    let mut at = start;
+    let mut read = Vec::new();
+    while at < end {
+        let bytes = log.read(at, end, 700, true).await.expect("readable");
+        assert!(!bytes.is_empty(), "there is more to read at {at} below {end}");
+        at = last_header(&bytes).next_offset();
+        read.extend_from_slice(&bytes);
+    }
+    let expected: Vec<u8> = live.iter().flat_map(|batch| bytes_of(batch)).collect();
+    assert_eq!(read, expected, "what is read is what was appended");
+    for batch in live {
+        for offset in batch.header.base_offset.max(start).0..batch.header.next_offset().0 {
+            let bytes = log.read(Offset(offset), end, 1, true).await.expect("readable");
+            assert_eq!(bytes, bytes_of(batch), "the batch that holds offset {offset}");
         }
-        let newest =
-            all.iter().copied().reduce(|best, next| if next.0 > best.0 { next } else { best });
-        let found = log.max_timestamp(end).await.expect("readable");
-        assert_eq!(found, newest.filter(|newest| newest.0.0 >= 0), "the newest timestamp");
-        let highest = newest.map_or(0, |newest| newest.0.0) + 10;
-        for timestamp in (-10..highest).step_by(7).map(Timestamp) {
-            let expected = all.iter().copied().find(|(at, _)| *at >= timestamp);
-            let found = log.find_by_timestamp(timestamp, end).await.expect("readable");
-            assert_eq!(found, expected, "the first record at or after {timestamp:?}");
-        }
+    }
+}
+
+/// Compares what is found by timestamp with the batches.
+pub(super) async fn check_timestamps(log: &Log, live: &[&PlacedBatch], start: Offset, end: Offset) {
+    let mut all: Vec<(Timestamp, Offset)> = Vec::new();
+    for batch in live {
+        let bytes = bytes_of(batch);
+        let records = records(&bytes).expect("uncompressed").map(|record| {
+            let record = record.expect("sound");
+            (record.timestamp, record.offset)
+        });
+        all.extend(records.filter(|(_, offset)| *offset >= start));
+    }
+    let newest = all.iter().copied().reduce(|best, next| if next.0 > best.0 { next } else { best });
+    let found = log.max_timestamp(end).await.expect("readable");
+    assert_eq!(found, newest.filter(|newest| newest.0.0 >= 0), "the newest timestamp");
+    let highest = newest.map_or(0, |newest| newest.0.0) + 10;
+    for timestamp in (-10..highest).step_by(7).map(Timestamp) {
+        let expected = all.iter().copied().find(|(at, _)| *at >= timestamp);
+        let found = log.find_by_timestamp(timestamp, end).await.expect("readable");
+        assert_eq!(found, expected, "the first record at or after {timestamp:?}");
     }
 }
 

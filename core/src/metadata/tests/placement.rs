@@ -1,0 +1,75 @@
+//! Rule tests: where new replicas go.
+
+use super::*;
+use alloc::collections::BTreeSet;
+
+/// Live brokers, one for each rack in the list, numbered from 1.
+fn brokers(racks: &[Option<&str>]) -> Log {
+    let mut log = Log::with_brokers(0);
+    for (broker, name) in (1..).zip(racks) {
+        let mut command = register(broker, 1);
+        let Command::RegisterBroker { rack, .. } = &mut command else { unreachable!("just made") };
+        *rack = name.map(Into::into);
+        log.apply(command).expect("registering never fails");
+        log.unfence(broker);
+    }
+    log
+}
+
+fn counts(placed: &[Vec<BrokerId>], of: impl Fn(&[BrokerId]) -> &[BrokerId]) -> Vec<usize> {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for broker in placed.iter().flat_map(|replicas| of(replicas)) {
+        *counts.entry(*broker).or_default() += 1;
+    }
+    counts.into_values().collect()
+}
+
+#[test]
+fn leaders_and_replicas_are_even_over_brokers_of_one_rack() {
+    let log = brokers(&[None; 4]);
+    let placed = log.image.place(24, 3, 7).expect("possible");
+    assert_eq!(counts(&placed, |replicas| &replicas[..1]), [6; 4]);
+    assert_eq!(counts(&placed, |replicas| replicas), [18; 4]);
+    let pairs: BTreeSet<_> = placed.iter().map(|replicas| (replicas[0], replicas[1])).collect();
+    assert_eq!(pairs.len(), 12, "every broker is followed by every other");
+}
+
+#[test]
+fn racks_alternate() {
+    let racks = [Some("a"), Some("a"), Some("b"), Some("b"), Some("c"), Some("c")];
+    let log = brokers(&racks);
+    let placed = log.image.place(12, 3, 0).expect("possible");
+    for replicas in &placed {
+        let used: BTreeSet<_> = replicas.iter().map(|id| racks[id.0 as usize - 1]).collect();
+        assert_eq!(used.len(), 3, "{replicas:?}");
+    }
+    assert_eq!(counts(&placed, |replicas| &replicas[..1]), [2; 6]);
+    assert_eq!(counts(&placed, |replicas| replicas), [6; 6]);
+    assert_eq!(placed[..3], [ids(&[1, 3, 5]), ids(&[3, 5, 1]), ids(&[5, 1, 3])]);
+}
+
+#[test]
+fn a_small_rack_takes_what_it_can_and_no_broker_two_replicas() {
+    let log = brokers(&[Some("a"), Some("b"), Some("b"), Some("b"), None]);
+    for start in 0..100 {
+        for replicas in log.image.place(10, 5, start).expect("possible") {
+            let distinct: BTreeSet<_> = replicas.iter().collect();
+            assert_eq!(distinct.len(), 5, "{replicas:?}");
+        }
+    }
+}
+
+#[test]
+fn only_live_brokers_take_replicas() {
+    let mut log = brokers(&[None; 4]);
+    log.fence(1);
+    log.shut_down(2);
+    let placed = log.image.place(4, 2, u64::MAX).expect("possible");
+    assert_eq!(counts(&placed, |replicas| replicas), [4, 4]);
+    for wanted in [0, 3] {
+        let error = MetadataError::InvalidReplicationFactor { wanted, possible: 2 };
+        assert_eq!(log.image.place(1, wanted, 0), Err(error));
+    }
+    let error = MetadataError::InvalidReplicationFactor { wanted: 1, possible: 0 };
+    assert_eq!(brokers(&[]).image.place(1, 1, 0), Err(error));
+}
