@@ -109,6 +109,8 @@ mutants! {
     BrokerEpochNotChecked = "broker-epoch-not-checked",
     /// A broker that restarts resumes the leader epoch that it led before.
     RestartResumesLeaderEpoch = "restart-resumes-leader-epoch",
+    /// A broker that comes back with an empty disk still counts as having every acknowledged record.
+    WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
