@@ -290,7 +290,7 @@ impl World {
                 assert_eq!(found, known, "L2, L10: the epoch of {offset}");
             }
         }
-        broker.disk.checkpoint = partition.high_watermark().min(partition.flushed_offset()).0;
+        broker.disk.checkpoint = side.high_watermark.0;
         let (is_live, newest) = (broker.is_live(), partition.leader_epoch().0);
         if !is_live {
             return;

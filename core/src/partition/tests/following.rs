@@ -253,6 +253,19 @@ fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_settled() {
 }
 
 #[test]
+fn a_checkpoint_calls_committed_only_what_is_flushed() {
+    let mut fixture = following(&[1, 1, 2], 0);
+    fixture.received(diverging(1, 2, 0));
+    // Until this is flushed, a power cut may bring back the record of epoch 2.
+    let sent = placed(batch(1), 2, 3);
+    fixture.received(batches(3, core::slice::from_ref(&sent)));
+    assert_eq!(fixture.partition.high_watermark(), Offset(3));
+    assert_eq!(fixture.partition.side_state().high_watermark, Offset(2));
+    fixture.flushed(2);
+    assert_eq!(fixture.partition.side_state().high_watermark, Offset(3));
+}
+
+#[test]
 fn a_follower_that_becomes_leader_begins_its_epoch_at_its_end() {
     let mut fixture = following(&[1, 1], 1);
     let next = Assignment { leader_epoch: LeaderEpoch(4), ..three(1, 1, &[1, 2]) };
