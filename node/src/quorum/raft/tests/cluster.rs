@@ -170,6 +170,7 @@ impl Cluster {
             clock: Arc::new(clock),
             entropy: Arc::new(Counter(AtomicU64::new(u64::from(node.unsigned_abs()) << 32))),
             disk: Arc::new(disk),
+            transport: transport.clone(),
         };
         let options = RaftOptions {
             node: id,
