@@ -63,6 +63,9 @@ impl Image {
             Command::BeginControlledShutdown { broker, epoch } => {
                 self.begin_controlled_shutdown(*broker, *epoch)
             }
+            Command::FailReplicas { broker, epoch, partitions } => {
+                self.fail_replicas(*broker, *epoch, partitions)
+            }
             Command::UnregisterBroker { broker } => self.unregister_broker(*broker),
             Command::AlterPartition { broker, broker_epoch, changes } => {
                 self.alter_partitions(*broker, *broker_epoch, changes)

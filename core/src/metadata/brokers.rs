@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::Durability,
     mutant::Mutant,
-    types::{BrokerEpoch, BrokerId},
+    types::{BrokerEpoch, BrokerId, PartitionIndex, TopicId},
 };
 
 impl Image {
@@ -85,6 +85,24 @@ impl Image {
             |_| Loss::Nothing,
             |partition, _| leave_isr(partition, broker),
         );
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn fail_replicas(
+        &mut self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        partitions: &[(TopicId, PartitionIndex)],
+    ) -> Result<Reply, MetadataError> {
+        self.registered(broker, epoch)?;
+        for (topic, index) in partitions {
+            let found = self.partition(*topic, *index);
+            if found.is_some_and(|partition| partition.replicas.contains(&broker)) {
+                let rules = self.replication_rules(*topic);
+                let leave = |partition: &mut PartitionRegistration| leave_isr(partition, broker);
+                self.change_partition(*topic, *index, rules, leave);
+            }
+        }
         Ok(Reply::Done)
     }
 

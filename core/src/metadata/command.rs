@@ -136,6 +136,17 @@ pub enum Command {
         /// The level; 0 takes the feature out of use.
         level: u16,
     },
+    /// Replicas of a broker can take nothing any more, because their disk has failed: they leave
+    /// the ISRs that have another member, and with them the leadership. Answered with
+    /// [`Reply::Done`].
+    FailReplicas {
+        /// The broker.
+        broker: BrokerId,
+        /// Its registration.
+        epoch: BrokerEpoch,
+        /// The partitions; those that it holds no replica of are passed over.
+        partitions: Vec<(TopicId, PartitionIndex)>,
+    },
 }
 
 /// A leader's proposal for the ISR of a partition (KIP-497).

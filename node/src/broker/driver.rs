@@ -218,6 +218,7 @@ impl PartitionDriver {
                      and restart the broker"
                 );
                 self.tell(Input::LogFailed { readable: true });
+                self.isr_changes.fail(&self.id);
             }
             LogEvent::CheckpointDue => self.start_checkpoint(),
         }

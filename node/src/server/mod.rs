@@ -156,7 +156,8 @@ impl Broker {
         });
         let broker = shared.config.node_id;
         let (quorum, followed) = (shared.quorum.clone(), shared.followed.clone());
-        let changes = isr_changes.run(quorum, followed, broker, broker_epoch);
+        let clock = shared.doors.clock.clone();
+        let changes = isr_changes.run(quorum, followed, clock, (broker, broker_epoch));
         tasks.spawn("isr-changes", changes);
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
         tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));

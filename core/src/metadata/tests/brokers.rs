@@ -46,6 +46,20 @@ fn a_command_for_an_earlier_registration_changes_nothing() {
 }
 
 #[test]
+fn a_replica_whose_disk_failed_leaves_the_isr_and_the_leadership_to_the_others() {
+    let mut log = Log::of(3, &[]);
+    let (broker, epoch) = (BROKER, log.epoch(1));
+    let partitions = vec![(TOPIC, PartitionIndex(0)), (TOPIC, PartitionIndex(99))];
+    assert_eq!(log.apply(Command::FailReplicas { broker, epoch, partitions }), Ok(Reply::Done));
+    assert_eq!(log.shown(), "leader 2 isr [2, 3] elr [] epochs 1 1");
+    let mut alone = Log::new();
+    alone.create_one(&[1], &[]);
+    let (epoch, partitions) = (alone.epoch(1), vec![(TOPIC, PartitionIndex(0))]);
+    assert_eq!(alone.apply(Command::FailReplicas { broker, epoch, partitions }), Ok(Reply::Done));
+    assert_eq!(alone.shown(), "leader 1 isr [1] elr [] epochs 0 0");
+}
+
+#[test]
 fn a_broker_that_returns_with_another_directory_has_lost_everything_it_had() {
     let mut log = Log::new();
     log.create_one(&[1], &[]);
