@@ -75,6 +75,8 @@ mutants! {
     NoAdvanceAfterShrink = "no-advance-after-shrink",
     /// An ISR proposal that is repeated has lost its members (KAFKA-15353).
     RetriedIsrIsEmpty = "retried-isr-is-empty",
+    /// A refused ISR proposal is forgotten although an earlier one may yet be accepted.
+    RefusalForgetsTheOthers = "refusal-forgets-the-others",
     /// What a follower had is believed after it was restarted.
     ProgressSurvivesRestart = "progress-survives-restart",
     /// A follower reports flushed offsets of a log that it has yet to truncate.
@@ -107,6 +109,8 @@ mutants! {
     BrokerEpochNotChecked = "broker-epoch-not-checked",
     /// A broker that restarts resumes the leader epoch that it led before.
     RestartResumesLeaderEpoch = "restart-resumes-leader-epoch",
+    /// A broker that comes back with an empty disk still counts as having every acknowledged record.
+    WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.

@@ -46,6 +46,11 @@ newtype! {
     Incarnation(u128)
 }
 newtype! {
+    /// Identity of a data directory, drawn at random when it is first used (KIP-858): a broker that
+    /// comes back with another one has lost what it had.
+    DirectoryId(u128)
+}
+newtype! {
     /// Index of a partition in its topic, from zero.
     PartitionIndex(u32)
 }

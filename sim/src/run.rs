@@ -148,6 +148,7 @@ async fn simulate(
     };
     observing.abort();
     cluster.observe();
+    count_changes(&recorder);
     // Beyond its promise the cluster need not come back.
     if scenario.unlimited { Ok(()) } else { finished }
 }
@@ -157,13 +158,19 @@ async fn start(cluster: &Cluster) -> Result<(), Failure> {
     started.map_err(|message| Failure { check: "LV7 starts".into(), message })
 }
 
-/// Looks at the metadata again and again.
+/// Looks at the metadata, and at who leads its quorum, again and again.
 async fn observe(cluster: Cluster) {
     if cluster.machines.len() == 1 {
         return;
     }
+    let mut controller = None;
     loop {
         cluster.observe();
+        if let Some(now) = cluster.controller()
+            && controller.replace(now).is_some_and(|before| before != now)
+        {
+            cluster.recorder.trace.effect(Effect::ControllerChanged, 1);
+        }
         time::sleep(OBSERVE_EVERY).await;
     }
 }
@@ -317,6 +324,25 @@ fn count_retired(recorder: &Recorder) {
     let retired = history.finals.iter().filter(moved).count() as u64;
     if retired > 0 {
         recorder.trace.effect(Effect::SegmentsRetired, retired);
+    }
+}
+
+/// What became of leaders and in-sync replicas, as the metadata tells.
+fn count_changes(recorder: &Recorder) {
+    let history = recorder.history();
+    let mut seen: Vec<_> = history.metadata.iter().collect();
+    seen.sort_by_key(|seen| seen.offset);
+    let mut leaders: BTreeMap<Partition, i32> = BTreeMap::new();
+    let mut in_sync: BTreeMap<Partition, &[i32]> = BTreeMap::new();
+    for (partition, now) in seen.into_iter().flat_map(|seen| &seen.partitions) {
+        let before = now.leader.and_then(|leader| leaders.insert(*partition, leader));
+        if before.is_some_and(|before| Some(before) != now.leader) {
+            recorder.trace.effect(Effect::LeaderChanged, 1);
+        }
+        let before = in_sync.insert(*partition, &now.isr).unwrap_or_default();
+        if before.iter().any(|member| !now.isr.contains(member)) {
+            recorder.trace.effect(Effect::IsrShrunk, 1);
+        }
     }
 }
 

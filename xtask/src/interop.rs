@@ -2,7 +2,8 @@
 //!
 //! Each client's program lives in `xtask/interop/` and is installed with its libraries into
 //! `target/interop`. It prints one line when a step begins and one when it ends (see
-//! [`program`]). Then the crash tests of [`crash`] kill and restart a broker of their own.
+//! [`program`]). Then the crash tests of [`crash`] kill and restart a broker of their own, and
+//! those of [`cluster`] the leaders of three nodes.
 //!
 //! One line for each step, the reason of a failure under it; the last line is
 //! `N passed, N failed`. What the clients wrote to stderr and what the brokers logged stays in
@@ -13,7 +14,8 @@
 )]
 
 mod broker;
-mod clients;
+pub(crate) mod clients;
+mod cluster;
 mod crash;
 mod program;
 
@@ -32,7 +34,8 @@ use crate::counts::Counts;
 /// What `cargo xtask interop` is asked for.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
-    /// The clients to run, or `crash` for the tests that kill brokers; all of it when none is named.
+    /// The clients to run, `crash` for the tests that kill a broker, `cluster` for those that kill
+    /// leaders of three nodes; all of it when none is named.
     #[arg(value_name = "CLIENT", value_parser = known_client)]
     pub clients: Vec<String>,
 
@@ -75,11 +78,11 @@ struct Report {
 }
 
 /// Where everything of the interoperability tests is kept.
-struct Places {
+pub(crate) struct Places {
     /// The top level of the repository.
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// `target/interop`: installed clients, data directories and logs.
-    work: PathBuf,
+    pub(crate) work: PathBuf,
 }
 
 /// Installs the clients, runs them and the crash tests, and prints every step.
@@ -96,10 +99,15 @@ pub fn run(args: &Args) -> Result<Counts> {
     println!("building the broker and installing the clients into {}", places.work.display());
     let (binary, ready) = prepare(args, &places, &chosen, &mut report)?;
     run_clients(args, &places, binary.as_deref(), &ready, &mut report)?;
-    let crashes = args.clients.is_empty() || args.clients.iter().any(|name| name == crash::NAME);
-    if let Some(binary) = binary.as_ref().filter(|_| crashes) {
-        let has = |client| chosen.contains(&client) && ready.contains(&client);
-        crash::run(&places, binary, &has, &mut report);
+    let asked = |name| args.clients.is_empty() || args.clients.iter().any(|asked| asked == name);
+    let has = |client| chosen.contains(&client) && ready.contains(&client);
+    if let Some(binary) = &binary {
+        if asked(crash::NAME) {
+            crash::run(&places, binary, &has, &mut report);
+        }
+        if asked(cluster::NAME) {
+            cluster::run(&places, binary, &has, &mut report);
+        }
     }
     let counts = report.counts();
     if let Some(path) = &args.json {
@@ -110,20 +118,25 @@ pub fn run(args: &Args) -> Result<Counts> {
 }
 
 fn known_client(name: &str) -> Result<String, String> {
-    match Client::ALL.iter().any(|client| client.name() == name) || name == crash::NAME {
+    let mut known: Vec<_> = Client::ALL.iter().map(|client| client.name()).collect();
+    known.extend([crash::NAME, cluster::NAME]);
+    match known.contains(&name) {
         true => Ok(name.into()),
-        false => {
-            let known: Vec<_> = Client::ALL.iter().map(|client| client.name()).collect();
-            Err(format!("known are {} and {}", known.join(", "), crash::NAME))
-        }
+        false => Err(format!("known are {}", known.join(", "))),
     }
 }
 
-/// The clients named; the crash tests need kcat and confluent-kafka.
+/// The clients named; the crash tests need kcat and confluent-kafka, those of the cluster the Java
+/// client as well.
 fn chosen(names: &[String]) -> Vec<Client> {
     let named = |client: &Client| {
-        let needed = matches!(client, Client::Kcat | Client::ConfluentKafka);
-        names.iter().any(|name| name == client.name() || (name == crash::NAME && needed))
+        let crash = matches!(client, Client::Kcat | Client::ConfluentKafka);
+        let needed = |name: &str| match name {
+            crash::NAME => crash,
+            cluster::NAME => crash || *client == Client::Java,
+            name => name == client.name(),
+        };
+        names.iter().any(|name| needed(name))
     };
     Client::ALL.into_iter().filter(|client| names.is_empty() || named(client)).collect()
 }
@@ -205,7 +218,7 @@ fn run_clients(
 }
 
 impl Places {
-    fn prepare() -> Result<Places> {
+    pub(crate) fn prepare() -> Result<Places> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .context("the xtask package has no parent directory")?

@@ -3,12 +3,14 @@
 //! Exit status: 0 when everything passed, 1 when something failed, 2 for bad usage.
 
 mod bench;
+mod cluster;
 mod codegen;
 mod counts;
 mod interop;
 #[cfg(test)]
 mod scratch;
 mod sim;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -34,6 +36,8 @@ enum Command {
     Sim(sim::Options),
     /// Run real clients, unmodified, against a release broker.
     Interop(interop::Args),
+    /// Break a cluster of real nodes again and again under real clients.
+    Soak(soak::Options),
     /// Generate the wire messages of the node from their schema.
     Codegen {
         /// Write nothing; fail when a generated file is stale.
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options).map(Some),
         Command::Sim(options) => sim::run(&options),
         Command::Interop(arguments) => interop::run(&arguments).map(Some),
+        Command::Soak(options) => soak::run(&options).map(Some),
         Command::Codegen { check } => codegen::run(check).map(|()| None),
         Command::Tidy => tidy::run().map(Some),
         Command::Bench(options) => bench::run(&options).map(|()| None),

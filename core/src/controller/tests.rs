@@ -138,6 +138,7 @@ fn register(broker: i32, incarnation: u128) -> Command {
         rack: None,
         client_endpoint: Endpoint::default(),
         peer_endpoint: Endpoint::default(),
+        directory: crate::types::DirectoryId(0),
         clean_shutdown_of: None,
         at: Timestamp(0),
     }

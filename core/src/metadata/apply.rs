@@ -41,6 +41,7 @@ impl Image {
                 rack,
                 client_endpoint,
                 peer_endpoint,
+                directory,
                 clean_shutdown_of,
                 at: registered_at,
             } => {
@@ -48,6 +49,7 @@ impl Image {
                     epoch: BrokerEpoch(at.0),
                     incarnation: *incarnation,
                     registered_at: *registered_at,
+                    directory: *directory,
                     rack: rack.clone(),
                     client_endpoint: client_endpoint.clone(),
                     peer_endpoint: peer_endpoint.clone(),

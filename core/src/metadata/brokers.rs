@@ -1,8 +1,12 @@
 //! Registrations of brokers, and what their coming and going does to partitions (KIP-631).
 
-use super::{BrokerRegistration, Image, MetadataError, PartitionRegistration, Reply};
+use super::{
+    BrokerRegistration, Image, MetadataError, PartitionRegistration, Reply, partition_change::Loss,
+    replication_rules::ReplicationRules,
+};
 use crate::{
     config::Durability,
+    mutant::Mutant,
     types::{BrokerEpoch, BrokerId},
 };
 
@@ -23,23 +27,26 @@ impl Image {
             return Reply::BrokerRegistered { broker_epoch: known.epoch };
         }
         let is_lossy = known.is_some_and(|known| clean_shutdown_of != Some(known.epoch));
+        let is_empty = known.is_some_and(|known| known.directory != registration.directory)
+            && !Mutant::WipedBrokerStaysEligible.is_planted();
         let broker_epoch = registration.epoch;
         self.founder.get_or_insert(registration.incarnation);
         self.brokers.insert(broker, registration);
-        // With `fsynced`, whatever a crash lost was not acknowledged.
-        let lossy = |durability| is_lossy && durability == Durability::Replicated;
-        self.change_partitions_of(
-            broker,
-            |rules| lossy(rules.durability),
-            |partition, rules| {
-                if lossy(rules.durability) {
-                    partition.isr.retain(|member| *member != broker);
-                    partition.elr.retain(|member| *member != broker);
-                } else {
-                    leave_isr(partition, broker);
-                }
-            },
-        );
+        // With `fsynced`, whatever a crash lost was not acknowledged. A new directory has nothing.
+        let lossy = |durability| is_empty || is_lossy && durability == Durability::Replicated;
+        let loss = |rules: ReplicationRules| match lossy(rules.durability) {
+            true if is_empty => Loss::Everything,
+            true => Loss::Unflushed,
+            false => Loss::Nothing,
+        };
+        self.change_partitions_of(broker, loss, |partition, rules| {
+            if lossy(rules.durability) {
+                partition.isr.retain(|member| *member != broker);
+                partition.elr.retain(|member| *member != broker);
+            } else {
+                leave_isr(partition, broker);
+            }
+        });
         Reply::BrokerRegistered { broker_epoch }
     }
 
@@ -49,7 +56,11 @@ impl Image {
         epoch: BrokerEpoch,
     ) -> Result<Reply, MetadataError> {
         self.registered_mut(broker, epoch)?.fenced = true;
-        self.change_partitions_of(broker, |_| false, |partition, _| leave_isr(partition, broker));
+        self.change_partitions_of(
+            broker,
+            |_| Loss::Nothing,
+            |partition, _| leave_isr(partition, broker),
+        );
         Ok(Reply::Done)
     }
 
@@ -59,7 +70,7 @@ impl Image {
         epoch: BrokerEpoch,
     ) -> Result<Reply, MetadataError> {
         self.registered_mut(broker, epoch)?.fenced = false;
-        self.change_partitions_of(broker, |_| false, |_, _| {});
+        self.change_partitions_of(broker, |_| Loss::Nothing, |_, _| {});
         Ok(Reply::Done)
     }
 
@@ -69,7 +80,11 @@ impl Image {
         epoch: BrokerEpoch,
     ) -> Result<Reply, MetadataError> {
         self.registered_mut(broker, epoch)?.in_controlled_shutdown = true;
-        self.change_partitions_of(broker, |_| false, |partition, _| leave_isr(partition, broker));
+        self.change_partitions_of(
+            broker,
+            |_| Loss::Nothing,
+            |partition, _| leave_isr(partition, broker),
+        );
         Ok(Reply::Done)
     }
 

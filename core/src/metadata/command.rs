@@ -4,7 +4,8 @@ use super::{Endpoint, MetadataError};
 use crate::{
     time::Timestamp,
     types::{
-        BrokerEpoch, BrokerId, Incarnation, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId,
+        BrokerEpoch, BrokerId, DirectoryId, Incarnation, LeaderEpoch, PartitionEpoch,
+        PartitionIndex, TopicId,
     },
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -64,6 +65,8 @@ pub enum Command {
         client_endpoint: Endpoint,
         /// Where other brokers reach it.
         peer_endpoint: Endpoint,
+        /// Its data directory.
+        directory: DirectoryId,
         /// The registration of the process before it, if that one closed every log cleanly
         /// (KIP-966); `None` after a crash or at a first start.
         clean_shutdown_of: Option<BrokerEpoch>,

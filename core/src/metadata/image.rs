@@ -6,8 +6,8 @@ use crate::{
     config::ConfigLayers,
     time::Timestamp,
     types::{
-        BrokerEpoch, BrokerId, Incarnation, LeaderEpoch, MetadataOffset, PartitionEpoch,
-        PartitionIndex, TopicId,
+        BrokerEpoch, BrokerId, DirectoryId, Incarnation, LeaderEpoch, MetadataOffset,
+        PartitionEpoch, PartitionIndex, TopicId,
     },
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -107,6 +107,8 @@ pub struct BrokerRegistration {
     pub incarnation: Incarnation,
     /// When it did, by its wall clock.
     pub registered_at: Timestamp,
+    /// Its data directory.
+    pub directory: DirectoryId,
     /// Its rack or zone.
     pub rack: Option<String>,
     /// Where clients reach it.

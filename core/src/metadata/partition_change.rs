@@ -15,8 +15,19 @@ pub(super) struct Circumstances<'a> {
     pub brokers: &'a BTreeMap<BrokerId, BrokerRegistration>,
     /// The rules of the topic.
     pub rules: ReplicationRules,
-    /// A replica that has lost acknowledged records in this change: not eligible any more.
-    pub lossy: Option<BrokerId>,
+    /// What a replica has lost before this change: it is not eligible any more.
+    pub lossy: Option<(BrokerId, Loss)>,
+}
+
+/// What a broker has lost of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// No acknowledged record.
+    Nothing,
+    /// What it had not flushed.
+    Unflushed,
+    /// All of it.
+    Everything,
 }
 
 impl Image {
@@ -36,17 +47,17 @@ impl Image {
     }
 
     /// Changes every partition that a broker holds a replica of, and draws the consequences.
-    /// `lossy` tells whether the broker has lost acknowledged records of such a topic.
+    /// `loss` tells what the broker has lost of such a topic.
     pub(super) fn change_partitions_of(
         &mut self,
         broker: BrokerId,
-        lossy: impl Fn(ReplicationRules) -> bool,
+        loss: impl Fn(ReplicationRules) -> Loss,
         change: impl Fn(&mut PartitionRegistration, ReplicationRules),
     ) {
         let rules = self.all_replication_rules();
         for topic in self.topics.values_mut() {
             let rules = rules[&topic.id];
-            let lossy = Some(broker).filter(|_| lossy(rules));
+            let lossy = Some((broker, loss(rules))).filter(|(_, loss)| *loss != Loss::Nothing);
             let circumstances = Circumstances { brokers: &self.brokers, rules, lossy };
             for partition in &mut topic.partitions {
                 if partition.replicas.contains(&broker) {
@@ -104,7 +115,7 @@ impl Circumstances<'_> {
             Some(_) => None,
             None => partition.leader.or(partition.last_known_leader),
         }
-        .filter(|leader| after.replicas.contains(leader));
+        .filter(|leader| after.replicas.contains(leader) && !self.has_lost_all(*leader));
         let replicas_left = partition.replicas.iter().any(|old| !after.replicas.contains(old));
         if elected.is_some() || after.leader != partition.leader || replicas_left {
             // Also when the leader stays: what a removed replica still fetches is fenced off.
@@ -134,8 +145,17 @@ impl Circumstances<'_> {
         }
         in_replica_order(&after.replicas, |replica| {
             let has_everything = before.isr.contains(&replica) || after.elr.contains(&replica);
-            has_everything && !after.isr.contains(&replica) && self.lossy != Some(replica)
+            has_everything && !after.isr.contains(&replica) && !self.is_lossy(replica)
         })
+    }
+
+    fn is_lossy(&self, replica: BrokerId) -> bool {
+        self.lossy.is_some_and(|(lossy, _)| lossy == replica)
+    }
+
+    /// Whether there is nothing left that electing a replica would save.
+    pub fn has_lost_all(&self, replica: BrokerId) -> bool {
+        self.lossy == Some((replica, Loss::Everything))
     }
 
     fn min_insync(&self, partition: &PartitionRegistration) -> usize {

@@ -35,7 +35,10 @@ impl Partition {
     }
 
     pub(super) fn on_log_start_persisted(&mut self, to: Offset, effects: &mut Effects) {
-        assert!(to <= self.flushed_offset, "the log starts at or before its flushed end");
+        if to > self.flushed_offset {
+            // The log was given up meanwhile, start and all, after an unclean election.
+            return;
+        }
         self.log_start_offset = self.log_start_offset.max(to);
         // The request may have been given up when a later one failed.
         self.requested_log_start = self.requested_log_start.max(to);
@@ -139,7 +142,18 @@ impl Partition {
         Ok(offset)
     }
 
+    /// Continues a deletion that reaches beyond what was flushed, which only
+    /// `durability=replicated` lets be committed: a log must not start beyond its end after a
+    /// power cut.
+    pub(super) fn resume_deletions(&mut self, effects: &mut Effects) {
+        if let Some((target, _)) = self.parked_deletions.last() {
+            self.advance_log_start(*target, effects);
+        }
+    }
+
+    /// Asks for a log start, as far as the log is flushed.
     pub(super) fn advance_log_start(&mut self, to: Offset, effects: &mut Effects) {
+        let to = to.min(self.flushed_offset);
         if to <= self.requested_log_start {
             return;
         }

@@ -79,14 +79,18 @@ impl Partition {
         if offset < lowest {
             return Err(out_of_range);
         }
-        let diverging = match position.last_fetched_epoch {
-            Some(epoch) => self.divergence(epoch, offset).ok_or(out_of_range.clone())?,
-            None => None,
-        };
-        if diverging.is_none() && !self.is_leader() && offset > self.high_watermark {
-            // The leader may have it: a consumer must not take this for the end of the log.
+        if !self.is_leader() && offset > self.high_watermark {
+            // The leader may have it, and epochs that are not known here: a consumer must not take
+            // this for the end of the log, nor for another log (KIP-392).
             return Err(PartitionError::OffsetNotAvailable);
         }
+        let diverging = match position.last_fetched_epoch {
+            Some(epoch) => self.divergence(epoch, offset).ok_or_else(|| {
+                let knows_all = self.is_leader();
+                if knows_all { out_of_range.clone() } else { PartitionError::OffsetNotAvailable }
+            })?,
+            None => None,
+        };
         if diverging.is_none() && offset > highest {
             return Err(out_of_range);
         }

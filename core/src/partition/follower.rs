@@ -26,7 +26,7 @@ impl Partition {
             leader_epoch: self.leader_epoch,
             fetch_offset: self.log_end_offset,
             last_fetched_epoch: self.last_epoch(),
-            flushed_offset: self.flushed_offset,
+            flushed_offset: self.reported_flushed_offset(),
             log_start_offset: self.log_start_offset,
         };
         Some((following.leader?, position))
@@ -38,7 +38,14 @@ impl Partition {
     pub fn flush_report(&self) -> Option<(BrokerId, LeaderEpoch, Offset)> {
         let Role::Follower(following) = &self.role else { return None };
         let may_report = following.agreed || Mutant::ReportsBeforeAgreement.is_planted();
-        may_report.then_some((following.leader?, self.leader_epoch, self.flushed_offset))
+        let flushed = self.reported_flushed_offset();
+        may_report.then_some((following.leader?, self.leader_epoch, flushed))
+    }
+
+    /// A log that was reset counts as empty until the reset is durable: a power cut may bring back
+    /// the one before it.
+    fn reported_flushed_offset(&self) -> Offset {
+        if self.unflushed_reset.is_some() { Offset(0) } else { self.flushed_offset }
     }
 
     pub(super) fn on_fetched(
@@ -53,20 +60,24 @@ impl Partition {
         // nothing any more (KAFKA-18991).
         let is_current = leader_epoch == self.leader_epoch && fetch_offset == self.log_end_offset;
         let is_obeyed = is_current || Mutant::OldAnswerObeyed.is_planted();
-        if !is_obeyed || self.is_leader() || self.health != LogHealth::Healthy {
+        let Role::Follower(following) = &mut self.role else { return };
+        if !is_obeyed || self.health != LogHealth::Healthy {
             return;
         }
         match outcome {
             Ok(ReplicaBatches { diverging: Some(end), high_watermark, .. }) => {
+                if following.agreed && !Mutant::OldAnswerObeyed.is_planted() {
+                    // In one epoch both logs only grow once they agree: this was about another
+                    // log that ended at the same offset, and its leader counts what is here now.
+                    return;
+                }
                 if Mutant::HighWatermarkBeforeTruncation.is_planted() {
                     self.follow_high_watermark(now, high_watermark, effects);
                 }
                 self.truncate_to_agreement(now, end, effects);
             }
             Ok(batches) => {
-                if let Role::Follower(following) = &mut self.role {
-                    following.agreed = true;
-                }
+                following.agreed = true;
                 self.append_fetched(now, &batches, effects);
                 self.follow_high_watermark(now, batches.high_watermark, effects);
                 self.follow_log_start(batches.log_start_offset, effects);
@@ -76,6 +87,13 @@ impl Partition {
                     || Mutant::OutOfRangeResets.is_planted() =>
             {
                 self.reset_to(log_start_offset, effects);
+            }
+            Err(ReplicaFetchError::OffsetOutOfRange { log_end_offset, .. })
+                if self.log_end_offset > log_end_offset
+                    && self.log_end_offset == self.log_start_offset =>
+            {
+                // Nothing is left to compare. Only an unclean election leads here.
+                self.reset_to(log_end_offset, effects);
             }
             // The leader or this broker knows too little; the driver asks again later.
             Err(_) => {}
@@ -94,13 +112,19 @@ impl Partition {
     fn truncate_to_agreement(&mut self, now: Now, leader: EpochEnd, effects: &mut Effects) {
         let own = self.epochs.end_offset_for(leader.epoch, self.log_end_offset);
         let agreed = own.map_or(leader.end_offset, |own| own.end_offset.min(leader.end_offset));
-        let to = if Mutant::TruncatesToHighWatermark.is_planted() {
+        let agreed = if Mutant::TruncatesToHighWatermark.is_planted() {
             self.high_watermark
         } else {
-            agreed.max(self.log_start_offset)
+            agreed
         };
-        if to >= self.log_end_offset {
+        if agreed >= self.log_end_offset {
             return;
+        }
+        // The first epoch of a log begins where the log does, which may be inside of a batch.
+        let to = self.journal.batch_boundary(agreed);
+        if to < self.log_start_offset {
+            // Nothing is left that may agree.
+            return self.reset_to(agreed.min(self.log_start_offset), effects);
         }
         self.truncate(now, to, effects);
     }
@@ -134,6 +158,7 @@ impl Partition {
         self.journal.reset(to);
         self.tail = super::tail::Tail::new();
         let write = self.take_write_id();
+        self.unflushed_reset = Some(write);
         effects.push(Effect::Reset { write, to });
         self.wake_fetches(effects);
     }
@@ -149,6 +174,9 @@ impl Partition {
             }
             let bytes = rest.split_to(header.size_in_bytes);
             let Ok(batch) = Batch::parse(bytes, usize::MAX, Origin::Log) else { return };
+            if self.begins_within(&batch.header) {
+                self.reset_to(batch.header.base_offset, effects);
+            }
             let verdict = self.journal.producers().check(&batch.header);
             let refused = Mutant::FollowerChecksSequence.is_planted()
                 && matches!(verdict, ProducerVerdict::Refused(_));
@@ -157,6 +185,14 @@ impl Partition {
             }
             self.append_copy(now, batch, effects);
         }
+    }
+
+    /// Whether an empty log begins inside of this batch, because the leader's start does: the log
+    /// has to begin where the batch does.
+    fn begins_within(&self, header: &BatchHeader) -> bool {
+        self.log_start_offset == self.log_end_offset
+            && header.base_offset < self.log_end_offset
+            && header.next_offset() > self.log_end_offset
     }
 
     fn continues(&self, header: &BatchHeader) -> bool {

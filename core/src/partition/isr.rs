@@ -29,8 +29,9 @@ pub(super) struct Progress {
     flushed: Offset,
     /// Where its log starts.
     pub(super) log_start_offset: Offset,
-    /// When it last had everything that the leader had.
-    caught_up: Instant,
+    /// When it last had everything that the leader had; `None` when it never did, as far as this
+    /// leader knows. A member of the ISR counts as caught up when it becomes one.
+    caught_up: Option<Instant>,
     /// The leader's log end at a moment: the follower has caught up with that moment when it
     /// reaches it.
     mark: (Offset, Instant),
@@ -48,9 +49,17 @@ pub(super) struct Isr {
 
 #[derive(Clone, Debug)]
 struct Proposed {
-    isr: BTreeSet<BrokerId>,
+    /// What was asked for, with the registrations of that moment: a repetition must not vouch for
+    /// a registration that came later and may have lost records (KIP-903).
+    isr: BTreeMap<BrokerId, BrokerEpoch>,
     base: PartitionEpoch,
     again_at: Instant,
+    /// How many times it was sent without being refused: each may yet be accepted.
+    undecided: u32,
+    /// One was refused while another may yet be accepted. The leader commits its present ISR
+    /// again, which makes the partition epoch of the undecided ones an old one; until it hears of
+    /// the new one it counts their members.
+    is_withdrawn: bool,
 }
 
 /// An ISR that the leader wants.
@@ -62,7 +71,7 @@ pub struct IsrProposal {
     pub isr: Vec<(BrokerId, BrokerEpoch)>,
 }
 
-/// What became of a proposal.
+/// What became of one [`super::Effect::ProposeIsr`]. Each is answered at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsrOutcome {
     /// It is the ISR now.
@@ -70,7 +79,8 @@ pub enum IsrOutcome {
         /// The version of the registration that holds it.
         partition_epoch: PartitionEpoch,
     },
-    /// It certainly is not, and never will be.
+    /// This one is not, and never will be. An earlier one, of which nothing is known, may be: also
+    /// when this one was refused because the partition epoch has moved on.
     Refused,
     /// Nobody knows: it may be accepted, or may yet be.
     Unknown,
@@ -83,9 +93,14 @@ impl Progress {
             received: None,
             flushed: Offset(0),
             log_start_offset: Offset(0),
-            caught_up: now,
+            caught_up: None,
             mark: (leader_end, now),
         }
+    }
+
+    /// It is a member of the ISR now: it gets `replica.lag.time.max.ms` to show that it keeps up.
+    pub(super) fn admitted(&mut self, now: Instant) {
+        self.caught_up = self.caught_up.max(Some(now));
     }
 
     /// Whether a message of this registration is older than one that was heard already.
@@ -152,7 +167,7 @@ impl Progress {
         if self.end(counts_flushed).is_some_and(|end| end >= leader_end) {
             return None;
         }
-        Some(self.caught_up.after(lag_max))
+        Some(self.caught_up.map_or(Instant(0), |caught_up| caught_up.after(lag_max)))
     }
 
     fn advance(&mut self, received: Offset, flushed: Offset) {
@@ -164,10 +179,10 @@ impl Progress {
     fn note_caught_up(&mut self, now: Instant, leader_end: Offset, counts_flushed: bool) {
         let Some(end) = self.end(counts_flushed) else { return };
         if end >= leader_end {
-            self.caught_up = now;
+            self.caught_up = Some(now);
             self.mark = (leader_end, now);
         } else if end >= self.mark.0 {
-            self.caught_up = self.caught_up.max(self.mark.1);
+            self.caught_up = self.caught_up.max(Some(self.mark.1));
             self.mark = (leader_end, now);
         }
     }
@@ -194,7 +209,7 @@ impl Isr {
         if let Some(proposed) = &self.proposed
             && !Mutant::HighWatermarkIgnoresProposal.is_planted()
         {
-            maximal.extend(&proposed.isr);
+            maximal.extend(proposed.isr.keys());
         }
         maximal
     }
@@ -208,26 +223,35 @@ impl Isr {
         self.proposed.is_none() && now >= self.not_before
     }
 
-    pub(super) fn propose(&mut self, now: Instant, base: PartitionEpoch, isr: BTreeSet<BrokerId>) {
-        self.proposed = Some(Proposed { isr, base, again_at: now.after(UNANSWERED_AFTER) });
+    pub(super) fn propose(&mut self, now: Instant, proposal: &IsrProposal) {
+        self.proposed = Some(Proposed {
+            isr: proposal.isr.iter().copied().collect(),
+            base: proposal.partition_epoch,
+            again_at: now.after(UNANSWERED_AFTER),
+            undecided: 1,
+            is_withdrawn: false,
+        });
     }
 
-    /// The proposal that is due to be made again because nothing was heard of it.
-    pub(super) fn due_again(
-        &mut self,
-        now: Instant,
-    ) -> Option<(PartitionEpoch, BTreeSet<BrokerId>)> {
+    /// What is due to be proposed because nothing was heard: the same again, or `None` for the
+    /// present ISR when the proposal is withdrawn.
+    pub(super) fn due_again(&mut self, now: Instant) -> Option<Option<IsrProposal>> {
         let proposed = self.proposed.as_mut()?;
         if now < proposed.again_at {
             return None;
         }
         proposed.again_at = now.after(UNANSWERED_AFTER);
+        if proposed.is_withdrawn {
+            return Some(None);
+        }
+        proposed.undecided = proposed.undecided.saturating_add(1);
         let isr = if Mutant::RetriedIsrIsEmpty.is_planted() {
             core::mem::take(&mut proposed.isr)
         } else {
             proposed.isr.clone()
         };
-        Some((proposed.base, isr))
+        let isr = isr.into_iter().collect();
+        Some(Some(IsrProposal { partition_epoch: proposed.base, isr }))
     }
 
     /// Takes over what became of a proposal that replaces `base`. Returns the registration's new
@@ -238,21 +262,36 @@ impl Isr {
         base: PartitionEpoch,
         outcome: IsrOutcome,
     ) -> Option<PartitionEpoch> {
-        let proposed = self.proposed.take_if(|proposed| proposed.base == base)?;
+        let proposed = self.proposed.as_mut().filter(|proposed| proposed.base == base)?;
+        if proposed.is_withdrawn {
+            // Which one of them it was is not known: the metadata will tell what was accepted.
+            return None;
+        }
         match outcome {
             IsrOutcome::Accepted { partition_epoch } => {
-                self.committed = proposed.isr;
+                self.committed = proposed.isr.keys().copied().collect();
+                self.proposed = None;
                 return Some(partition_epoch);
             }
-            IsrOutcome::Refused => self.not_before = now.after(REFUSED_BACKOFF),
-            IsrOutcome::Unknown => self.proposed = Some(proposed),
+            IsrOutcome::Refused => {
+                let again_at = now.after(REFUSED_BACKOFF);
+                proposed.undecided = proposed.undecided.saturating_sub(1);
+                if proposed.undecided == 0 || Mutant::RefusalForgetsTheOthers.is_planted() {
+                    self.proposed = None;
+                    self.not_before = again_at;
+                } else {
+                    proposed.is_withdrawn = true;
+                    proposed.again_at = again_at;
+                }
+            }
+            IsrOutcome::Unknown => {}
         }
         None
     }
 
-    /// When something is due about a proposal.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.proposed.as_ref().map(|proposed| proposed.again_at)
+    /// When something is due about a proposal, or one may be made again.
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.proposed.as_ref().map_or(self.not_before, |proposed| proposed.again_at)
     }
 }
 
@@ -264,5 +303,10 @@ pub(super) fn followers_of(
     leader_end: Offset,
 ) -> BTreeMap<BrokerId, Progress> {
     let others = assignment.replicas.iter().filter(|replica| **replica != options.broker);
-    others.map(|replica| (*replica, Progress::unknown(now, leader_end))).collect()
+    let mut followers: BTreeMap<_, _> =
+        others.map(|replica| (*replica, Progress::unknown(now, leader_end))).collect();
+    for member in &assignment.isr {
+        followers.entry(*member).and_modify(|progress| progress.admitted(now));
+    }
+    followers
 }

@@ -88,6 +88,15 @@ impl Journal {
         Some(self.unsettled[after.checked_sub(1)?].header.next_offset())
     }
 
+    /// The base offset of the batch that holds `offset`, if it is unsettled; else `offset`.
+    pub(super) fn batch_boundary(&self, offset: Offset) -> Offset {
+        let after = self.unsettled.partition_point(|entry| entry.header.base_offset <= offset);
+        let holder = after.checked_sub(1).map(|index| &self.unsettled[index].header);
+        holder
+            .filter(|header| offset < header.next_offset())
+            .map_or(offset, |header| header.base_offset)
+    }
+
     /// Nothing below `to` will be cut any more.
     pub(super) fn settle(&mut self, now: Instant, to: Offset) {
         while self.unsettled.front().is_some_and(|entry| entry.header.next_offset() <= to) {

@@ -31,6 +31,9 @@ pub(super) struct Leading {
     followers: BTreeMap<BrokerId, Progress>,
     lag_max: Duration,
     broker: BrokerId,
+    /// When the high watermark no longer waits for a replica that is about to join and holds it
+    /// back.
+    waits_until: Option<Instant>,
 }
 
 impl Leading {
@@ -50,11 +53,18 @@ impl Leading {
             partition_epoch: assignment.partition_epoch,
             lag_max: options.lag_max,
             broker: options.broker,
+            waits_until: None,
         }
     }
 
     /// The metadata has changed under the same leadership.
-    pub(super) fn reassigned(&mut self, now: Instant, assignment: Assignment) {
+    pub(super) fn reassigned(
+        &mut self,
+        now: Instant,
+        assignment: Assignment,
+        log_end_offset: Offset,
+    ) {
+        let before = self.isr.committed.clone();
         if assignment.partition_epoch > self.partition_epoch {
             self.isr.committed(&assignment.isr);
             self.partition_epoch = assignment.partition_epoch;
@@ -68,11 +78,17 @@ impl Leading {
             &assignment.replicas
         };
         self.followers.retain(|replica, _| kept.contains(replica));
-        for replica in assignment.replicas {
-            if replica != self.broker {
-                let end = self.epoch_start;
-                self.followers.entry(replica).or_insert_with(|| Progress::unknown(now, end));
-            }
+        for replica in kept.iter().filter(|replica| **replica != self.broker) {
+            let unknown = || Progress::unknown(now, log_end_offset);
+            self.followers.entry(*replica).or_insert_with(unknown);
+        }
+        self.admit_members(now, &before);
+    }
+
+    /// Members of the ISR that were not before may lag from now on, not from long ago.
+    fn admit_members(&mut self, now: Instant, before: &BTreeSet<BrokerId>) {
+        for member in self.isr.committed.difference(before) {
+            self.followers.entry(*member).and_modify(|progress| progress.admitted(now));
         }
     }
 
@@ -83,32 +99,42 @@ impl Leading {
 
     /// Up to where every replica counts that is in the ISR, may be in it, or is about to join it;
     /// `None` while one of them was not heard. `own_end` is where the leader itself counts.
-    fn replicated_end(&self, now: Instant, own_end: Offset) -> Option<Offset> {
+    fn replicated_end(&mut self, now: Instant, own_end: Offset) -> Option<Offset> {
+        self.waits_until = None;
         if self.is_under_min_insync() && !Mutant::HighWatermarkBelowMinInsync.is_planted() {
             // KIP-966: a record that fewer replicas have is not committed, whoever asks.
             return None;
         }
         let maximal = self.isr.maximal();
+        let members = || self.followers.iter().filter(|(replica, _)| maximal.contains(replica));
         let mut end = own_end;
+        for (_, progress) in members() {
+            end = end.min(progress.end(self.counts_flushed)?);
+        }
+        let members_end = end;
         for (replica, progress) in &self.followers {
-            if maximal.contains(replica) {
-                end = end.min(progress.end(self.counts_flushed)?);
-            } else if self.is_about_to_join(now, *replica, progress) {
-                end = end.min(progress.end(self.counts_flushed).unwrap_or(end));
+            let waits_until = self.joins_until(*replica, progress).filter(|until| now < *until);
+            if let Some(until) = waits_until
+                && !maximal.contains(replica)
+                && let Some(joiner_end) = progress.end(self.counts_flushed)
+                && joiner_end < members_end
+            {
+                end = end.min(joiner_end);
+                self.waits_until = self.waits_until.map_or(Some(until), |at| Some(at.min(until)));
             }
         }
         Some(end)
     }
 
-    /// A replica that keeps up and may join: the high watermark waits for it, or it could never
-    /// reach a high watermark that moves on with every record. One that may not join is not waited
-    /// for (KAFKA-15021).
-    fn is_about_to_join(&self, now: Instant, replica: BrokerId, progress: &Progress) -> bool {
-        let eligible = self.eligible.get(&replica);
-        eligible.is_some_and(|epoch| progress.has_fetched_as(*epoch))
-            && progress
-                .in_sync_until(Offset(u64::MAX), self.counts_flushed, self.lag_max)
-                .is_some_and(|until| now < until)
+    /// Until when a replica counts as one that keeps up and may join: the high watermark waits for
+    /// it, or it could never reach a high watermark that moves on with every record. One that may
+    /// not join is not waited for (KAFKA-15021).
+    fn joins_until(&self, replica: BrokerId, progress: &Progress) -> Option<Instant> {
+        let eligible = self.eligible.get(&replica)?;
+        if !progress.has_fetched_as(*eligible) {
+            return None;
+        }
+        progress.in_sync_until(Offset(u64::MAX), self.counts_flushed, self.lag_max)
     }
 
     /// Whether a follower may join: it has everything that is committed, and everything that may
@@ -148,12 +174,19 @@ impl Leading {
         IsrProposal { partition_epoch: base, isr }
     }
 
-    fn next_deadline(&self, leader_end: Offset) -> Option<Instant> {
-        let lag = self.isr.committed.iter().filter_map(|replica| {
+    fn next_deadline(&self, leader_end: Offset, high_watermark: Offset) -> Option<Instant> {
+        let may_propose = self.isr.next_deadline();
+        if !self.isr.is_settled() {
+            return self.waits_until.into_iter().chain([may_propose]).min();
+        }
+        let lags = self.isr.committed.iter().filter_map(|replica| {
             let progress = self.followers.get(replica)?;
             progress.in_sync_until(leader_end, self.counts_flushed, self.lag_max)
         });
-        if self.isr.is_settled() { lag.min() } else { self.isr.next_deadline() }
+        let mut others = self.followers.keys().filter(|it| !self.isr.committed.contains(it));
+        let joins = others.any(|it| self.may_join(*it, high_watermark)).then_some(may_propose);
+        let proposes = lags.map(|lag| lag.max(may_propose)).chain(joins);
+        proposes.chain(self.waits_until).min()
     }
 }
 
@@ -219,13 +252,13 @@ impl Partition {
         if leader_epoch != current {
             return;
         }
+        let before = leading.isr.committed.clone();
         if let Some(accepted) = leading.isr.answered(now.monotonic, base, outcome) {
             leading.partition_epoch = leading.partition_epoch.max(accepted);
+            leading.admit_members(now.monotonic, &before);
             self.partition_epoch = self.partition_epoch.max(Some(accepted));
         }
-        if !Mutant::NoAdvanceAfterShrink.is_planted() {
-            self.isr_settled(now, effects);
-        }
+        self.isr_settled(now, effects);
     }
 
     /// Drops the members that lag, and repeats what was not answered.
@@ -234,14 +267,14 @@ impl Partition {
         let high_watermark = self.high_watermark;
         let Role::Leader(leading) = &mut self.role else { return };
         let again = leading.isr.due_again(now.monotonic);
-        if let Some((base, isr)) = again {
-            let proposal = leading.proposal(base, &isr);
+        if let Some(proposal) = again {
+            let present = || leading.proposal(leading.partition_epoch, &leading.isr.committed);
+            let proposal = proposal.unwrap_or_else(present);
             effects.push(Effect::ProposeIsr { leader_epoch, proposal });
         }
         let laggards = leading.laggards(now.monotonic, end);
         if laggards.is_empty() {
-            let joiners: Vec<BrokerId> = leading.followers.keys().copied().collect();
-            joiners.into_iter().for_each(|follower| self.propose_join(now, follower, effects));
+            self.propose_joins(now, effects);
         } else if leading.isr.may_propose(now.monotonic) {
             let mut isr = leading.isr.committed.clone();
             isr.retain(|replica| !laggards.contains(replica));
@@ -254,14 +287,18 @@ impl Partition {
 
     pub(super) fn isr_deadline(&self) -> Option<Instant> {
         match &self.role {
-            Role::Leader(leading) => leading.next_deadline(self.log_end_offset),
+            Role::Leader(leading) => {
+                leading.next_deadline(self.log_end_offset, self.high_watermark)
+            }
             Role::Follower(_) => None,
         }
     }
 
     /// The committed ISR is another one: what waited for replicas may be decided.
     pub(super) fn isr_settled(&mut self, now: Now, effects: &mut Effects) {
-        self.advance_high_watermark(now, effects);
+        if !Mutant::NoAdvanceAfterShrink.is_planted() {
+            self.advance_high_watermark(now, effects);
+        }
         let Role::Leader(leading) = &self.role else { return };
         if leading.is_under_min_insync() {
             while let Some(request) = self.awaiting_high_watermark.take_any() {
@@ -270,11 +307,12 @@ impl Partition {
             }
         }
         self.answer_deletions(effects);
+        self.propose_joins(now, effects);
     }
 
     /// Moves the high watermark to where all count that must, and answers who waited for it.
     pub(super) fn advance_high_watermark(&mut self, now: Now, effects: &mut Effects) {
-        let Role::Leader(leading) = &self.role else { return };
+        let Role::Leader(leading) = &mut self.role else { return };
         let own_end =
             if leading.counts_flushed { self.flushed_offset } else { self.written_offset };
         let Some(to) = leading.replicated_end(now.monotonic, own_end) else { return };
@@ -329,7 +367,9 @@ impl Partition {
         self.check_readable().map_err(|_| ReplicaFetchError::StorageFailed)?;
         let (log_start_offset, log_end_offset) = (self.log_start_offset, self.log_end_offset);
         let out_of_range = ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset };
-        if position.fetch_offset < log_start_offset {
+        if position.fetch_offset < log_start_offset
+            || (position.fetch_offset > log_end_offset && Mutant::OutOfRangeResets.is_planted())
+        {
             return Err(out_of_range);
         }
         let diverging = match position.last_fetched_epoch {
@@ -378,6 +418,12 @@ impl Partition {
         self.propose_join(now, follower, effects);
     }
 
+    fn propose_joins(&mut self, now: Now, effects: &mut Effects) {
+        let Role::Leader(leading) = &self.role else { return };
+        let joiners: Vec<BrokerId> = leading.followers.keys().copied().collect();
+        joiners.into_iter().for_each(|follower| self.propose_join(now, follower, effects));
+    }
+
     fn propose_join(&mut self, now: Now, follower: BrokerId, effects: &mut Effects) {
         let high_watermark = self.high_watermark;
         let Role::Leader(leading) = &self.role else { return };
@@ -396,7 +442,7 @@ impl Partition {
         let Role::Leader(leading) = &mut self.role else { return };
         assert!(isr.contains(&leading.broker), "a leader is in its own ISR (KIP-497)");
         let proposal = leading.proposal(leading.partition_epoch, &isr);
-        leading.isr.propose(now.monotonic, leading.partition_epoch, isr);
+        leading.isr.propose(now.monotonic, &proposal);
         effects.push(Effect::ProposeIsr { leader_epoch, proposal });
     }
 }

@@ -29,7 +29,9 @@
 //!   (KIP-903). It leaves when it has not had all that the leader had for
 //!   `replica.lag.time.max.ms` of monotonic time. Changes are proposals by compare-and-set on the
 //!   *partition epoch*; one is under way at a time, and one without an answer is repeated as it
-//!   was.
+//!   was, with the same registrations. When one of them is refused while another may yet be
+//!   accepted, the leader proposes its present ISR, which outdates them all, and counts their
+//!   members until the metadata says what became of them.
 //! * **Producing.** `acks=all` is refused below `min.insync.replicas`, and answered when the high
 //!   watermark has passed the record; `acks=1` when the leader has flushed it.
 //!
@@ -157,6 +159,8 @@ pub struct Partition {
     written_offset: Offset,
     log_end_offset: Offset,
     next_write: WriteId,
+    /// The reset that is not known to be durable yet.
+    unflushed_reset: Option<WriteId>,
     /// The unsettled end of the log and the producers before and after it. What is settled is
     /// flushed and committed, or so far below the end that its memory is not worth keeping.
     journal: Journal,
@@ -218,6 +222,7 @@ impl Partition {
             written_offset: log_end_offset,
             log_end_offset,
             next_write: WriteId(1),
+            unflushed_reset: None,
             journal: Journal::recovered(now.monotonic, settled, producers, tail),
             epochs,
             tail: Tail::new(),
@@ -358,7 +363,8 @@ impl Partition {
         let mut epochs = self.epochs.clone();
         // Of an epoch that begins there nothing is settled.
         epochs.truncate_from_end(offset);
-        let high_watermark = self.high_watermark;
+        // Beyond what is flushed a power cut may bring back what a truncation had cut.
+        let high_watermark = self.high_watermark.min(self.flushed_offset);
         SideState { offset, high_watermark, epochs, producers: producers.clone() }
     }
 

@@ -61,6 +61,7 @@ impl Partition {
 
     pub(super) fn on_flushed(&mut self, now: Now, through: WriteId, effects: &mut Effects) {
         assert!(through < self.next_write, "the log flushes only what was appended to it");
+        self.unflushed_reset.take_if(|reset| *reset <= through);
         // Nothing is left of a write that was truncated or flushed before.
         let Some(end) = self.journal.end_of(through) else { return };
         if end <= self.flushed_offset {
@@ -76,6 +77,7 @@ impl Partition {
         while let Some((request, response)) = self.awaiting_flush.take_durable(end) {
             effects.push(Effect::respond(request, response));
         }
+        self.resume_deletions(effects);
     }
 
     /// Answers what was not flushed in time. The records stay in the log and may become durable.

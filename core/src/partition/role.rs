@@ -60,7 +60,7 @@ impl Partition {
         let leads = assignment.leader == Some(self.options.broker);
         match &mut self.role {
             Role::Leader(leading) if leads && !is_new_epoch => {
-                leading.reassigned(now.monotonic, assignment);
+                leading.reassigned(now.monotonic, assignment, self.log_end_offset);
                 self.isr_settled(now, effects);
             }
             _ if leads => self.lead(now, assignment, effects),

@@ -141,6 +141,17 @@ fn silent_producers_expire_by_the_monotonic_clock_alone() {
 }
 
 #[test]
+fn a_truncation_forgets_the_batches_at_and_above_the_new_end() {
+    let full = after(&[(0, 0, 2), (0, 2, 2), (0, 4, 2)]);
+    for (to, last) in [(6, Some(5)), (5, Some(5)), (4, Some(3)), (2, Some(1)), (0, None)] {
+        let mut states = full.clone();
+        states.truncate(Offset(to));
+        let found = states.get(ProducerId(1)).and_then(ProducerState::last);
+        assert_eq!(found.map(|range| range.last_sequence.0), last, "end {to}");
+    }
+}
+
+#[test]
 fn the_encoding_has_the_golden_bytes() {
     let mut states = ProducerStates::default();
     states.record(START, &header(0x0102, 3, MAX, 2, 9));

@@ -3,11 +3,13 @@
 
 mod clients;
 mod model;
+mod statistics;
 mod world;
 
+use statistics::Statistics;
 #[cfg(not(madsim))]
 use std::time::Instant;
-use world::{Statistics, World};
+use world::World;
 
 const STEPS: u64 = 600;
 

@@ -9,7 +9,7 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, Reply},
-    types::{BrokerEpoch, BrokerId, Incarnation, MetadataOffset},
+    types::{BrokerEpoch, BrokerId, DirectoryId, Incarnation, MetadataOffset},
 };
 use std::{
     collections::BTreeMap,
@@ -38,6 +38,8 @@ pub struct Registrant {
     pub client_endpoint: Endpoint,
     /// Where its peers reach it.
     pub peer_endpoint: Endpoint,
+    /// Its data directory.
+    pub directory: DirectoryId,
     /// The registration that the last clean shutdown ended.
     pub clean_shutdown_of: Option<BrokerEpoch>,
 }
@@ -59,6 +61,7 @@ pub async fn register(
         rack: registrant.rack,
         client_endpoint: registrant.client_endpoint,
         peer_endpoint: registrant.peer_endpoint,
+        directory: registrant.directory,
         clean_shutdown_of: registrant.clean_shutdown_of,
         at: doors.clock.now().wall,
     };

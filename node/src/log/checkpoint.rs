@@ -207,8 +207,21 @@ mod tests {
         let restarting =
             Checkpoint { restarting: true, ..Checkpoint::of_empty_log(Offset(7), Timestamp(9)) };
         assert_eq!(Checkpoint::decode(&restarting.encode()), Ok(restarting.clone()));
-        assert_eq!(hexadecimal(&restarting.encode()), "RESTARTING");
-        assert_eq!(hexadecimal(&checkpoint().encode()), "ORDINARY");
+        let restarting_version_two = concat!(
+            "485743500002020000000000000007000000000000000700000000000000090000001a0002000000",
+            "000000000700000000000000070000000000000000000000000000000000000007ffffffffffffff",
+            "ff000000000000000700000000a8c9f2e1",
+        );
+        assert_eq!(hexadecimal(&restarting.encode()), restarting_version_two);
+        let version_two = concat!(
+            "485743500002000000000000000003000000000000001900000000000000640000001a0002000000",
+            "00000000190000000000000019000000000000000000000002000000000000000000000000000000",
+            "0a00000000000003e8ffffffffffffffff0000000000000000000000000000006300000000000000",
+            "0a000000000000001400000000000003e8ffffffffffffffff000000000000000a00000000000000",
+            "63000000000000001400000000000000080000000000000019000000010000000000000019000000",
+            "00000000640000000000000007af65ac39",
+        );
+        assert_eq!(hexadecimal(&checkpoint().encode()), version_two);
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod walk;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::LogError;
 pub use maintenance::remove_leftovers;

@@ -249,7 +249,7 @@ impl Writer {
     async fn roll(&mut self) -> Result<(), LogError> {
         let (end, modified) = {
             let state = self.shared.lock();
-            (state.end, state.active.modified)
+            (state.active.end_offset, state.active.modified)
         };
         let next = create_segment(&*self.shared.disk, &self.shared.dir, end, modified).await?;
         let due = {

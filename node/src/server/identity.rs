@@ -6,11 +6,11 @@
 
 use crate::{
     config::BrokerConfig,
-    env::{Disk, OpenMode},
+    env::{Disk, Entropy, OpenMode},
     internal,
 };
 use bytes::Bytes;
-use highwater_core::types::BrokerId;
+use highwater_core::types::{BrokerId, DirectoryId};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -32,6 +32,9 @@ const HEADING: &str = "# Whose data this directory holds. Written by the first s
 pub struct Identity {
     /// The broker.
     pub node: BrokerId,
+    /// The directory itself, drawn when it was first used (KIP-858): a disk that was replaced has
+    /// another one.
+    pub directory: DirectoryId,
     /// Its cluster; `None` for a broker that is alone and was given no `cluster.id`.
     pub cluster_id: Option<String>,
 }
@@ -92,11 +95,18 @@ pub enum IdentityError {
 ///
 /// # Errors
 /// It is somebody else's, or the disk fails. Nothing was changed.
-pub async fn claim(config: &BrokerConfig, disk: &dyn Disk) -> Result<Identity, IdentityError> {
+pub async fn claim(
+    config: &BrokerConfig,
+    disk: &dyn Disk,
+    entropy: &dyn Entropy,
+) -> Result<Identity, IdentityError> {
     let dir = &config.data_dir;
     let at = |error| IdentityError::Disk { path: dir.join(FILE), error };
-    let configured = Identity { node: config.node_id, cluster_id: config.cluster_id.clone() };
     let Some(found) = read(disk, dir).await? else {
+        let (high, low) = (entropy.next_u64(), entropy.next_u64());
+        let directory = DirectoryId(u128::from(high) << 64 | u128::from(low));
+        let (node, cluster_id) = (config.node_id, config.cluster_id.clone());
+        let configured = Identity { node, directory, cluster_id };
         let entries = disk.list(dir).await.map_err(at)?;
         if entries.iter().any(|entry| entry.name == METADATA_DIRECTORY) {
             return Err(IdentityError::Missing { path: dir.clone() });
@@ -131,7 +141,7 @@ fn reconcile(config: &BrokerConfig, found: &Identity) -> Result<Identity, Identi
         }
         (found, configured) => found.clone().or(configured.clone()),
     };
-    Ok(Identity { node: found.node, cluster_id })
+    Ok(Identity { cluster_id, ..found.clone() })
 }
 
 async fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, IdentityError> {
@@ -158,7 +168,11 @@ async fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> io::Result<(
 }
 
 fn encode(identity: &Identity) -> Bytes {
-    let mut text = format!("{HEADING}\nversion={FORMAT}\nnode.id={}\n", identity.node.0);
+    let Identity { node, directory, .. } = identity;
+    let mut text = format!(
+        "{HEADING}\nversion={FORMAT}\nnode.id={}\ndirectory.id={:032x}\n",
+        node.0, directory.0
+    );
     if let Some(cluster_id) = &identity.cluster_id {
         text += &format!("cluster.id={cluster_id}\n");
     }
@@ -186,13 +200,18 @@ fn decode(bytes: &[u8], dir: &Path) -> Result<Identity, IdentityError> {
     }
     let node = value("node.id").and_then(|id| id.parse().ok());
     let node = BrokerId(node.ok_or_else(|| damaged("it has no node.id"))?);
-    Ok(Identity { node, cluster_id: value("cluster.id").map(str::to_owned) })
+    let directory = value("directory.id").and_then(|id| u128::from_str_radix(id, 16).ok());
+    let directory = DirectoryId(directory.ok_or_else(|| damaged("it has no directory.id"))?);
+    Ok(Identity { node, directory, cluster_id: value("cluster.id").map(str::to_owned) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Settings, env::OsDisk};
+    use crate::{
+        config::Settings,
+        env::{OsDisk, OsEntropy},
+    };
     use std::fs::OpenOptions;
 
     struct Directory(tempfile::TempDir, OsDisk);
@@ -208,7 +227,7 @@ mod tests {
             for (key, value) in settings {
                 all.set(key, value, "test");
             }
-            claim(&all.build().unwrap(), &self.1).await
+            claim(&all.build().unwrap(), &self.1, &OsEntropy).await
         }
 
         async fn refusal(&self, settings: &[(&str, &str)]) -> String {
@@ -228,21 +247,28 @@ mod tests {
         ("controller.quorum.voters", "2@127.0.0.1:9093"),
     ];
 
+    const DIRECTORY: &str = "directory.id=0000000000000000000000000000abcd";
+
+    fn member() -> Identity {
+        let (node, directory) = (BrokerId(2), DirectoryId(0xabcd));
+        Identity { node, directory, cluster_id: Some("c".to_owned()) }
+    }
+
     #[test]
     fn the_bytes_of_the_file_never_change() {
-        let identity = Identity { node: BrokerId(2), cluster_id: Some("c".to_owned()) };
+        let identity = member();
         let bytes = encode(&identity);
         let text = std::str::from_utf8(&bytes).unwrap();
-        let body = format!("{HEADING}\nversion=1\nnode.id=2\ncluster.id=c\n");
+        let body = format!("{HEADING}\nversion=1\nnode.id=2\n{DIRECTORY}\ncluster.id=c\n");
         assert_eq!(text, format!("{body}crc32c={:08x}\n", internal::checksum(body.as_bytes())));
         assert_eq!(decode(&bytes, Path::new("d")).unwrap(), identity);
-        let alone = Identity { node: BrokerId(1), cluster_id: None };
+        let alone = Identity { cluster_id: None, ..member() };
         assert_eq!(decode(&encode(&alone), Path::new("d")).unwrap(), alone);
     }
 
     #[test]
     fn every_truncation_and_every_flipped_bit_is_damage() {
-        let bytes = encode(&Identity { node: BrokerId(2), cluster_id: Some("c".to_owned()) });
+        let bytes = encode(&member());
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length], Path::new("d"));
             assert!(matches!(cut, Err(IdentityError::Damaged { .. })), "{length}");
@@ -258,8 +284,10 @@ mod tests {
     #[tokio::test]
     async fn the_first_start_writes_whose_the_directory_is_and_later_ones_find_it() {
         let dir = Directory::new();
-        let mine = Identity { node: BrokerId(2), cluster_id: Some("c".to_owned()) };
-        assert_eq!(dir.claim(&MEMBER).await.unwrap(), mine);
+        let mine = dir.claim(&MEMBER).await.unwrap();
+        assert_eq!(mine, Identity { directory: mine.directory, ..member() });
+        let other = Directory::new().claim(&MEMBER).await.unwrap();
+        assert_ne!(other.directory, mine.directory, "another directory is another identity");
         assert_eq!(dir.claim(&MEMBER).await.unwrap(), mine);
         assert_eq!(dir.claim(&[("node.id", "2")]).await.unwrap(), mine, "it is remembered");
     }

@@ -23,7 +23,7 @@ use crate::{
 use highwater_core::{
     controller::ControllerConfig,
     metadata::{Endpoint, Image},
-    types::{BrokerEpoch, MetadataOffset},
+    types::{BrokerEpoch, DirectoryId, MetadataOffset},
 };
 use std::{
     io,
@@ -90,7 +90,7 @@ impl Broker {
         let metered = MeteredDisk::new(doors.disk, doors.clock.clone(), metrics.clone());
         let doors = Doors { disk: Arc::new(metered), ..doors };
         let lock = lock_data_dir(&config, &doors).await?;
-        let identity = identity::claim(&config, &*doors.disk).await?;
+        let identity = identity::claim(&config, &*doors.disk, &*doors.entropy).await?;
         config.cluster_id = identity.cluster_id;
         let dir = config.data_dir.clone();
         let clean_shutdown_of = take_clean_shutdown(&config, &doors).await?;
@@ -111,7 +111,7 @@ impl Broker {
         let quorum = quorum.metadata;
         let (socket, listen_address) = listener::bind(&config).await?;
         let advertised = listener::advertised(&config, listen_address);
-        let registrant = registrant(&config, &advertised, clean_shutdown_of);
+        let registrant = registrant(&config, &advertised, identity.directory, clean_shutdown_of);
         let (broker_epoch, registered) = membership::register(registrant, &doors, &*quorum).await?;
         membership::publish_defaults(&config, &*quorum).await;
         let isr_changes = Arc::new(IsrChanges::default());
@@ -307,6 +307,7 @@ fn replication_options(config: &BrokerConfig) -> ReplicationOptions {
 fn registrant(
     config: &BrokerConfig,
     advertised: &HostPort,
+    directory: DirectoryId,
     clean_shutdown_of: Option<BrokerEpoch>,
 ) -> Registrant {
     let endpoint = |at: &HostPort| Endpoint { host: at.host.clone(), port: at.port };
@@ -315,6 +316,7 @@ fn registrant(
         rack: config.rack.clone(),
         client_endpoint: endpoint(advertised),
         peer_endpoint: config.peer_advertised.as_ref().map_or_else(Endpoint::default, endpoint),
+        directory,
         clean_shutdown_of,
     }
 }

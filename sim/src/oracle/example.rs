@@ -5,8 +5,8 @@ use super::{Check, index::Index};
 use crate::{
     batch::{Producer, ReadBatch, ReadRecord, Sent},
     history::{
-        BatchImage, Boundary, FinalLog, History, LogImage, MarkKind, Outcome, Partition, Produce,
-        Request, Topic,
+        BatchImage, Boundary, FinalLog, FinalReplicas, History, LogImage, MarkKind, MetadataSeen,
+        Outcome, Partition, PartitionSeen, Produce, Promise, Request, Topic,
     },
 };
 use std::{collections::BTreeMap, ops::Range};
@@ -27,6 +27,35 @@ impl Example {
         let topic = Topic { name: "t".into(), id: [1; 16], retention_millis: None, deleted: false };
         example.history.topics.push(topic);
         example
+    }
+
+    /// The same in a cluster of three, with min.insync.replicas of 2.
+    pub fn in_cluster() -> Self {
+        let mut example = Self::new();
+        let promise =
+            Promise { brokers: 3, replication_factor: 3, min_insync: 2, unlimited: false };
+        example.history.promise = promise;
+        example
+    }
+
+    /// In the end the cluster has this log on each of its machines, and broker 1 leads.
+    pub fn replicated(&mut self, logs: [LogImage; 3]) -> &mut FinalReplicas {
+        let logs = logs.into_iter().enumerate().map(|(at, log)| (at as i32 + 1, log)).collect();
+        let seen = in_sync(1, 1);
+        let replicas = FinalReplicas { partition: Some(PARTITION), seen, logs };
+        self.history.final_replicas.push(replicas);
+        self.history.final_replicas.last_mut().expect("it was just pushed")
+    }
+
+    /// A machine had applied the metadata up to an offset.
+    pub fn saw(&mut self, machine: i32, offset: u64, digest: &str, seen: PartitionSeen) {
+        self.history.metadata.push(MetadataSeen {
+            machine,
+            offset,
+            digest: digest.to_owned(),
+            partitions: BTreeMap::from([(PARTITION, seen)]),
+            brokers: BTreeMap::from([(1, 1)]),
+        });
     }
 
     /// A produce that was invoked and has no outcome yet.
@@ -127,6 +156,18 @@ pub fn batch_by(base_offset: i64, numbers: Range<u64>, producer: Producer) -> Re
 
 pub fn producer(epoch: i16, base_sequence: i32) -> Producer {
     Producer { id: 7, epoch, base_sequence }
+}
+
+/// The partition with all its replicas in sync.
+pub fn in_sync(leader: i32, leader_epoch: i32) -> PartitionSeen {
+    let all = vec![1, 2, 3];
+    PartitionSeen {
+        leader: Some(leader),
+        leader_epoch,
+        partition_epoch: leader_epoch,
+        isr: all.clone(),
+        replicas: all,
+    }
 }
 
 /// A log on disk with these batches.

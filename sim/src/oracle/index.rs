@@ -58,6 +58,7 @@ pub fn surely_not_appended(outcome: &Outcome) -> bool {
     const CORRUPT_MESSAGE: i16 = 2;
     const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
     const MESSAGE_TOO_LARGE: i16 = 10;
+    const NOT_ENOUGH_REPLICAS: i16 = 19;
     const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
     const INVALID_PRODUCER_EPOCH: i16 = 47;
     const UNKNOWN_PRODUCER_ID: i16 = 59;
@@ -69,6 +70,7 @@ pub fn surely_not_appended(outcome: &Outcome) -> bool {
             CORRUPT_MESSAGE
                 | UNKNOWN_TOPIC_OR_PARTITION
                 | MESSAGE_TOO_LARGE
+                | NOT_ENOUGH_REPLICAS
                 | OUT_OF_ORDER_SEQUENCE_NUMBER
                 | INVALID_PRODUCER_EPOCH
                 | UNKNOWN_PRODUCER_ID

@@ -12,6 +12,10 @@ pub const CHECK: Check = Check {
 fn judge(index: &Index<'_>) -> Result<(), String> {
     acknowledged_records_are_there(index)?;
     nothing_else_is_there(index)?;
+    // A replica may have followed its leader already when its broker is ready.
+    if index.history.promise.is_cluster() {
+        return Ok(());
+    }
     index.history.boundaries.iter().try_for_each(|boundary| recovered_a_prefix(index, boundary))
 }
 

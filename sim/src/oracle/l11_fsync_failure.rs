@@ -13,10 +13,13 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     let marks = &index.history.marks;
     for mark in marks {
         let MarkKind::SyncFailed(partition) = mark.kind else { continue };
-        let stops = marks.iter().find(|m| m.at > mark.at && m.kind == MarkKind::Stopped);
+        let stops = marks.iter().find(|m| {
+            m.at > mark.at && m.machine == mark.machine && m.kind == MarkKind::Stopped
+        });
         let life = mark.at..stops.map_or(u64::MAX, |stop| stop.at);
         let acknowledged = index.history.acknowledged().find(|(call, produce, _)| {
             produce.partition == partition
+                && call.broker == mark.machine
                 && life.contains(&call.invoked)
                 && call.ended.is_some_and(|ended| life.contains(&ended))
                 && !is_repeated(index, produce.records[0].number, mark.at)

@@ -10,6 +10,10 @@ pub const CHECK: Check = Check {
 };
 
 fn judge(index: &Index<'_>) -> Result<(), String> {
+    // Between two recoveries a replica may have truncated what its leader does not have.
+    if index.history.promise.is_cluster() {
+        return Ok(());
+    }
     for pair in index.history.boundaries.windows(2) {
         let (Some(first), Some(second)) = (&pair[0].recovered, &pair[1].recovered) else {
             continue;

@@ -198,7 +198,7 @@ mod tests {
     fn the_bare_loop_moves_every_byte_and_cleans_up() {
         let scratch = ScratchDirectory::new("bare");
         let load = ClosedLoop {
-            address: "127.0.0.1:1".parse().unwrap(),
+            leaders: Vec::new(),
             topic: String::new(),
             producers: 3,
             in_flight: 2,

@@ -1,8 +1,10 @@
 //! As much of the Kafka protocol as a load generator needs, built by hand: the benchmark must not
 //! spend the broker's processors on a general codec, and must not share one with the broker.
 //!
-//! Only inflexible versions are spoken: CreateTopics 4, Produce 8, ListOffsets 1, ApiVersions 0.
+//! Only inflexible versions are spoken: CreateTopics 4, Produce 8, ListOffsets 1, Metadata 1,
+//! ApiVersions 0.
 
+use std::collections::BTreeMap;
 use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +26,7 @@ const CRC_COVERS_FROM: usize = 21;
 const CLIENT_ID: &str = "highwater-bench";
 const PRODUCE: (i16, i16) = (0, 8);
 const LIST_OFFSETS: (i16, i16) = (2, 1);
+const METADATA: (i16, i16) = (3, 1);
 const API_VERSIONS: (i16, i16) = (18, 0);
 const CREATE_TOPICS: (i16, i16) = (19, 4);
 const ALL_IN_SYNC_REPLICAS: i16 = -1;
@@ -58,13 +61,18 @@ impl Connection {
         no_error(answer.i16()?, "ApiVersions")
     }
 
-    /// Creates a topic; one that exists already is an error.
-    pub fn create_topic(&mut self, name: &str, partitions: usize) -> anyhow::Result<()> {
+    /// Creates a topic with so many replicas; one that exists already is an error.
+    pub fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: usize,
+        replicas: i16,
+    ) -> anyhow::Result<()> {
         let mut body = Vec::new();
         put_i32(&mut body, 1);
         put_string(&mut body, name);
         put_i32(&mut body, i32::try_from(partitions)?);
-        body.extend(1_i16.to_be_bytes()); // replicas
+        body.extend(replicas.to_be_bytes());
         put_i32(&mut body, 0); // assignments
         put_i32(&mut body, 0); // configurations
         put_i32(&mut body, 30_000);
@@ -74,6 +82,37 @@ impl Connection {
         answer.i32()?; // one topic
         answer.string()?;
         no_error(answer.i16()?, "CreateTopics")
+    }
+
+    /// Who leads and who is in sync; a topic without a leader somewhere is an error.
+    pub fn metadata(&mut self, topic: &str) -> anyhow::Result<Metadata> {
+        let mut body = Vec::new();
+        put_i32(&mut body, 1);
+        put_string(&mut body, topic);
+        let mut answer = self.call(METADATA, &body)?;
+        let mut brokers = BTreeMap::new();
+        for _ in 0..answer.i32()? {
+            let (id, host) = (answer.i32()?, answer.text()?);
+            let port = u16::try_from(answer.i32()?)?;
+            answer.optional_string()?; // rack
+            brokers.insert(id, SocketAddr::new(host.parse()?, port));
+        }
+        let controller = answer.i32()?;
+        answer.i32()?; // one topic
+        no_error(answer.i16()?, "Metadata")?;
+        answer.string()?;
+        answer.take(1)?; // internal
+        let mut partitions = BTreeMap::new();
+        for _ in 0..answer.i32()? {
+            no_error(answer.i16()?, "Metadata")?;
+            let (index, leader) = (answer.i32()?, answer.i32()?);
+            answer.i32s()?; // replicas
+            let address = *brokers.get(&leader).context("a partition has no leader")?;
+            partitions.insert(index, (address, answer.i32s()?.len()));
+        }
+        let controller = brokers.get(&controller).copied();
+        let (leaders, in_sync) = partitions.into_values().unzip();
+        Ok(Metadata { controller, leaders, in_sync })
     }
 
     /// The offset after the last record that consumers can read.
@@ -138,6 +177,17 @@ impl Connection {
         self.stream.read_exact(&mut bytes).context("the broker stopped inside an answer")?;
         Ok(Answer { bytes, at: 0 })
     }
+}
+
+/// What a broker tells of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Where topics are created.
+    pub controller: Option<SocketAddr>,
+    /// Each partition's leader.
+    pub leaders: Vec<SocketAddr>,
+    /// How many replicas of each partition are in sync.
+    pub in_sync: Vec<usize>,
 }
 
 /// A produce request for one partition that can be sent again and again: no producer id.
@@ -267,8 +317,21 @@ impl Answer {
     }
 
     fn string(&mut self) -> anyhow::Result<()> {
+        self.text().map(|_| ())
+    }
+
+    fn text(&mut self) -> anyhow::Result<String> {
         let length = usize::try_from(self.i16()?)?;
+        Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
+    }
+
+    fn optional_string(&mut self) -> anyhow::Result<()> {
+        let length = usize::try_from(self.i16()?).unwrap_or(0);
         self.take(length).map(|_| ())
+    }
+
+    fn i32s(&mut self) -> anyhow::Result<Vec<i32>> {
+        (0..self.i32()?).map(|_| self.i32()).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The load: a closed loop of producers for throughput, a fixed rate for latency.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use super::kafka::{Connection, ProduceRequest};
 /// is acknowledged.
 #[derive(Clone, Debug)]
 pub struct ClosedLoop {
-    pub address: SocketAddr,
+    /// The leaders of the partitions in order; they repeat where there are fewer of them.
+    pub leaders: Vec<SocketAddr>,
     pub topic: String,
     /// One connection and one partition each.
     pub producers: usize,
@@ -60,7 +62,7 @@ impl ClosedLoop {
                 self.records_per_batch,
                 self.record_bytes,
             );
-            connections.push((Connection::open(self.address)?, request));
+            connections.push((Connection::open(leader(&self.leaders, partition)?)?, request));
         }
         let started = Instant::now();
         std::thread::scope(|scope| {
@@ -98,26 +100,33 @@ fn produce(
     Ok(())
 }
 
-/// Single records sent at fixed times, whether the earlier ones are acknowledged or not.
+/// Small requests sent at fixed times, whether the earlier ones are acknowledged or not.
 #[derive(Clone, Debug)]
 pub struct FixedRate {
-    pub address: SocketAddr,
+    /// The leaders of the partitions in order; they repeat where there are fewer of them.
+    pub leaders: Vec<SocketAddr>,
     pub topic: String,
     /// Connections that share the rate, one partition each.
     pub producers: usize,
+    pub records_per_request: usize,
     pub record_bytes: usize,
     /// Over all producers.
-    pub records_per_second: u64,
+    pub requests_per_second: f64,
     pub duration: Duration,
 }
 
 impl FixedRate {
-    /// The time from when each record was due to its acknowledgement: a broker that stalls the
-    /// sender does not hide the records that were due meanwhile.
+    /// The time from when each request was due to its acknowledgement: a broker that stalls the
+    /// sender does not hide the requests that were due meanwhile.
     pub fn run(&self) -> anyhow::Result<Vec<Duration>> {
+        self.run_unless(&AtomicBool::new(false))
+    }
+
+    /// As [`FixedRate::run`], but nothing more is sent once `over` is set.
+    pub fn run_unless(&self, over: &AtomicBool) -> anyhow::Result<Vec<Duration>> {
         wake_punctually();
         let interval = Duration::from_secs(1)
-            .mul_f64(self.producers as f64 / self.records_per_second.max(1) as f64);
+            .mul_f64(self.producers as f64 / self.requests_per_second.max(1.0));
         let count = (self.duration.as_secs_f64() / interval.as_secs_f64()).ceil() as u32;
         let started = Instant::now() + Duration::from_millis(50);
         std::thread::scope(|scope| {
@@ -125,7 +134,9 @@ impl FixedRate {
             for producer in 0..self.producers {
                 // Spread over the interval, as independent clients would be.
                 let first = started + interval.mul_f64(producer as f64 / self.producers as f64);
-                let schedule = (0..count).map(move |nth| first + interval * nth);
+                let schedule = (0..count)
+                    .map(move |nth| first + interval * nth)
+                    .take_while(|_| !over.load(Ordering::Relaxed));
                 producers.push(scope.spawn(move || self.produce(producer, schedule)));
             }
             let mut latencies = Vec::new();
@@ -142,9 +153,10 @@ impl FixedRate {
         partition: usize,
         schedule: impl Iterator<Item = Instant>,
     ) -> anyhow::Result<Vec<Duration>> {
-        let mut connection = Connection::open(self.address)?;
+        let mut connection = Connection::open(leader(&self.leaders, partition)?)?;
         let mut reader = connection.reader()?;
-        let request = ProduceRequest::new(&self.topic, partition, 1, self.record_bytes);
+        let records = self.records_per_request;
+        let request = ProduceRequest::new(&self.topic, partition, records, self.record_bytes);
         let (sender, due_times) = mpsc::channel::<Instant>();
         std::thread::scope(|scope| {
             let latencies = scope.spawn(move || -> anyhow::Result<Vec<Duration>> {
@@ -168,6 +180,10 @@ impl FixedRate {
     }
 }
 
+fn leader(leaders: &[SocketAddr], partition: usize) -> anyhow::Result<SocketAddr> {
+    leaders.iter().cycle().nth(partition).copied().context("a load without leaders")
+}
+
 /// Asks the kernel to end the sleeps of this thread, and of those it starts, when they are over
 /// and not 50 microseconds later: that is a good part of an fdatasync. Where it cannot be asked,
 /// the latencies come out that much longer.
@@ -189,7 +205,7 @@ mod tests {
     fn a_closed_loop_sends_what_it_was_told() {
         let broker = FakeBroker::start();
         let load = ClosedLoop {
-            address: broker.address,
+            leaders: vec![broker.address],
             topic: "t".into(),
             producers: 2,
             in_flight: 3,
@@ -208,11 +224,12 @@ mod tests {
     fn a_fixed_rate_measures_every_record() {
         let broker = FakeBroker::start();
         let load = FixedRate {
-            address: broker.address,
+            leaders: vec![broker.address],
             topic: "t".into(),
             producers: 2,
+            records_per_request: 1,
             record_bytes: 100,
-            records_per_second: 400,
+            requests_per_second: 400.0,
             duration: Duration::from_millis(250),
         };
         let latencies = load.run().unwrap();

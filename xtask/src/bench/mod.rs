@@ -5,7 +5,8 @@
 //! numbers of a broker mean little without them.
 
 mod bare;
-mod broker;
+pub(crate) mod broker;
+mod cluster;
 #[cfg(test)]
 mod fake_broker;
 mod kafka;
@@ -68,6 +69,12 @@ pub struct Options {
     /// Payload that librdkafka's tool produces, in GB; 0 leaves it out.
     #[arg(long, default_value_t = 1.0)]
     librdkafka_gigabytes: f64,
+    /// Nodes of a cluster to measure beside one node, instead of everything else; 1 for no cluster.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Payload that a replica has missed when it comes back, in GB.
+    #[arg(long, default_value_t = 1.0)]
+    catch_up_gigabytes: f64,
     /// Small sizes: a look in under a minute, not a measurement.
     #[arg(long)]
     quick: bool,
@@ -93,6 +100,7 @@ impl Options {
             sized.gigabytes = sized.gigabytes.min(0.5);
             sized.crash_gigabytes = sized.crash_gigabytes.min(0.5);
             sized.librdkafka_gigabytes = sized.librdkafka_gigabytes.min(0.2);
+            sized.catch_up_gigabytes = sized.catch_up_gigabytes.min(0.2);
             sized.latency_seconds = sized.latency_seconds.min(5);
         }
         sized
@@ -100,13 +108,25 @@ impl Options {
 
     fn closed_loop(&self, address: std::net::SocketAddr, gigabytes: f64) -> ClosedLoop {
         ClosedLoop {
-            address,
+            leaders: vec![address],
             topic: THROUGHPUT_TOPIC.to_owned(),
             producers: self.producers.max(1),
             in_flight: self.in_flight.max(1),
             records_per_batch: self.records_per_batch.max(1),
             record_bytes: self.record_bytes,
             total_bytes: (gigabytes * GIGABYTE) as u64,
+        }
+    }
+
+    fn fixed_rate(&self, address: std::net::SocketAddr) -> FixedRate {
+        FixedRate {
+            leaders: vec![address],
+            topic: LATENCY_TOPIC.to_owned(),
+            producers: self.producers.max(1),
+            records_per_request: 1,
+            record_bytes: self.record_bytes,
+            requests_per_second: self.rate as f64,
+            duration: Duration::from_secs(self.latency_seconds),
         }
     }
 }
@@ -121,16 +141,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let directory = directory.join(format!("run-{}", std::process::id()));
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    let outcome = measure(&options, &directory);
+    let outcome = match options.nodes {
+        1 => measure(&options, &directory).and_then(|results| {
+            results.print();
+            Ok(serde_json::to_string_pretty(&results)?)
+        }),
+        _ => cluster::measure(&options, &directory).and_then(|results| {
+            results.print();
+            Ok(serde_json::to_string_pretty(&results)?)
+        }),
+    };
     if outcome.is_ok() {
         std::fs::remove_dir_all(&directory).ok();
     } else {
-        eprintln!("the data and logs of the broker are left in {}", directory.display());
+        eprintln!("the data and logs of the brokers are left in {}", directory.display());
     }
-    let results = outcome?;
-    results.print();
+    let text = outcome? + "\n";
     if let Some(file) = &options.json {
-        let text = serde_json::to_string_pretty(&results)? + "\n";
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
@@ -208,18 +235,11 @@ fn measure_broker(
     broker.wait_until(|connection| connection.api_versions())?;
     let mut admin = kafka::Connection::open(broker.address)?;
     for topic in [THROUGHPUT_TOPIC, LATENCY_TOPIC, LIBRDKAFKA_TOPIC] {
-        admin.create_topic(topic, options.producers.max(1))?;
+        admin.create_topic(topic, options.producers.max(1), 1)?;
     }
     measure_throughput(options, &broker, results)?;
     println!("measuring latency at {} records a second", options.rate);
-    let load = FixedRate {
-        address: broker.address,
-        topic: LATENCY_TOPIC.to_owned(),
-        producers: options.producers.max(1),
-        record_bytes: options.record_bytes,
-        records_per_second: options.rate,
-        duration: Duration::from_secs(options.latency_seconds),
-    };
+    let load = options.fixed_rate(broker.address);
     results.latency = statistics::Percentiles::of(load.run()?);
     results.librdkafka = run_librdkafka(options, &broker);
     measure_crash(options, binary, &data, broker, results)

@@ -76,12 +76,7 @@ impl Results {
                 self.load_average
             );
         }
-        println!("| {:38} | {:>12} | {:24} | met |", "measure", "value", "aim");
-        println!("|{:-<40}|-{:->12}:|{:-<26}|-----|", "", "", "");
-        for row in self.rows() {
-            let met = row.met.map_or("", |met| if met { "yes" } else { "no" });
-            println!("| {:38} | {:>12} | {:24} | {met:3} |", row.measure, row.value, row.aim);
-        }
+        print_table(&self.rows());
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -150,15 +145,27 @@ impl Results {
     }
 }
 
-struct Row {
-    measure: String,
-    value: String,
+/// Prints rows with the aims beside them.
+pub fn print_table(rows: &[Row]) {
+    println!("| {:38} | {:>12} | {:24} | met |", "measure", "value", "aim");
+    println!("|{:-<40}|-{:->12}:|{:-<26}|-----|", "", "", "");
+    for row in rows {
+        let met = row.met.map_or("", |met| if met { "yes" } else { "no" });
+        println!("| {:38} | {:>12} | {:24} | {met:3} |", row.measure, row.value, row.aim);
+    }
+}
+
+/// One measure.
+pub struct Row {
+    pub measure: String,
+    pub value: String,
     aim: &'static str,
     met: Option<bool>,
 }
 
 impl Row {
-    fn plain(measure: impl Into<String>, value: String) -> Self {
+    /// Without an aim.
+    pub fn plain(measure: impl Into<String>, value: String) -> Self {
         Self { measure: measure.into(), value, aim: "", met: None }
     }
 
@@ -167,15 +174,15 @@ impl Row {
     }
 }
 
-fn ratio(value: f64, base: f64) -> f64 {
+pub fn ratio(value: f64, base: f64) -> f64 {
     if base > 0.0 { value / base } else { 0.0 }
 }
 
-fn ms(value: f64) -> String {
+pub fn ms(value: f64) -> String {
     format!("{value:.2} ms")
 }
 
-fn mbps(value: f64) -> String {
+pub fn mbps(value: f64) -> String {
     format!("{value:.0} MB/s")
 }
 

@@ -99,22 +99,25 @@ pub fn command(client: Client, places: &Places, address: &str, topic: &str) -> R
             command.arg(client.name());
             command
         }
-        Client::Java => {
-            let java = places.work.join("java");
-            let mut command = Command::new("java");
-            command
-                .args(JAVA_OPTIONS)
-                .arg("-cp")
-                .arg(format!("{0}/lib/*:{0}/classes", java.display()))
-                .arg("JavaClient");
-            command
-        }
+        Client::Java => java(places, "JavaClient"),
     };
     command.arg(address).arg(topic);
     if client == Client::Kcat {
         command.arg(places.fresh("kcat")?);
     }
     Ok(command)
+}
+
+/// One of the Java programs, on the client.
+pub fn java(places: &Places, class: &str) -> Command {
+    let java = places.work.join("java");
+    let mut command = Command::new("java");
+    command
+        .args(JAVA_OPTIONS)
+        .arg("-cp")
+        .arg(format!("{0}/lib/*:{0}/classes", java.display()))
+        .arg(class);
+    command
 }
 
 /// One of the Python programs, in the environment with the clients.
@@ -171,7 +174,10 @@ fn install_java(places: &Places) -> Result<String> {
     std::fs::create_dir_all(home.join("classes"))?;
     let mut javac = command_line("javac", &["-nowarn", "-cp"]);
     javac.arg(format!("{}/lib/*", home.display())).arg("-d").arg(home.join("classes"));
-    run(places, "javac", javac.arg(places.sources().join("java/JavaClient.java")))?;
+    for program in ["java/JavaClient.java", "java/ClusterClient.java"] {
+        javac.arg(places.sources().join(program));
+    }
+    run(places, "javac", &mut javac)?;
     Ok(note)
 }
 

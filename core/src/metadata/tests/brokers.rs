@@ -12,6 +12,7 @@ fn a_process_that_registers_again_gets_the_same_epoch_and_another_one_a_new_epoc
     assert_eq!(log.apply(register(1, 2)), granted(4));
     let registration = log.image.broker(BROKER).expect("registered");
     let expected = BrokerRegistration {
+        directory: crate::types::DirectoryId(0),
         epoch: BrokerEpoch(4),
         incarnation: Incarnation(2),
         registered_at: Timestamp(5),
@@ -42,6 +43,19 @@ fn a_command_for_an_earlier_registration_changes_nothing() {
     let unknown = MetadataError::BrokerNotRegistered { broker: BrokerId(9) };
     assert_eq!(log.apply(unfence(9, 1)), Err(unknown));
     assert_eq!(log.image.fingerprint_at_zero(), before);
+}
+
+#[test]
+fn a_broker_that_returns_with_another_directory_has_lost_everything_it_had() {
+    let mut log = Log::new();
+    log.create_one(&[1], &[]);
+    let mut command = register(1, 2);
+    let Command::RegisterBroker { directory, .. } = &mut command else { unreachable!("just made") };
+    *directory = crate::types::DirectoryId(7);
+    log.apply(command).expect("registered");
+    assert_eq!(log.partition().last_known_leader, None, "electing it would save nothing");
+    log.unfence(1);
+    assert_eq!(log.shown(), "leader none isr [] elr [] epochs 1 1");
 }
 
 #[test]

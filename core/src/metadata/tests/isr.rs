@@ -8,9 +8,16 @@ fn a_leader_shrinks_and_grows_its_isr_from_one_partition_epoch_to_the_next() {
     assert_eq!(log.propose(log.proposal(&[3, 1])), Ok(PartitionEpoch(1)));
     assert_eq!(log.shown(), "leader 1 isr [1, 3] elr [] epochs 0 1");
     assert_eq!(log.propose(log.proposal(&[1, 2, 3])), Ok(PartitionEpoch(2)));
-    let before = log.image.fingerprint_at_zero();
-    assert_eq!(log.propose(log.proposal(&[2, 3, 1])), Ok(PartitionEpoch(2)), "it is so already");
-    assert_eq!(log.image.fingerprint_at_zero(), before);
+}
+
+#[test]
+fn a_change_to_the_same_isr_withdraws_a_proposal_whose_fate_the_leader_does_not_know() {
+    let mut log = Log::of(3, &[]);
+    let lost = log.proposal(&[1, 2]);
+    assert_eq!(log.propose(log.proposal(&[2, 3, 1])), Ok(PartitionEpoch(1)), "it is so already");
+    assert_eq!(log.shown(), "leader 1 isr [1, 2, 3] elr [] epochs 0 1");
+    let current = PartitionEpoch(1);
+    assert_eq!(log.propose(lost), Err(MetadataError::StalePartitionEpoch { current }));
 }
 
 #[test]

@@ -188,6 +188,7 @@ fn register(broker: i32, incarnation: u128) -> Command {
         rack: None,
         client_endpoint: Endpoint { host: "a".into(), port: 9092 },
         peer_endpoint: Endpoint { host: "a".into(), port: 9093 },
+        directory: crate::types::DirectoryId(0),
         clean_shutdown_of: None,
         at: Timestamp(5),
     }

@@ -2,8 +2,13 @@
 
 mod deletion;
 mod failure;
+mod following;
+mod isr;
+mod journal;
+mod leading;
 mod produce;
 mod reading;
+mod replicas;
 
 use super::*;
 use crate::{

@@ -20,7 +20,7 @@ const SECTOR_BYTES: usize = 64;
 const ROOT: usize = 0;
 
 #[derive(Clone, Default)]
-pub(super) struct MemoryDisk {
+pub(crate) struct MemoryDisk {
     world: Arc<Mutex<World>>,
 }
 
@@ -177,29 +177,29 @@ impl World {
 
 impl MemoryDisk {
     /// How many calls were made.
-    pub(super) fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.world.lock().expect("sound").calls
     }
 
     /// Lets the power fail at the call after `calls` more.
-    pub(super) fn die_after(&self, calls: u64) {
+    pub(crate) fn die_after(&self, calls: u64) {
         let mut world = self.world.lock().expect("sound");
         world.dies_at = Some(world.calls + calls);
     }
 
     /// Fails writes, or lets them succeed again.
-    pub(super) fn fail_writes(&self, kind: Option<io::ErrorKind>) {
+    pub(crate) fn fail_writes(&self, kind: Option<io::ErrorKind>) {
         self.world.lock().expect("sound").failing_writes = kind;
     }
 
     /// Fails the next sync of a file: what it was to cover is lost, and another handle's sync
     /// knows nothing of it.
-    pub(super) fn fail_sync(&self, kind: io::ErrorKind) {
+    pub(crate) fn fail_sync(&self, kind: io::ErrorKind) {
         self.world.lock().expect("sound").failing_sync = Some(kind);
     }
 
     /// Flips a bit of a file, in the cache and on the device.
-    pub(super) fn flip_bit(&self, path: &Path, position: usize, bit: u8) {
+    pub(crate) fn flip_bit(&self, path: &Path, position: usize, bit: u8) {
         let mut world = self.world.lock().expect("sound");
         let node = world.find(path).expect("the file exists");
         let Node::File { now, durable, .. } = &mut world.nodes[node] else { panic!("a file") };
@@ -208,7 +208,7 @@ impl MemoryDisk {
     }
 
     /// The contents of a file.
-    pub(super) fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+    pub(crate) fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let mut world = self.world.lock().expect("sound");
         let node = world.find(path).ok()?;
         match &world.nodes[node] {
@@ -218,7 +218,7 @@ impl MemoryDisk {
     }
 
     /// Removes a file for good.
-    pub(super) fn lose(&self, path: &Path) {
+    pub(crate) fn lose(&self, path: &Path) {
         let mut world = self.world.lock().expect("sound");
         let (dir, name) = world.place(path).expect("the file exists");
         let Node::Dir { now, durable, .. } = &mut world.nodes[dir] else { panic!("a directory") };
@@ -227,7 +227,7 @@ impl MemoryDisk {
     }
 
     /// The power comes back: what was not synced is there, lost or torn.
-    pub(super) fn power_cut(&self, seed: u64) {
+    pub(crate) fn power_cut(&self, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut world = self.world.lock().expect("sound");
         world.life += 1;

@@ -3,7 +3,7 @@
 pub(super) mod batches;
 mod crash;
 mod cuts;
-mod disk;
+pub(crate) mod disk;
 mod faults;
 mod history;
 mod model;

@@ -175,14 +175,20 @@ impl LogFile {
         }
         self.end += length;
         self.next += 1;
-        for record in &records {
+        self.add_up(&records);
+        Ok(())
+    }
+
+    fn add_up(&mut self, records: &[Record]) {
+        for record in records {
             self.written.apply(record).expect("the consensus crate appends without gaps");
         }
-        Ok(())
     }
 
     /// Replaces the file by one without the entries that are purged.
     async fn rewrite(&mut self) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.add_up(&pending);
         let written =
             write_aside(&*self.disk, &self.dir, self.next, &self.header, &self.written).await?;
         (self.file, self.end) = written;

@@ -124,7 +124,10 @@ impl Shared {
     }
 
     pub(super) async fn remove_voter(&self, node: BrokerId) -> Result<(), ChangeError> {
-        self.change(ChangeMembers::RemoveVoters(BTreeSet::from([node]))).await
+        let removed = ChangeMembers::RemoveVoters(BTreeSet::from([node]));
+        // A leader that is gone altogether steps down, and joins again as a learner.
+        let retain = node != self.node;
+        self.agreed(self.raft.change_membership(removed, retain)).await
     }
 
     async fn agreed<T>(
@@ -148,12 +151,22 @@ impl Shared {
         look(self.raft.metrics().borrow_watched().membership_config.membership())
     }
 
+    /// Tells the transport where a node is, which only the log may have said so far.
+    pub(super) fn locate(&self, node: BrokerId) {
+        let known = self.configured.get(&node).cloned();
+        let known = known.or_else(|| self.with_members(|members| members.get_node(&node).cloned()));
+        if let Some(endpoint) = known {
+            self.transport.learn(node, endpoint);
+        }
+    }
+
     /// Whether the quorum knows this node, and where it is.
     fn belongs(&self) -> bool {
         self.with_members(|members| members.get_node(&self.node) == Some(&self.endpoint))
     }
 
     async fn ask_to_join(&self, leader: BrokerId) -> Option<BrokerId> {
+        self.locate(leader);
         let request = PeerRequest::Join { node: self.node, endpoint: self.endpoint.clone() };
         let deadline = self.world.now().after(CHANGE_TIMEOUT);
         match self.transport.call(leader, request, deadline).await {

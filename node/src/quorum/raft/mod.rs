@@ -201,7 +201,11 @@ impl Shared {
     /// Where nobody else votes there is nobody to wait for.
     async fn lead_alone(&self) -> Result<(), OpenError> {
         let stopped = |error: String| OpenError::Stopped(error);
-        if !self.raft.voter_ids().eq([self.node]) {
+        let node = self.node;
+        let alone = self.raft.with_raft_state(move |state| {
+            state.membership_state.effective().voter_ids().eq([node])
+        });
+        if !alone.await.map_err(|error| stopped(error.to_string()))? {
             return Ok(());
         }
         if self.raft.metrics().borrow_watched().state != ServerState::Leader {

@@ -92,6 +92,7 @@ impl Shared {
     }
 
     async fn forward(&self, leader: BrokerId, command: Command) -> Proposed {
+        self.locate(leader);
         let deadline = self.world.now().after(PROPOSAL_TIMEOUT);
         let request = PeerRequest::Propose(command);
         match self.transport.call(leader, request, deadline).await {

@@ -1,0 +1,286 @@
+//! Following: truncate to where the logs agree, append, report, and serve readers.
+
+use super::{replicas::*, *};
+use crate::epochs::EpochEnd;
+
+/// Follows broker 2 with this log.
+fn following(epochs: &[u32], high_watermark: u64) -> Fixture {
+    Fixture::replica(log_of(epochs, high_watermark), three(2, 0, &[1, 2, 3]))
+}
+
+fn truncate(write: u64, to: u64) -> Effect {
+    Effect::Truncate { write: WriteId(write), to: Offset(to) }
+}
+
+fn copied(write: u64, batch: &PlacedBatch) -> Effect {
+    Effect::Append { write: WriteId(write), batch: batch.clone() }
+}
+
+fn refused(fetch_offset: u64, error: ReplicaFetchError) -> Input {
+    let fetch_offset = Offset(fetch_offset);
+    Input::Fetched { leader_epoch: EPOCH, fetch_offset, outcome: Err(error) }
+}
+
+fn out_of_range(start: u64, end: u64) -> ReplicaFetchError {
+    let (log_start_offset, log_end_offset) = (Offset(start), Offset(end));
+    ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset }
+}
+
+fn from_follower(offset: u64, last_fetched: Option<u32>) -> Input {
+    let last_fetched_epoch = last_fetched.map(LeaderEpoch);
+    let position = ReadPosition { from_follower: true, last_fetched_epoch, ..position(offset) };
+    Input::Fetch { request: RequestId(1), position, park: false }
+}
+
+#[test]
+fn a_follower_fetches_from_its_end_and_says_which_epoch_and_how_much_is_flushed() {
+    let fixture = following(&[1, 2], 1);
+    let position = ReplicaPosition { last_fetched_epoch: Some(LeaderEpoch(2)), ..at(2, 2) };
+    assert_eq!(fixture.partition.fetch_position(), Some((BrokerId(2), position)));
+}
+
+#[test]
+fn nobody_is_asked_while_nobody_leads_or_the_log_has_failed() {
+    let mut fixture = following(&[1], 0);
+    let nobody = Assignment { leader: None, ..three(2, 1, &[2]) };
+    fixture.assign(nobody);
+    assert_eq!(fixture.partition.fetch_position(), None);
+    fixture.assign(three(2, 2, &[2]));
+    assert!(fixture.partition.fetch_position().is_some());
+    fixture.step(Input::LogFailed { readable: true });
+    assert_eq!(fixture.partition.fetch_position(), None);
+}
+
+#[test]
+fn a_follower_appends_what_its_leader_sends() {
+    let mut fixture = following(&[], 0);
+    let sent = [placed(batch(2), 0, 1), placed(idempotent(7, 1), 2, 3)];
+    let expected = [copied(1, &sent[0]), copied(2, &sent[1]), advanced(2)];
+    assert_eq!(fixture.received(batches(2, &sent)), expected);
+    assert_eq!(fixture.received(batches(9, &[])), [advanced(3)], "as far as its log reaches");
+}
+
+#[test]
+fn a_follower_truncates_to_where_its_log_parts_from_the_leader_s() {
+    let mut fixture = following(&[1, 1, 2, 2], 2);
+    assert_eq!(fixture.received(diverging(2, 3, 2)), [truncate(1, 3)]);
+    assert_eq!(fixture.partition.fetch_position().expect("it follows").1.fetch_offset, Offset(3));
+}
+
+#[test]
+fn two_logs_with_epochs_the_other_never_saw_agree_in_two_steps() {
+    // KIP-279: the leader has epochs 1 (to 1) and 3, this log 1 (to 2), 2.
+    let mut fixture = following(&[1, 1, 2, 2], 0);
+    assert_eq!(fixture.received(diverging(1, 1, 0)), [truncate(1, 1)]);
+    // And the other way: the leader's largest epoch that is not above 2 is one that is not here.
+    let mut fixture = following(&[0, 0, 2, 2], 0);
+    assert_eq!(fixture.received(diverging(1, 4, 0)), [truncate(1, 2)], "to the end of epoch 0");
+    assert_eq!(fixture.received(diverging(0, 1, 0)), [truncate(2, 1)]);
+}
+
+#[test]
+fn a_truncation_forgets_the_epochs_and_the_producers_of_what_was_cut() {
+    let mut fixture = following(&[1], 1);
+    let sent = [placed(idempotent(0, 1), 1, 2), placed(idempotent(1, 1), 2, 3)];
+    fixture.received(batches(1, &sent));
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(2, 1, &[1, 2, 3]) });
+    let outcome = Ok(diverging(2, 2, 1));
+    let (leader_epoch, fetch_offset) = (LeaderEpoch(4), Offset(3));
+    let effects = fixture.step(Input::Fetched { leader_epoch, fetch_offset, outcome });
+    assert_eq!(effects, [truncate(3, 2)]);
+    assert_eq!(fixture.partition.epochs.latest(), Some(LeaderEpoch(2)));
+    let producer = fixture.partition.journal.producers().get(ProducerId(1)).expect("one is left");
+    assert_eq!(producer.last().expect("a batch").last_sequence, Sequence(0));
+}
+
+#[test]
+fn a_flush_of_what_was_cut_changes_nothing() {
+    let mut fixture = following(&[1, 1], 0);
+    fixture.received(batches(0, &[placed(batch(1), 2, 2)]));
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(2, 1, &[2]) });
+    let outcome = Ok(diverging(1, 1, 0));
+    let (leader_epoch, fetch_offset) = (LeaderEpoch(4), Offset(3));
+    fixture.step(Input::Fetched { leader_epoch, fetch_offset, outcome });
+    assert_eq!(fixture.partition.flushed_offset(), Offset(1));
+    assert_eq!(fixture.flushed(1), []);
+    assert_eq!(fixture.flushed(2), [], "the truncation itself");
+    assert_eq!(fixture.partition.flushed_offset(), Offset(1));
+}
+
+#[test]
+fn a_truncation_goes_to_the_beginning_of_a_batch() {
+    // The first epoch of the leader begins where its log does: inside of a batch.
+    let mut fixture = following(&[], 0);
+    fixture.received(batches(0, &[placed(batch(2), 0, 1), placed(batch(2), 2, 1)]));
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(2, 1, &[2]) });
+    let outcome = Ok(diverging(1, 3, 0));
+    let (leader_epoch, fetch_offset) = (LeaderEpoch(4), Offset(4));
+    let effects = fixture.step(Input::Fetched { leader_epoch, fetch_offset, outcome });
+    assert_eq!(effects, [truncate(3, 2)]);
+}
+
+#[test]
+fn the_high_watermark_is_taken_over_only_after_the_truncation() {
+    let mut fixture = following(&[1, 1, 2], 0);
+    assert_eq!(fixture.received(diverging(1, 2, 3)), [truncate(1, 2)]);
+    assert_eq!(fixture.partition.high_watermark(), Offset(0));
+    assert_eq!(fixture.received(batches(3, &[])), [advanced(2)]);
+}
+
+#[test]
+fn flushes_are_reported_only_after_the_logs_agreed_in_this_epoch() {
+    let mut fixture = following(&[1, 2], 0);
+    assert_eq!(fixture.partition.flush_report(), None);
+    fixture.received(diverging(1, 1, 0));
+    assert_eq!(fixture.partition.flush_report(), None);
+    fixture.received(batches(0, &[]));
+    let report = |flushed| Some((BrokerId(2), EPOCH, Offset(flushed)));
+    assert_eq!(fixture.partition.flush_report(), report(1));
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(3, 1, &[3]) });
+    assert_eq!(fixture.partition.flush_report(), None);
+}
+
+#[test]
+fn an_answer_to_an_older_epoch_or_another_end_is_dropped() {
+    let mut fixture = following(&[1, 1], 0);
+    for (epoch, offset) in [(2, 2), (4, 2), (3, 1), (3, 3)] {
+        let outcome = Ok(diverging(0, 0, 0));
+        let (leader_epoch, fetch_offset) = (LeaderEpoch(epoch), Offset(offset));
+        assert_eq!(fixture.step(Input::Fetched { leader_epoch, fetch_offset, outcome }), []);
+    }
+}
+
+#[test]
+fn a_divergence_that_is_told_again_after_the_logs_agreed_is_dropped() {
+    let mut fixture = following(&[1, 1, 2], 0);
+    assert_eq!(fixture.received(diverging(1, 2, 0)), [truncate(1, 2)]);
+    let sent = placed(batch(1), 2, 3);
+    assert_eq!(fixture.received(batches(0, core::slice::from_ref(&sent))), [copied(2, &sent)]);
+    assert_eq!(fixture.received(diverging(1, 2, 0)), [], "the leader counts what is here now");
+}
+
+#[test]
+fn a_log_that_ends_below_the_leader_s_start_is_given_up() {
+    let mut fixture = following(&[1, 1], 1);
+    let reset = Effect::Reset { write: WriteId(1), to: Offset(5) };
+    assert_eq!(fixture.step(refused(2, out_of_range(5, 9))), [reset]);
+    let position = fixture.partition.fetch_position().expect("it follows").1;
+    let empty =
+        ReplicaPosition { last_fetched_epoch: None, log_start_offset: Offset(5), ..at(5, 0) };
+    assert_eq!(position, empty, "until the reset is durable nothing counts as flushed");
+    assert_eq!(fixture.flushed(1), []);
+    let position = fixture.partition.fetch_position().expect("it follows").1;
+    assert_eq!(position.flushed_offset, Offset(5));
+}
+
+#[test]
+fn an_empty_log_begins_with_the_batch_that_its_leader_s_log_begins_in() {
+    let mut fixture = following(&[1, 1], 1);
+    fixture.step(refused(2, out_of_range(5, 9)));
+    let sent = placed(batch(3), 4, 2);
+    let reset = Effect::Reset { write: WriteId(2), to: Offset(4) };
+    assert_eq!(
+        fixture.received(batches(4, core::slice::from_ref(&sent))),
+        [reset, copied(3, &sent)]
+    );
+}
+
+#[test]
+fn a_log_that_is_ahead_of_its_leader_does_not_start_over() {
+    let mut fixture = following(&[1, 1], 0);
+    assert_eq!(fixture.step(refused(2, out_of_range(0, 1))), []);
+    for error in [
+        ReplicaFetchError::NotLeader,
+        ReplicaFetchError::FencedLeaderEpoch,
+        ReplicaFetchError::UnknownLeaderEpoch,
+        ReplicaFetchError::NotReplica,
+        ReplicaFetchError::StorageFailed,
+    ] {
+        assert_eq!(fixture.step(refused(2, error)), []);
+    }
+}
+
+#[test]
+fn batches_that_do_not_continue_the_log_are_dropped() {
+    let mut fixture = following(&[2], 0);
+    for wrong in [placed(batch(1), 2, 3), placed(batch(1), 0, 3), placed(batch(1), 1, 4)] {
+        assert_eq!(fixture.received(batches(0, &[wrong])), []);
+    }
+    assert_eq!(fixture.received(batches(0, &[placed(batch(1), 1, 1)])), [], "an older epoch");
+    let mut torn = batches(0, &[placed(batch(1), 1, 3)]);
+    torn.records.truncate(torn.records.len() - 1);
+    assert_eq!(fixture.received(torn), []);
+    let mut flipped = batches(0, &[placed(batch(1), 1, 3)]).records.to_vec();
+    *flipped.last_mut().expect("a batch has bytes") ^= 1;
+    let flipped = ReplicaBatches { records: flipped.into(), ..batches(0, &[]) };
+    assert_eq!(fixture.received(flipped), []);
+}
+
+#[test]
+fn a_follower_does_not_judge_sequence_numbers() {
+    let mut fixture = following(&[], 0);
+    let sent = [placed(idempotent(0, 1), 0, 3), placed(idempotent(50, 1), 1, 3)];
+    assert_eq!(fixture.received(batches(0, &sent)).len(), 2);
+}
+
+#[test]
+fn a_follower_serves_readers_up_to_its_high_watermark() {
+    let mut fixture = following(&[1, 1, 2], 2);
+    let effects = fixture.step(from_follower(2, Some(1)));
+    let [Effect::Respond { response: Response::Readable(readable), .. }] = &effects[..] else {
+        panic!("unexpected {effects:?}");
+    };
+    assert_eq!((readable.high_watermark, readable.diverging), (Offset(2), None));
+    let not_available = [failed(1, PartitionError::OffsetNotAvailable)];
+    assert_eq!(fixture.step(from_follower(3, None)), not_available);
+    assert_eq!(fixture.step(from_follower(9, Some(1))), not_available, "the leader may have it");
+    assert_eq!(fixture.step(from_follower(1, Some(9))), not_available, "or know the epoch");
+    assert_eq!(fixture.fetch(2, 0, false), [failed(2, not_leader(2, 3))]);
+}
+
+#[test]
+fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_settled() {
+    let mut fixture = following(&[], 0);
+    let start = |high_watermark, batches_| ReplicaBatches {
+        log_start_offset: Offset(2),
+        ..batches(high_watermark, batches_)
+    };
+    let sent = [placed(batch(1), 0, 3), placed(batch(1), 1, 3)];
+    assert_eq!(fixture.received(start(2, &sent)).len(), 3, "not flushed yet");
+    fixture.flushed(2);
+    let advance = Effect::AdvanceLogStart { to: Offset(2) };
+    assert_eq!(fixture.received(start(2, &[])), [advance]);
+}
+
+#[test]
+fn a_checkpoint_calls_committed_only_what_is_flushed() {
+    let mut fixture = following(&[1, 1, 2], 0);
+    fixture.received(diverging(1, 2, 0));
+    // Until this is flushed, a power cut may bring back the record of epoch 2.
+    let sent = placed(batch(1), 2, 3);
+    fixture.received(batches(3, core::slice::from_ref(&sent)));
+    assert_eq!(fixture.partition.high_watermark(), Offset(3));
+    assert_eq!(fixture.partition.side_state().high_watermark, Offset(2));
+    fixture.flushed(2);
+    assert_eq!(fixture.partition.side_state().high_watermark, Offset(3));
+}
+
+#[test]
+fn a_follower_that_becomes_leader_begins_its_epoch_at_its_end() {
+    let mut fixture = following(&[1, 1], 1);
+    let next = Assignment { leader_epoch: LeaderEpoch(4), ..three(1, 1, &[1, 2]) };
+    assert_eq!(fixture.assign(next), []);
+    assert_eq!(fixture.partition.fetch_position(), None);
+    let end = EpochEnd { epoch: LeaderEpoch(4), end_offset: Offset(2) };
+    assert_eq!(fixture.partition.epochs.end_offset_for(LeaderEpoch(4), Offset(2)), Some(end));
+    let placed = batch(1).placed(Offset(2), LeaderEpoch(4), None);
+    let effects = fixture.produce(1, Acks::All, batch(1));
+    assert_eq!(appended(&effects), [&placed]);
+}
+
+#[test]
+fn an_epoch_in_which_nothing_was_appended_leaves_no_trace() {
+    let mut fixture = Fixture::replica(log_of(&[1], 0), three(1, 0, &[1, 2]));
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(2, 1, &[1, 2]) });
+    assert_eq!(fixture.partition.epochs.latest(), Some(LeaderEpoch(1)));
+}

@@ -1,0 +1,132 @@
+//! What a quorum does when nodes die or cannot reach each other.
+
+use super::cluster::{Cluster, allocate};
+use crate::quorum::{ProposeError, Quorum};
+use highwater_core::metadata::Reply;
+use std::{io, time::Duration};
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_when_leaders_die() {
+    let mut cluster = Cluster::start(3).await;
+    for round in 0..6 {
+        let leader = cluster.leader().await;
+        let (_, reply) = cluster.propose(leader, allocate(1)).await;
+        assert_eq!(reply, Reply::ProducerIds { first: round, count: 1 });
+        cluster.kill(leader, round).await;
+        let next = cluster.leader().await;
+        assert_ne!(next, leader);
+        cluster.boot(leader).await.unwrap();
+    }
+    cluster.agree().await;
+    let (_, reply) = cluster.propose(1, allocate(1)).await;
+    assert_eq!(reply, Reply::ProducerIds { first: 6, count: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_when_all_nodes_die_at_once() {
+    let mut cluster = Cluster::start(3).await;
+    let mut first = 0;
+    for round in 0..6 {
+        for _ in 0..5 {
+            let (_, reply) = cluster.propose(1, allocate(1)).await;
+            assert_eq!(reply, Reply::ProducerIds { first, count: 1 });
+            first += 1;
+        }
+        for node in 1..=3 {
+            cluster.kill(node, round * 3 + u64::from(node.unsigned_abs())).await;
+        }
+        for node in 1..=3 {
+            cluster.boot(node).await.unwrap();
+        }
+    }
+    cluster.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_cut_off_commits_nothing_and_catches_up_afterwards() {
+    let cluster = Cluster::start(3).await;
+    cluster.propose(1, allocate(1)).await;
+    let old = cluster.leader().await;
+    let before = cluster.node(old).leadership();
+    cluster.cut_off(old);
+    let stuck = cluster.node(old).propose(allocate(100)).await;
+    assert!(matches!(stuck, Err(ProposeError::Unknown(_))), "{stuck:?}");
+    let barrier = cluster.node(old).read_barrier().await;
+    assert!(matches!(barrier, Err(ProposeError::NotLeader { .. })), "{barrier:?}");
+    let late = cluster.node(old).propose(allocate(100)).await;
+    assert!(matches!(late, Err(ProposeError::NotLeader { leader: None })), "{late:?}");
+    let new = cluster.leader().await;
+    assert_ne!(new, old);
+    let (_, reply) = cluster.propose(new, allocate(1)).await;
+    assert_eq!(reply, Reply::ProducerIds { first: 1, count: 1 });
+    cluster.heal();
+    cluster.node(old).leadership_changed(before).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_without_a_leader_says_so() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.follower().await;
+    for node in (1..=3).filter(|node| *node != follower) {
+        cluster.kill(node, 0).await;
+    }
+    let refused = cluster.node(follower).propose(allocate(1)).await;
+    let Err(ProposeError::NotLeader { leader: known }) = refused else { panic!("{refused:?}") };
+    assert!(known.is_none_or(|known| known.0 == leader));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_disk_fails_takes_no_part_until_it_is_started_again() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.propose(1, allocate(1)).await;
+    let leader = cluster.leader().await;
+    cluster.disks[&cluster.node(leader).shared.node].fail_sync(io::ErrorKind::Other);
+    let unknown = cluster.node(leader).propose(allocate(1)).await;
+    assert!(!matches!(unknown, Err(ProposeError::Refused(_))), "{unknown:?}");
+    cluster
+        .until("the leader gives up", |cluster| cluster.node(leader).leadership().leader.is_none())
+        .await;
+    let stopped = cluster.node(leader).propose(allocate(1)).await;
+    assert!(matches!(stopped, Err(ProposeError::Stopped)), "{stopped:?}");
+    cluster.kill(leader, 7).await;
+    cluster.leader().await;
+    cluster.boot(leader).await.unwrap();
+    cluster.propose(leader, allocate(1)).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lags_too_far_gets_a_snapshot() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.propose(1, allocate(1)).await;
+    let lagging = cluster.follower().await;
+    cluster.kill(lagging, 0).await;
+    for _ in 0..10 {
+        cluster.propose(cluster.leader().await, allocate(1)).await;
+    }
+    let offset = cluster.agree().await;
+    for quorum in cluster.nodes.values() {
+        let shared = &quorum.shared;
+        let purge = async {
+            shared.raft.trigger().snapshot().await.unwrap();
+            let wait = shared.raft.wait(Some(Duration::from_secs(10)));
+            wait.metrics(|metrics| metrics.snapshot.is_some(), "a snapshot").await.unwrap();
+            shared.raft.trigger().purge_log(offset.0 - 1).await.unwrap();
+            let wait = shared.raft.wait(Some(Duration::from_secs(10)));
+            wait.metrics(|metrics| metrics.purged.is_some(), "purged").await.unwrap();
+        };
+        shared.world.scope(purge).await;
+    }
+    cluster.boot(lagging).await.unwrap();
+    cluster.agree().await;
+    cluster.kill(lagging, 1).await;
+    cluster.boot(lagging).await.unwrap();
+    assert!(
+        cluster.node(lagging).image().applied() >= offset,
+        "the snapshot is there at once after a restart"
+    );
+    cluster.propose(lagging, allocate(1)).await;
+    cluster.agree().await;
+}

@@ -1,0 +1,7 @@
+//! Tests of the replicated quorum: nodes in one process, on disks that forget, in virtual time.
+
+mod cluster;
+mod failures;
+mod files;
+mod membership;
+mod replication;
