@@ -4,10 +4,11 @@ RATE is the records per second of each producer. Idempotent producers write to e
 librdkafka's own timeouts; a consumer reads along. Commands come as lines on stdin, answers go as lines to stdout:
 
     create REPLICAS MIN_INSYNC   -> created | refused REASON     then the clients begin
-    status                       -> status CONTROLLER LEADERS IN_SYNC     with commas, or `status unknown REASON`
+    status                       -> status CONTROLLER LEADERS IN_SYNC SILENCE, or `status unknown REASON`
     finish                       -> `begin STEP`, `ok STEP NOTE`, `FAILED STEP REASON` for each check, then `finished`
 
-Unasked: `gap PARTITION FROM UNTIL` in milliseconds since 1970, when a partition acknowledged nothing for a while
+LEADERS and IN_SYNC are one number for each partition, with commas; SILENCE is for how many milliseconds the
+partition that acknowledged least recently has acknowledged nothing. Unasked: `gap PARTITION FROM UNTIL` in milliseconds since 1970, when a partition acknowledged nothing for a while
 though records were waiting.
 """
 
@@ -64,6 +65,10 @@ class Gaps:
             before, self.last[partition] = self.last[partition], now
         if before and now - before > GAP:
             tell(f"gap {partition} {before * 1000:.0f} {now * 1000:.0f}")
+
+    def silence(self):
+        with self.lock:
+            return time.time() - min(self.last)
 
 
 gaps = Gaps()
@@ -229,7 +234,7 @@ def status():
         check(len(partitions) == PARTITIONS, f"{len(partitions)} partitions")
         leaders = ",".join(str(partitions[p].leader) for p in range(PARTITIONS))
         in_sync = ",".join(str(len(getattr(partitions[p], IN_SYNC))) for p in range(PARTITIONS))
-        return f"status {cluster.controller_id} {leaders} {in_sync}"
+        return f"status {cluster.controller_id} {leaders} {in_sync} {gaps.silence() * 1000:.0f}"
     except Exception as error:
         return f"status unknown {error}"
 

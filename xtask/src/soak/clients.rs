@@ -31,6 +31,8 @@ pub struct Status {
     pub leaders: Vec<i64>,
     /// How many replicas of each partition are in sync.
     pub in_sync: Vec<usize>,
+    /// How long the partition that acknowledged least recently has acknowledged nothing.
+    pub silence: Duration,
 }
 
 /// How a check of the clients ended.
@@ -165,7 +167,8 @@ fn parse_status(answer: &str) -> Option<Status> {
     let controller = words.next()?.parse().ok()?;
     let leaders: Result<Vec<i64>, _> = words.next()?.split(',').map(str::parse).collect();
     let in_sync: Result<Vec<usize>, _> = words.next()?.split(',').map(str::parse).collect();
-    Some(Status { controller, leaders: leaders.ok()?, in_sync: in_sync.ok()? })
+    let silence = Duration::from_millis(words.next()?.parse().ok()?);
+    Some(Status { controller, leaders: leaders.ok()?, in_sync: in_sync.ok()?, silence })
 }
 
 #[cfg(test)]
@@ -174,7 +177,7 @@ mod tests {
 
     #[test]
     fn lines_of_the_clients_are_understood() {
-        let status = parse_status("2 1,3,-1 3,3,2").unwrap();
+        let status = parse_status("2 1,3,-1 3,3,2 150").unwrap();
         assert_eq!(status.leaders, [1, 3, -1]);
         assert_eq!(status.in_sync, [3, 3, 2]);
         assert_eq!(parse_status("unknown Local: timed out"), None);

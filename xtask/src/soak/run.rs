@@ -18,6 +18,9 @@ pub const TOPIC: &str = "soak";
 /// was away has little to fetch here; the rest is sessions and elections.
 pub const IN_SYNC_LIMIT: Duration = Duration::from_secs(60);
 
+/// A partition that acknowledges nothing for so long is not healed, whatever its replicas say.
+const SILENCE_LIMIT: Duration = Duration::from_secs(1);
+
 /// How often in a row, and how far apart, all replicas must be told in sync: a node that was cut
 /// off tells what it last heard.
 const IN_SYNC_ANSWERS: u32 = 3;
@@ -42,6 +45,8 @@ pub struct Event {
     pub node: usize,
     /// The partitions that it led before.
     pub led: Vec<usize>,
+    /// From its beginning until it was healed.
+    pub lasted: Duration,
     /// Whether all replicas were in sync before.
     pub settled: bool,
     pub span: Span,
@@ -132,7 +137,7 @@ impl Run {
             (Some(status), Kind::Kill | Kind::Pause | Kind::Cut(_)) => led_by(node, status),
             _ => (0..self.load.partitions).collect(),
         };
-        let from_ms = now_ms();
+        let (from_ms, begun) = (now_ms(), Instant::now());
         if let Some(last) = self.events.last_mut() {
             last.span.until_ms = from_ms;
         }
@@ -142,10 +147,11 @@ impl Run {
             _ => std::thread::sleep(fault.hold),
         }
         self.note_ends();
+        let lasted = begun.elapsed();
         faults::heal(fault.kind, node, &mut self.cluster)?;
         let in_sync_after = if fault.hasty { None } else { self.recover(fault)? };
         let span = Span { from_ms, until_ms: u64::MAX };
-        self.events.push(Event { fault, node, led, settled, span, in_sync_after });
+        self.events.push(Event { fault, node, led, lasted, settled, span, in_sync_after });
         self.clients.listen();
         self.tell_last();
         Ok(())
@@ -159,6 +165,9 @@ impl Run {
             self.late.push(format!("not within {} s at the end", IN_SYNC_LIMIT.as_secs()));
         }
         let took = format!("{:.1} s at the end", started.elapsed().as_secs_f64());
+        if let Some(last) = self.events.last_mut() {
+            last.span.until_ms = now_ms();
+        }
         checks.push(check("all-replicas-in-sync-in-time", &self.late, took));
         self.clients.finish(|found| checks.push(found))?;
         self.note_ends();
@@ -243,6 +252,7 @@ impl Run {
     fn is_in_sync(&self, status: &Status) -> bool {
         status.in_sync.iter().all(|count| *count == self.replicas)
             && status.leaders.iter().all(|leader| *leader > 0)
+            && status.silence < SILENCE_LIMIT
     }
 
     fn status_within(&mut self, limit: Duration) -> Result<Option<Status>> {
@@ -293,7 +303,7 @@ impl Run {
             at / 60,
             at % 60,
             event.fault.kind,
-            event.fault.hold.as_secs_f64(),
+            event.lasted.as_secs_f64(),
             self.outage(event).as_secs_f64(),
         );
     }
