@@ -116,7 +116,8 @@ impl LocalQuorum {
 
     fn is_alone(&self) -> ChangeError {
         ChangeError::Refused(format!(
-            "broker {} was started on its own and keeps the metadata in a local file; configure              voters to replicate it",
+            "broker {} was started on its own and keeps the metadata in a local file; set \
+             controller.quorum.voters and start with empty directories to replicate it",
             self.node
         ))
     }

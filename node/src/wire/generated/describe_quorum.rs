@@ -80,11 +80,11 @@ impl DescribeQuorumPartition {
 }
 
 /// `DescribeQuorumResponse`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DescribeQuorumResponse {
     /// `ErrorCode`.
     pub error_code: i16,
-    /// `ErrorMessage`, versions 2, default null, otherwise ignored.
+    /// `ErrorMessage`, versions 2, otherwise ignored.
     pub error_message: Option<Str>,
     /// `Topics`.
     pub topics: Vec<DescribedQuorumTopic>,
@@ -92,11 +92,26 @@ pub struct DescribeQuorumResponse {
     pub nodes: Vec<Node>,
 }
 
+impl Default for DescribeQuorumResponse {
+    fn default() -> Self {
+        Self {
+            error_code: 0,
+            error_message: Some(Str::default()),
+            topics: Vec::new(),
+            nodes: Vec::new(),
+        }
+    }
+}
+
 impl DescribeQuorumResponse {
     fn read(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let message = Self {
             error_code: reader.i16()?,
-            error_message: if version >= 2 { reader.nullable_string(true)? } else { None },
+            error_message: if version >= 2 {
+                reader.nullable_string(true)?
+            } else {
+                Some(Str::default())
+            },
             topics: reader.array(true, |reader| DescribedQuorumTopic::read(reader, version))?,
             nodes: if version >= 2 {
                 reader.array(true, |reader| Node::read(reader, version))?
@@ -151,13 +166,13 @@ impl DescribedQuorumTopic {
 }
 
 /// `DescribedQuorumPartition`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DescribedQuorumPartition {
     /// `PartitionIndex`.
     pub partition_index: i32,
     /// `ErrorCode`.
     pub error_code: i16,
-    /// `ErrorMessage`, versions 2, default null, otherwise ignored.
+    /// `ErrorMessage`, versions 2, otherwise ignored.
     pub error_message: Option<Str>,
     /// `LeaderId`.
     pub leader_id: i32,
@@ -171,12 +186,31 @@ pub struct DescribedQuorumPartition {
     pub observers: Vec<ReplicaState>,
 }
 
+impl Default for DescribedQuorumPartition {
+    fn default() -> Self {
+        Self {
+            partition_index: 0,
+            error_code: 0,
+            error_message: Some(Str::default()),
+            leader_id: 0,
+            leader_epoch: 0,
+            high_watermark: 0,
+            current_voters: Vec::new(),
+            observers: Vec::new(),
+        }
+    }
+}
+
 impl DescribedQuorumPartition {
     fn read(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let message = Self {
             partition_index: reader.i32()?,
             error_code: reader.i16()?,
-            error_message: if version >= 2 { reader.nullable_string(true)? } else { None },
+            error_message: if version >= 2 {
+                reader.nullable_string(true)?
+            } else {
+                Some(Str::default())
+            },
             leader_id: reader.i32()?,
             leader_epoch: reader.i32()?,
             high_watermark: reader.i64()?,
