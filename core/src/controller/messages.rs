@@ -28,6 +28,13 @@ pub enum Input {
         /// It wants to stop, once it leads nothing.
         wants_shutdown: bool,
     },
+    /// Nobody listens where a broker's process was, so that it is not running any more.
+    Gone {
+        /// The broker.
+        broker: BrokerId,
+        /// Its registration.
+        epoch: BrokerEpoch,
+    },
     /// Time has passed, or the image has changed.
     Tick,
 }

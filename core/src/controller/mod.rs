@@ -67,10 +67,17 @@ impl Controller {
                 self.leading = Some(Leading { sessions: BTreeMap::new(), next_rebalance });
             }
             Input::Resigned => self.leading = None,
-            Input::Heartbeat { .. } | Input::Tick => {}
+            Input::Heartbeat { .. } | Input::Gone { .. } | Input::Tick => {}
         }
         if let Some(leading) = &mut self.leading {
             leading.follow(now, image);
+        }
+        if let Input::Gone { broker, epoch } = input
+            && let Some(leading) = &mut self.leading
+            && let Some(session) = leading.sessions.get_mut(&broker)
+            && session.epoch() == epoch
+        {
+            session.end();
         }
         if let Input::Heartbeat { request, broker, epoch, applied, wants_shutdown } = input {
             let answer = self.check(image, broker, epoch).map(|leading| {

@@ -17,6 +17,8 @@ pub(super) struct Session {
     is_fenced: bool,
     /// As the image has it.
     is_shutting_down: bool,
+    /// Its process was found not to be running after it was last heard.
+    is_gone: bool,
     /// The last sign of life, or when the session began.
     heard: Instant,
     /// How much of the metadata log the broker had taken into account when it was last heard.
@@ -41,6 +43,7 @@ impl Session {
             epoch: registration.epoch,
             is_fenced: registration.fenced,
             is_shutting_down: registration.in_controlled_shutdown,
+            is_gone: false,
             heard: now,
             applied: MetadataOffset(0),
             wants_shutdown: false,
@@ -81,8 +84,14 @@ impl Session {
     /// Takes a sign of life. A shutdown, once wanted, is wanted for good.
     pub fn hear(&mut self, now: Instant, applied: MetadataOffset, wants_shutdown: bool) {
         self.heard = now;
+        self.is_gone = false;
         self.applied = self.applied.max(applied);
         self.wants_shutdown |= wants_shutdown;
+    }
+
+    /// The broker's process is not running any more: the session need not run out.
+    pub fn end(&mut self) {
+        self.is_gone = true;
     }
 
     /// The offset from which on the log says that this broker leads nothing.
@@ -98,7 +107,7 @@ impl Session {
         broker: BrokerId,
     ) -> Option<Command> {
         self.proposed.retain(|_, at| now < at.after(PROPOSAL_RETRY));
-        let wanted = self.wanted(now >= self.heard.after(timeout))?;
+        let wanted = self.wanted(self.is_gone || now >= self.heard.after(timeout))?;
         if self.proposed.contains_key(&wanted) {
             return None;
         }

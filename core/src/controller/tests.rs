@@ -57,6 +57,10 @@ impl World {
         self.image.broker(BrokerId(broker)).expect("registered").epoch
     }
 
+    fn gone(&mut self, broker: i32, epoch: BrokerEpoch) -> Effects {
+        self.step(Input::Gone { broker: BrokerId(broker), epoch })
+    }
+
     fn step(&mut self, input: Input) -> Effects {
         // The wall clock stands still at a wild time: nothing may depend on it.
         let now = Now { monotonic: self.now, wall: Timestamp(i64::MIN) };
@@ -356,4 +360,15 @@ fn a_forgotten_broker_has_no_session() {
     world.step(Input::Tick);
     let leading = world.controller.leading.as_ref().expect("leads");
     assert_eq!(leading.sessions.keys().copied().collect::<Vec<_>>(), [BrokerId(1)]);
+}
+
+#[test]
+fn a_broker_whose_process_is_gone_is_fenced_before_its_session_runs_out() {
+    let mut world = World::leading(3);
+    let (broker, epoch) = (BrokerId(2), world.epoch(2));
+    let fence = Effect::Propose(Command::FenceBroker { broker, epoch });
+    assert_eq!(world.gone(2, BrokerEpoch(epoch.0 + 1)), [], "that is another process");
+    assert_eq!(world.gone(2, epoch), [fence]);
+    world.apply(Command::FenceBroker { broker, epoch });
+    assert_eq!(world.gone(2, epoch), []);
 }

@@ -12,6 +12,7 @@ use crate::{
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
 };
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// How many replicas must have a record before its produce request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +213,13 @@ pub enum Input {
         active: Option<SegmentSummary>,
         /// Size of the whole log, the active segment included, in bytes.
         total_bytes: u64,
+    },
+    /// This broker has not heard of the controller for so long that others may lead by now.
+    /// Produces that have waited for replicas for longer than `patience` are failed: their
+    /// producers will ask who leads.
+    OutOfTouch {
+        /// How long a produce may wait.
+        patience: Duration,
     },
     /// A deadline may have passed.
     Tick,

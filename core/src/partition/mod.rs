@@ -281,6 +281,7 @@ impl Partition {
             Input::Segments { closed, active, total_bytes } => {
                 self.on_segments(now, &closed, active, total_bytes, effects);
             }
+            Input::OutOfTouch { patience } => self.on_out_of_touch(now, patience, effects),
             Input::Tick => self.on_tick(now, effects),
         }
     }

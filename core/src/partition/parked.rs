@@ -23,6 +23,7 @@ struct ParkedProduce {
     /// The high watermark that answers it.
     end: Offset,
     deadline: Instant,
+    since: Instant,
     response: Response,
 }
 
@@ -31,12 +32,13 @@ impl ParkedProduces {
         &mut self,
         request: RequestId,
         end: Offset,
-        deadline: Instant,
+        (since, deadline): (Instant, Instant),
         response: Response,
     ) {
         self.by_end.insert((end, request));
         self.by_deadline.insert((deadline, request));
-        let previous = self.requests.insert(request, ParkedProduce { end, deadline, response });
+        let previous =
+            self.requests.insert(request, ParkedProduce { end, deadline, since, response });
         assert!(previous.is_none(), "request ids are never reused");
     }
 
@@ -56,6 +58,18 @@ impl ParkedProduces {
         if deadline > now {
             return None;
         }
+        self.remove(request);
+        Some(request)
+    }
+
+    /// Takes the next request that was parked at or before an instant. Ids are given in the order of
+    /// the requests.
+    pub(super) fn take_parked_by(&mut self, instant: Instant) -> Option<RequestId> {
+        let (request, parked) = self.requests.first_key_value()?;
+        if parked.since > instant {
+            return None;
+        }
+        let request = *request;
         self.remove(request);
         Some(request)
     }

@@ -8,6 +8,7 @@ use crate::{
     time::{Instant, Now, Timestamp},
     types::{Offset, RequestId, WriteId},
 };
+use core::time::Duration;
 
 /// What becomes of a batch that was not refused.
 enum Admission {
@@ -45,7 +46,7 @@ impl Partition {
         if end <= reached || Mutant::AckBeforeFsync.is_planted() {
             effects.push(Effect::respond(request, response));
         } else {
-            parked.park(request, end, deadline, response);
+            parked.park(request, end, (now.monotonic, deadline), response);
         }
     }
 
@@ -87,6 +88,17 @@ impl Partition {
                 let response = Response::Error(PartitionError::RequestTimedOut);
                 effects.push(Effect::respond(request, response));
             }
+        }
+    }
+
+    /// Fails what has waited for replicas for too long while nobody knows who leads. The records
+    /// stay in the log and may be committed.
+    pub(super) fn on_out_of_touch(&mut self, now: Now, patience: Duration, effects: &mut Effects) {
+        let Some(by) = now.monotonic.0.checked_sub(patience.as_nanos() as u64) else { return };
+        while let Some(request) = self.awaiting_high_watermark.take_parked_by(Instant(by)) {
+            let leader_epoch = self.leader_epoch;
+            let error = PartitionError::NotLeader { leader: None, leader_epoch };
+            effects.push(Effect::respond(request, Response::Error(error)));
         }
     }
 

@@ -1,13 +1,14 @@
 //! The driver of the controller: it runs the machine while this node leads the metadata quorum.
 
 use crate::{
-    env::Clock,
-    peer::messages::{Heartbeat, HeartbeatReply, PeerReply},
+    env::{Clock, Doors, Transport, TransportError},
+    peer::messages::{Heartbeat, HeartbeatReply, PeerReply, PeerRequest, ReplicaFlushed},
     quorum::Quorum,
     tasks::Tasks,
 };
 use highwater_core::{
     controller::{Controller, ControllerConfig, Effect, Effects, HeartbeatError, Input},
+    time::Instant,
     types::{BrokerId, RequestId},
 };
 use std::{
@@ -24,8 +25,11 @@ const CONFIRM_AGAIN: Duration = Duration::from_millis(50);
 pub struct ControllerDriver {
     node: BrokerId,
     clock: Arc<dyn Clock>,
+    transport: Arc<dyn Transport>,
     quorum: Arc<dyn Quorum>,
     tasks: Tasks,
+    /// How often a broker gives a sign of life.
+    interval: Duration,
     state: Mutex<State>,
     /// The machine's deadline may be an earlier one.
     stepped: Notify,
@@ -35,21 +39,25 @@ struct State {
     machine: Controller,
     next_request: u64,
     answers: BTreeMap<RequestId, PeerReply>,
+    /// When each broker was last heard, or last asked whether it is still there.
+    heard: BTreeMap<BrokerId, Instant>,
 }
 
 impl ControllerDriver {
     /// A controller that does not lead yet.
     pub fn new(
         node: BrokerId,
-        config: ControllerConfig,
-        clock: Arc<dyn Clock>,
+        (config, interval): (ControllerConfig, Duration),
+        doors: &Doors,
         quorum: Arc<dyn Quorum>,
         tasks: Tasks,
     ) -> Arc<Self> {
         let machine = Controller::new(config);
-        let state = State { machine, next_request: 0, answers: BTreeMap::new() };
-        let state = Mutex::new(state);
-        Arc::new(Self { node, clock, quorum, tasks, state, stepped: Notify::new() })
+        let (answers, heard) = (BTreeMap::new(), BTreeMap::new());
+        let state = Mutex::new(State { machine, next_request: 0, answers, heard });
+        let (clock, transport) = (doors.clock.clone(), doors.transport.clone());
+        let stepped = Notify::new();
+        Arc::new(Self { node, clock, transport, quorum, tasks, interval, state, stepped })
     }
 
     /// Follows the leadership of the quorum, for ever.
@@ -82,6 +90,7 @@ impl ControllerDriver {
     pub fn heartbeat(self: &Arc<Self>, heartbeat: Heartbeat) -> PeerReply {
         let Heartbeat { broker, epoch, applied, wants_shutdown } = heartbeat;
         let mut state = self.lock();
+        state.heard.insert(broker, self.clock.now().monotonic);
         state.next_request += 1;
         let request = RequestId(state.next_request);
         let input = Input::Heartbeat { request, broker, epoch, applied, wants_shutdown };
@@ -94,6 +103,8 @@ impl ControllerDriver {
     async fn lead(self: &Arc<Self>, leadership: crate::quorum::Leadership) {
         let ended = self.quorum.leadership_changed(leadership);
         tokio::pin!(ended);
+        let mut probe_at = self.clock.now().monotonic.after(self.interval);
+        self.lock().heard.clear();
         loop {
             let deadline = self.lock().machine.next_deadline();
             let image = self.quorum.image().applied();
@@ -103,8 +114,39 @@ impl ControllerDriver {
                 () = self.quorum.changed(image) => {}
                 () = self.stepped.notified() => continue,
                 () = sleep_until(&self.clock, deadline) => {}
+                () = self.clock.sleep_until(probe_at) => {
+                    probe_at = self.clock.now().monotonic.after(self.interval);
+                    self.probe_the_silent();
+                    continue;
+                }
             }
             self.step(Input::Tick);
+        }
+    }
+
+    /// Asks the brokers that missed a sign of life whether they are still there. Only a refused
+    /// connection tells something: their process is gone, and waiting for the end of the session
+    /// would only keep their partitions without a leader.
+    fn probe_the_silent(self: &Arc<Self>) {
+        let (now, image) = (self.clock.now().monotonic, self.quorum.image());
+        let live = image.brokers().filter(|(id, known)| !known.fenced && *id != self.node);
+        for (broker, registration) in live {
+            let epoch = registration.epoch;
+            let heard = *self.lock().heard.entry(broker).or_insert(now);
+            if now.since(heard) < self.interval * 2 {
+                continue;
+            }
+            let (this, deadline) = (self.clone(), now.after(self.interval * 2));
+            self.tasks.spawn("broker-probe", async move {
+                let nothing = ReplicaFlushed { broker_epoch: epoch, partitions: Vec::new() };
+                let probe = PeerRequest::Flushed(nothing);
+                if let Err(error @ TransportError::Refused { .. }) =
+                    this.transport.call(broker, probe, deadline).await
+                {
+                    tracing::info!(%broker, %error, "a broker is gone");
+                    this.step(Input::Gone { broker, epoch });
+                }
+            });
         }
     }
 
@@ -155,7 +197,7 @@ impl ControllerDriver {
     }
 }
 
-async fn sleep_until(clock: &Arc<dyn Clock>, deadline: Option<highwater_core::time::Instant>) {
+async fn sleep_until(clock: &Arc<dyn Clock>, deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => clock.sleep_until(deadline).await,
         None => std::future::pending().await,

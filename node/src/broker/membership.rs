@@ -9,6 +9,8 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, Reply},
+    partition::{Input, Partition},
+    time::Instant,
     types::{BrokerEpoch, BrokerId, DirectoryId, Incarnation, MetadataOffset},
 };
 use std::{
@@ -135,8 +137,13 @@ async fn propose_until_known(
 /// Gives signs of life to the controller, for ever.
 pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
     let clock = shared.doors.clock.clone();
+    let interval = shared.config.broker_heartbeat_interval;
+    let mut heard = clock.now().monotonic;
     loop {
-        let next = clock.now().monotonic.after(shared.config.broker_heartbeat_interval);
+        let now = clock.now().monotonic;
+        let next = now.after(interval);
+        // An answer that is late is worth no more than the next one.
+        let deadline = now.after(interval * 2);
         let heartbeat = Heartbeat {
             broker: shared.config.node_id,
             epoch: shared.broker_epoch,
@@ -144,11 +151,11 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
             wants_shutdown: shared.membership.wants_shutdown.load(Ordering::Acquire),
         };
         let reply = match shared.quorum.leadership().leader {
-            Some(leader) if leader == heartbeat.broker => Some(controller.heartbeat(heartbeat)),
+            Some(leader) if leader == heartbeat.broker => {
+                let reply = controller.heartbeat(heartbeat);
+                is_confirmed(&shared, deadline).await.then_some(reply)
+            }
             Some(leader) => {
-                // An answer that is late is worth no more than the next one.
-                let deadline =
-                    clock.now().monotonic.after(shared.config.broker_heartbeat_interval * 5);
                 let request = PeerRequest::Heartbeat(heartbeat);
                 let called = shared.doors.transport.call(leader, request, deadline);
                 called.await.inspect_err(|error| tracing::debug!(%error, "heartbeat failed")).ok()
@@ -156,9 +163,33 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
             None => None,
         };
         if let Some(PeerReply::Heartbeat(reply)) = reply {
+            heard = clock.now().monotonic;
             take(&shared, reply);
         }
+        if clock.now().monotonic.since(heard) > shared.config.broker_session_timeout {
+            out_of_touch(&shared);
+        }
         clock.sleep_until(next).await;
+    }
+}
+
+/// Whether this node leads the quorum still: one that is cut off does not know that it no longer
+/// does.
+async fn is_confirmed(shared: &Shared, deadline: Instant) -> bool {
+    tokio::select! {
+        biased;
+        confirmed = shared.quorum.read_barrier() => confirmed.is_ok(),
+        () = shared.doors.clock.sleep_until(deadline) => false,
+    }
+}
+
+/// Another broker may lead by now what this one led: producers must not wait for it.
+fn out_of_touch(shared: &Shared) {
+    let patience = shared.config.broker_session_timeout;
+    for driver in shared.partitions.open() {
+        if driver.inspect(Partition::is_leader) {
+            driver.tell(Input::OutOfTouch { patience });
+        }
     }
 }
 

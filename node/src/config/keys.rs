@@ -241,7 +241,7 @@ static KEYS: &[Key] = &[
     row(
         "controller.quorum.election.timeout.ms",
         millis(20, 3_600_000),
-        "300",
+        "200",
         "How long a voter hears nothing from the quorum's leader before it asks for an election; \
          each election waits at random up to twice that. Kafka's default is 1000; here it is \
          shorter, so that a cluster changes leaders within a second of a crash.",

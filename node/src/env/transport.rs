@@ -56,6 +56,9 @@ pub enum TransportError {
     /// The request was certainly not served.
     #[error("broker {to} at {address} cannot be reached: {reason}")]
     Unreachable { to: BrokerId, address: String, reason: String },
+    /// Nobody listens there: the broker's process is not running.
+    #[error("broker {to} at {address} is not running: the connection was refused")]
+    Refused { to: BrokerId, address: String },
     /// The request may have been served.
     #[error("no answer from broker {to}: {reason}")]
     NoAnswer { to: BrokerId, reason: String },

@@ -98,8 +98,8 @@ impl Broker {
         let quorum = quorum::open(&config, &doors, &tasks).await?;
         let controller = ControllerDriver::new(
             config.node_id,
-            controller_config(&config),
-            doors.clock.clone(),
+            (controller_config(&config), config.broker_heartbeat_interval),
+            &doors,
             quorum.metadata.clone(),
             tasks.clone(),
         );

@@ -258,8 +258,7 @@ impl Network {
                 self.note(format_args!("net {from}>{to} #{number} {kind}: nobody listens"));
                 if call.is_only {
                     let address = format!("{}:{}", call.endpoint.host, call.endpoint.port);
-                    let reason = "nobody listens there".to_owned();
-                    let refused = TransportError::Unreachable { to, address, reason };
+                    let refused = TransportError::Refused { to, address };
                     self.send_reply(&call.slot, number, (to, from), kind.message, Err(refused));
                 }
             }

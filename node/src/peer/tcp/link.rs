@@ -55,6 +55,8 @@ pub enum ConnectError {
 pub enum CallError {
     /// None of it was sent.
     NotSent(String),
+    /// None of it was sent: nobody listens there.
+    Refused,
     /// Some or all of it was sent.
     NoAnswer(String),
 }

@@ -136,12 +136,15 @@ impl Transport for TcpTransport {
             let lane = lane.ok_or(TransportError::UnknownBroker(to))?;
             let outcome = match lane.connected(&dialer, deadline).await {
                 Ok(link) => link.call(request, deadline).await,
-                Err(reason) => Err(CallError::NotSent(reason)),
+                Err(error) => Err(error),
             };
             outcome.map_err(|error| match error {
                 CallError::NotSent(reason) => {
                     let address = shown(&lane.endpoint);
                     TransportError::Unreachable { to, address, reason }
+                }
+                CallError::Refused => {
+                    TransportError::Refused { to, address: shown(&lane.endpoint) }
                 }
                 CallError::NoAnswer(reason) => TransportError::NoAnswer { to, reason },
             })
@@ -184,7 +187,7 @@ impl Peer {
 
 impl LaneTo {
     /// The connection, made now if there is none that works. The error is a reason.
-    async fn connected(&self, dialer: &Dialer, deadline: Instant) -> Result<Arc<Link>, String> {
+    async fn connected(&self, dialer: &Dialer, deadline: Instant) -> Result<Arc<Link>, CallError> {
         let connecting = async {
             let mut link = self.link.lock().await;
             if let Some(link) = link.as_ref().filter(|link| !link.is_broken()) {
@@ -194,11 +197,12 @@ impl LaneTo {
             *link = None;
             let outcome = Link::connect(dialer, &self.endpoint, self.to, self.lane).await;
             self.log(outcome.as_ref().err());
-            let made = outcome.map_err(|error| error.to_string())?;
+            let made = outcome.map_err(not_connected)?;
             Ok(link.insert(made).clone())
         };
         let outcome = before(&*dialer.clock, deadline, connecting).await;
-        outcome.unwrap_or_else(|| Err("no connection before the deadline".to_owned()))
+        let late = || CallError::NotSent("no connection before the deadline".to_owned());
+        outcome.unwrap_or_else(|| Err(late()))
     }
 
     /// Logs a refusal once, until it changes.
@@ -218,6 +222,15 @@ impl LaneTo {
             tracing::warn!(to = %self.to, address, reason, "another broker refuses this one");
         }
         *logged = refusal;
+    }
+}
+
+fn not_connected(error: link::ConnectError) -> CallError {
+    match error {
+        link::ConnectError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            CallError::Refused
+        }
+        error => CallError::NotSent(error.to_string()),
     }
 }
 

@@ -190,7 +190,7 @@ async fn a_dead_peer_fails_what_is_under_way_and_is_reached_again_when_it_is_bac
     });
     assert!(matches!(under_way, Err(TransportError::NoAnswer { .. })), "{under_way:?}");
     let dead = call(&one, raft(&[7]), LONG).await;
-    assert!(matches!(dead, Err(TransportError::Unreachable { .. })), "{dead:?}");
+    assert!(matches!(dead, Err(TransportError::Refused { .. })), "{dead:?}");
 
     let (_back, endpoint, _) = serving(2).await;
     one.learn(BrokerId(2), endpoint);

@@ -105,9 +105,11 @@ impl Shared {
             Err(error @ TransportError::NoAnswer { .. }) => {
                 Err(ProposeError::Unknown(error.to_string()))
             }
-            Err(TransportError::UnknownBroker(_) | TransportError::Unreachable { .. }) => {
-                Err(ProposeError::NotLeader { leader: Some(leader) })
-            }
+            Err(
+                TransportError::UnknownBroker(_)
+                | TransportError::Unreachable { .. }
+                | TransportError::Refused { .. },
+            ) => Err(ProposeError::NotLeader { leader: Some(leader) }),
         }
     }
 
