@@ -39,9 +39,10 @@ impl PeerService for Peers {
         let unavailable =
             || ready(PeerReply::Unavailable("the broker is starting or closing".into()));
         match request {
-            PeerRequest::Raft(_) | PeerRequest::Join { .. } | PeerRequest::Propose(_) => {
-                self.quorum.serve(from, request)
-            }
+            PeerRequest::Raft(_)
+            | PeerRequest::Join { .. }
+            | PeerRequest::QuorumProbe
+            | PeerRequest::Propose(_) => self.quorum.serve(from, request),
             PeerRequest::Heartbeat(heartbeat) => ready(self.controller.heartbeat(heartbeat)),
             PeerRequest::Fetch(fetch) => match shared {
                 Some(shared) => Box::pin(async move {

@@ -7,9 +7,12 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 /// What is logged, unless this says otherwise.
 const FILTER_VARIABLE: &str = "HIGHWATER_LOG";
 
+/// What is logged unless chosen otherwise. The consensus crate reports each of its steps at info.
+const FILTER_DEFAULT: &str = "info,openraft=warn";
+
 /// Starts logging to standard error.
 pub fn start(format: Format) -> anyhow::Result<()> {
-    let chosen = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+    let chosen = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| FILTER_DEFAULT.to_owned());
     let filter = EnvFilter::try_new(&chosen)
         .map_err(|error| anyhow::anyhow!("{FILTER_VARIABLE}={chosen:?}: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);

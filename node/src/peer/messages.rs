@@ -16,13 +16,17 @@ pub use highwater_core::metadata::Endpoint;
 pub enum PeerRequest {
     /// A call of the metadata quorum, in its own encoding.
     Raft(Vec<u8>),
-    /// A node that is no voter wants the metadata log. To the quorum's leader.
+    /// A node wants to belong to the metadata quorum. To the quorum's leader.
     Join {
         /// The node.
         node: BrokerId,
         /// Where it serves its peers.
         endpoint: Endpoint,
+        /// What for.
+        join_as: JoinAs,
     },
+    /// What does the node know of a metadata quorum? To any configured voter.
+    QuorumProbe,
     /// Add a command to the metadata log. To the quorum's leader.
     Propose(Command),
     /// A registered broker is alive. To the quorum's leader.
@@ -38,8 +42,18 @@ pub enum PeerRequest {
 pub enum PeerReply {
     /// To [`PeerRequest::Raft`].
     Raft(Vec<u8>),
-    /// To [`PeerRequest::Join`].
+    /// To [`PeerRequest::Join`], except of a node without a log.
     Joined,
+    /// To [`PeerRequest::Join`] of a node without a log: the quorum counts on nothing that the node
+    /// may have promised before.
+    LetIn(LetIn),
+    /// To [`PeerRequest::QuorumProbe`].
+    QuorumProbed {
+        /// The node knows of a quorum that has had a leader.
+        founded: bool,
+        /// The end of the node's log, exclusive.
+        last_log: MetadataOffset,
+    },
     /// To [`PeerRequest::Propose`]: the offset behind the command and what applying it replied.
     Proposed(MetadataOffset, Reply),
     /// To [`PeerRequest::Propose`]: the image refuses the command.
@@ -59,6 +73,29 @@ pub enum PeerReply {
     },
     /// The node cannot serve the request at this moment.
     Unavailable(String),
+}
+
+/// What a node wants to be in the metadata quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinAs {
+    /// A node that has a log and moved, or was let go.
+    Follower,
+    /// A node whose log is empty: it may be new, or have lost what it had promised as a voter. A
+    /// vote that it has is taken away before it takes part.
+    LostLog,
+    /// A node that was let in without a log and wants its vote, once it has caught up.
+    Voter,
+}
+
+/// From when on a node that came without a log takes part in the metadata quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetIn {
+    /// The leader's term: the node takes part in no earlier one.
+    pub term: u64,
+    /// The end of the log with which the node has no vote, exclusive.
+    pub without_vote: MetadataOffset,
+    /// The node had a vote before.
+    pub had_vote: bool,
 }
 
 /// A broker's sign of life (KIP-631).

@@ -116,6 +116,7 @@ impl TcpTransport {
             PeerRequest::Fetch(_) => peer.records.clone(),
             PeerRequest::Raft(_)
             | PeerRequest::Join { .. }
+            | PeerRequest::QuorumProbe
             | PeerRequest::Propose(_)
             | PeerRequest::Heartbeat(_)
             | PeerRequest::Flushed(_) => peer.control.clone(),

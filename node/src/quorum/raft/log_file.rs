@@ -46,6 +46,8 @@ pub(super) enum Done {
     Vote(oneshot::Sender<io::Result<()>>),
     /// Who truncates the log.
     Truncation(oneshot::Sender<io::Result<()>>),
+    /// The node that was let in.
+    LetIn(oneshot::Sender<io::Result<()>>),
     /// The consensus crate's tracking of appended entries.
     Entries(IOFlushed<Types>),
 }
@@ -54,7 +56,7 @@ impl Done {
     fn tell(self, outcome: io::Result<()>) {
         match self {
             Self::Nobody => {}
-            Self::Vote(asker) | Self::Truncation(asker) => {
+            Self::Vote(asker) | Self::Truncation(asker) | Self::LetIn(asker) => {
                 // An asker that has gone away is a consensus task that has ended.
                 let _ = asker.send(outcome);
             }
@@ -66,7 +68,7 @@ impl Done {
         match self {
             Self::Nobody => false,
             Self::Vote(_) => !Mutant::VoteNotPersisted.is_planted(),
-            Self::Truncation(_) => true,
+            Self::Truncation(_) | Self::LetIn(_) => true,
             Self::Entries(_) => !Mutant::MetadataBeforeFsync.is_planted(),
         }
     }

@@ -26,6 +26,19 @@ pub(super) enum Record {
     Truncate(Option<Position>),
     /// Every entry up to this one, inclusive, is in a snapshot and gone from the log.
     Purge(Position),
+    /// The node was let in without a log and has no vote yet; `None` once it has.
+    LetIn(Option<LetInRecord>),
+}
+
+/// How a node was let in that came without a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LetInRecord {
+    /// The node takes part in no earlier term.
+    pub(super) term: u64,
+    /// Entries below this index do not say whether the node has a vote now.
+    pub(super) without_vote: u64,
+    /// The node asks for a vote.
+    pub(super) wants_vote: bool,
 }
 
 /// The log and the vote.
@@ -35,6 +48,7 @@ pub(super) struct LogState {
     pub(super) committed: Option<Position>,
     /// The last entry that is gone into a snapshot.
     pub(super) purged: Option<Position>,
+    pub(super) let_in: Option<LetInRecord>,
     /// Invariant: without a gap, and the first one follows `purged`.
     pub(super) entries: BTreeMap<u64, Arc<EntryRecord>>,
 }
@@ -60,17 +74,19 @@ impl LogState {
                 self.entries = self.entries.split_off(&(upto.index + 1));
                 self.purged = Some(*upto);
             }
+            Record::LetIn(let_in) => self.let_in = *let_in,
         }
         Ok(())
     }
 
     /// The records of a file that holds this and nothing else.
     pub(super) fn to_records(&self) -> Vec<Record> {
+        let let_in = self.let_in.map(|let_in| Record::LetIn(Some(let_in)));
         let vote = self.vote.map(Record::Vote);
         let purged = self.purged.map(Record::Purge);
         let entries = self.entries.values().cloned().map(Record::Entry);
         let committed = self.committed.map(Record::Committed);
-        vote.into_iter().chain(purged).chain(entries).chain(committed).collect()
+        let_in.into_iter().chain(vote).chain(purged).chain(entries).chain(committed).collect()
     }
 
     fn append(&mut self, entry: &Arc<EntryRecord>) -> Result<(), String> {

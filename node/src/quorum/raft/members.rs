@@ -1,11 +1,11 @@
 //! Who belongs to the quorum: learners that join, voters that come and go, and the status.
 
 use super::{
-    RaftQuorum, Shared,
+    ENTRIES_AT_ONCE, RaftQuorum, Shared,
     types::{Members, Types, offset_behind},
 };
 use crate::{
-    peer::messages::{PeerReply, PeerRequest},
+    peer::messages::{JoinAs, PeerReply},
     quorum::{ChangeError, PeerProgress, QuorumStatus},
 };
 use highwater_core::{
@@ -20,12 +20,13 @@ use openraft::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    sync::Weak,
     time::Duration,
 };
 
 /// How long a new voter may take to catch up, and a change to be agreed on.
-const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a new voter is looked at.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
 impl RaftQuorum {
     /// The quorum as this node sees it.
@@ -50,7 +51,7 @@ impl RaftQuorum {
     pub async fn remove_learner(&self, node: BrokerId) -> Result<(), ChangeError> {
         let shared = &self.shared;
         let removed = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
-        shared.world.scope(shared.change(removed)).await
+        shared.world.scope(shared.alone(shared.change(removed))).await
     }
 }
 
@@ -82,22 +83,40 @@ impl Shared {
         }
     }
 
-    /// Serves a node that wants the metadata log.
-    pub(super) async fn let_join(&self, node: BrokerId, endpoint: Endpoint) -> PeerReply {
+    /// Serves a node that wants to belong to the quorum: one step, which the node asks for again
+    /// when it fails.
+    pub(super) async fn let_join(
+        &self,
+        node: BrokerId,
+        endpoint: Endpoint,
+        join_as: JoinAs,
+    ) -> PeerReply {
         let leader = self.leadership().leader;
         if leader != Some(self.node) {
             return PeerReply::NotLeader { leader };
         }
+        let Ok(_changing) = self.changing.try_lock() else {
+            return PeerReply::Unavailable("another change of the members is under way".into());
+        };
         self.transport.learn(node, endpoint.clone());
-        match self.learn(node, endpoint).await {
-            Ok(()) => PeerReply::Joined,
+        let joined = match join_as {
+            JoinAs::Follower => self.learn(node, endpoint).await.map(|()| PeerReply::Joined),
+            JoinAs::LostLog => self.let_in(node, endpoint).await.map(PeerReply::LetIn),
+            JoinAs::Voter => self.let_vote(node, endpoint).await.map(|()| PeerReply::Joined),
+        };
+        match joined {
+            Ok(reply) => reply,
             Err(ChangeError::NotLeader { leader }) => PeerReply::NotLeader { leader },
             Err(error) => PeerReply::Unavailable(error.to_string()),
         }
     }
 
     /// Makes sure that a node belongs to the quorum, as a learner at least, at this endpoint.
-    async fn learn(&self, node: BrokerId, endpoint: Endpoint) -> Result<(), ChangeError> {
+    pub(super) async fn learn(
+        &self,
+        node: BrokerId,
+        endpoint: Endpoint,
+    ) -> Result<(), ChangeError> {
         let known = self.with_members(|members| members.get_node(&node).cloned());
         let nodes = BTreeMap::from([(node, endpoint.clone())]);
         match known {
@@ -113,30 +132,77 @@ impl Shared {
         endpoint: Endpoint,
     ) -> Result<(), ChangeError> {
         self.transport.learn(node, endpoint.clone());
-        self.learn(node, endpoint.clone()).await?;
-        // Only this variant of the call waits for the learner to catch up.
-        self.agreed(self.raft.add_learner(node, endpoint, true)).await?;
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node]))).await
+        self.alone(self.learn(node, endpoint)).await?;
+        // Nothing is held meanwhile: a node without a log has to be let in before it follows.
+        let caught_up = self.world.within(CHANGE_TIMEOUT, self.until_caught_up(node)).await;
+        caught_up.unwrap_or_else(|| {
+            Err(ChangeError::Refused("the node did not catch up in time".into()))
+        })?;
+        self.alone(self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node])))).await
     }
 
-    async fn change(&self, change: ChangeMembers<BrokerId, Endpoint>) -> Result<(), ChangeError> {
-        self.agreed(self.raft.change_membership(change, true)).await
+    /// Makes a change while nobody else makes one.
+    async fn alone<T: Send>(
+        &self,
+        changing: impl Future<Output = Result<T, ChangeError>> + Send,
+    ) -> Result<T, ChangeError> {
+        match self.world.within(CHANGE_TIMEOUT, self.changing.lock()).await {
+            Some(_changing) => changing.await,
+            None => Err(ChangeError::Refused("another change is under way".into())),
+        }
+    }
+
+    async fn until_caught_up(&self, node: BrokerId) -> Result<(), ChangeError> {
+        while !self.has_caught_up(node) {
+            let leader = self.leadership().leader;
+            if leader != Some(self.node) {
+                return Err(ChangeError::NotLeader { leader });
+            }
+            self.world.sleep(CATCH_UP_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// The last entry that the leader knows a node to have.
+    pub(super) fn matched(&self, node: BrokerId) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.as_ref()?.get(&node)?.as_ref()?.index;
+        Some(matched)
+    }
+
+    /// Whether a node lacks no more of the leader's log than one message holds.
+    pub(super) fn has_caught_up(&self, node: BrokerId) -> bool {
+        let last = self.raft.metrics().borrow_watched().last_log_index;
+        let matched = self.matched(node);
+        matched.is_some_and(|matched| matched + ENTRIES_AT_ONCE >= last.unwrap_or(0))
+    }
+
+    pub(super) fn is_voter(&self, node: BrokerId) -> bool {
+        self.with_members(|members| members.voter_ids().any(|voter| voter == node))
+    }
+
+    pub(super) async fn change(
+        &self,
+        change: ChangeMembers<BrokerId, Endpoint>,
+    ) -> Result<(), ChangeError> {
+        self.agreed(self.raft.change_membership(change, true)).await.map(|_| ())
     }
 
     pub(super) async fn remove_voter(&self, node: BrokerId) -> Result<(), ChangeError> {
         let removed = ChangeMembers::RemoveVoters(BTreeSet::from([node]));
         // A leader that is gone altogether steps down, and joins again as a learner.
         let retain = node != self.node;
-        self.agreed(self.raft.change_membership(removed, retain)).await
+        self.alone(self.agreed(self.raft.change_membership(removed, retain))).await.map(|_| ())
     }
 
-    async fn agreed<T>(
+    pub(super) async fn agreed<T: Send>(
         &self,
         changing: impl Future<Output = Result<T, RaftError<Types, ClientWriteError<Types>>>> + Send,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<T, ChangeError> {
         match self.world.within(CHANGE_TIMEOUT, changing).await {
             None => Err(ChangeError::Unknown("the quorum did not agree in time".into())),
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(agreed)) => Ok(agreed),
             Some(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
                 Err(ChangeError::NotLeader { leader: forward.leader_id })
             }
@@ -147,7 +213,7 @@ impl Shared {
         }
     }
 
-    fn with_members<T>(&self, look: impl FnOnce(&Members) -> T) -> T {
+    pub(super) fn with_members<T>(&self, look: impl FnOnce(&Members) -> T) -> T {
         look(self.raft.metrics().borrow_watched().membership_config.membership())
     }
 
@@ -161,42 +227,7 @@ impl Shared {
     }
 
     /// Whether the quorum knows this node, and where it is.
-    fn belongs(&self) -> bool {
+    pub(super) fn belongs(&self) -> bool {
         self.with_members(|members| members.get_node(&self.node) == Some(&self.endpoint))
-    }
-
-    async fn ask_to_join(&self, leader: BrokerId) -> Option<BrokerId> {
-        self.locate(leader);
-        let request = PeerRequest::Join { node: self.node, endpoint: self.endpoint.clone() };
-        let deadline = self.world.now().after(CHANGE_TIMEOUT);
-        match self.transport.call(leader, request, deadline).await {
-            Ok(PeerReply::NotLeader { leader }) => leader,
-            Ok(PeerReply::Joined) => Some(leader),
-            answer => {
-                tracing::debug!(%leader, ?answer, "not joined to the metadata quorum yet");
-                None
-            }
-        }
-    }
-}
-
-/// Asks to join for as long as the node does not belong to the quorum, until it is dropped.
-pub(super) async fn join(quorum: Weak<Shared>) {
-    let mut asked: Option<BrokerId> = None;
-    let mut hint: Option<BrokerId> = None;
-    loop {
-        let Some(shared) = quorum.upgrade() else { return };
-        if !shared.belongs() {
-            let others = || shared.configured.keys().copied().filter(|id| *id != shared.node);
-            let following = others().find(|id| Some(*id) > asked).or_else(|| others().next());
-            let known = shared.leadership().leader.filter(|id| *id != shared.node);
-            if let Some(leader) = hint.take().or(known).or(following) {
-                asked = Some(leader);
-                hint = shared.ask_to_join(leader).await.filter(|id| *id != shared.node);
-            }
-        }
-        let pause = shared.world.sleep(shared.retry_interval);
-        drop(shared);
-        pause.await;
     }
 }

@@ -9,7 +9,9 @@
 //! command (a new leader's first one, a change of the quorum's members) move the image's offset
 //! too, so that equal offsets mean equal images on every node.
 
+mod admission;
 mod channels;
+mod founding;
 mod log_file;
 mod log_state;
 mod members;
@@ -40,21 +42,17 @@ use highwater_core::{
 use log_file::{LogFile, WRITES_MAX};
 use log_state::Record;
 use network::Network;
-use openraft::{
-    Config, Raft, ServerState, SnapshotPolicy,
-    async_runtime::WatchReceiver,
-    errors::{InitializeError, RaftError},
-};
+use openraft::{Config, Raft, ServerState, SnapshotPolicy, async_runtime::WatchReceiver};
 use runtime::World;
 use snapshots::Snapshots;
 use state_machine::StateMachine;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
-use storage::{Log, LogStore};
+use storage::{Log, LogStore, Standing};
 use types::Types;
 
 /// Entries behind a snapshot that make the next one due.
@@ -105,13 +103,19 @@ struct Shared {
     transport: Arc<dyn Transport>,
     raft: Raft<Types, StateMachine>,
     image: Arc<Watch<Image>>,
+    store: LogStore,
+    /// Another node has said that there is a quorum: this one founds none any more.
+    knows_quorum: AtomicBool,
+    /// Held by the one that changes the members: two changes at once would undo each other.
+    changing: tokio::sync::Mutex<()>,
     retry_interval: Duration,
 }
 
 impl RaftQuorum {
-    /// Opens the quorum's files and starts to take part. A new voter whose log is empty founds the
-    /// quorum, together with the other ones; one that is alone leads when this returns, with
-    /// everything that was ever committed applied.
+    /// Opens the quorum's files and starts to take part. A configured voter whose log is empty
+    /// founds the quorum, together with the other ones, unless there is one already: then the
+    /// leader has to let it in, as it may have lost what it had promised. One that is alone leads
+    /// when this returns, with everything that was ever committed applied.
     ///
     /// The caller lets the transport listen, and passes what arrives to [`RaftQuorum::serve`].
     pub async fn open(
@@ -131,11 +135,13 @@ impl RaftQuorum {
         doors: &Doors,
         transport: Arc<dyn Transport>,
     ) -> Result<Arc<Self>, OpenError> {
-        let config = config(&options)?;
+        let mut config = config(&options)?;
         let (log, snapshots) = open_files(&world, &options, doors).await?;
         for (voter, endpoint) in &options.voters {
             transport.learn(*voter, endpoint.clone());
         }
+        config.enable_elect = log.standing() == Standing::Full;
+        let store = log.clone();
         let image = Arc::new(Watch::new(0, Image::default()));
         let machine = StateMachine::new(image.clone(), snapshots);
         let network = Network {
@@ -155,21 +161,30 @@ impl RaftQuorum {
             transport,
             raft,
             image,
+            store,
+            knows_quorum: AtomicBool::new(false),
+            changing: tokio::sync::Mutex::new(()),
             retry_interval: options.election_timeout_max,
         });
-        shared.found().await?;
+        shared.found_alone().await?;
         shared.lead_alone().await?;
-        world.spawn(members::join(Arc::downgrade(&shared)));
+        world.spawn(admission::take_part(Arc::downgrade(&shared)));
         Ok(Arc::new(Self { shared }))
     }
 
-    /// Serves the quorum's requests of another node: Raft calls, joining and proposals.
+    /// Serves the quorum's requests of another node: Raft calls, probes, joining and proposals.
     pub fn serve(&self, _from: BrokerId, request: PeerRequest) -> BoxFuture<'static, PeerReply> {
         let shared = self.shared.clone();
         Box::pin(self.shared.world.scope(async move {
             match request {
-                PeerRequest::Raft(bytes) => network::serve(&shared.raft, &bytes).await,
-                PeerRequest::Join { node, endpoint } => shared.let_join(node, endpoint).await,
+                PeerRequest::Raft(bytes) => {
+                    let standing = shared.store.standing();
+                    network::serve(&shared.raft, standing, shared.has_vote_again(), &bytes).await
+                }
+                PeerRequest::Join { node, endpoint, join_as } => {
+                    shared.let_join(node, endpoint, join_as).await
+                }
+                PeerRequest::QuorumProbe => shared.probed(),
                 PeerRequest::Propose(command) => shared.serve_proposal(command).await,
                 _ => PeerReply::Unavailable("this is no request to the quorum".into()),
             }
@@ -184,20 +199,6 @@ impl RaftQuorum {
 }
 
 impl Shared {
-    /// Founds the quorum where its log is empty. Every voter may do that with the same members.
-    async fn found(&self) -> Result<(), OpenError> {
-        let stopped = |error: String| OpenError::Stopped(error);
-        let known = self.raft.is_initialized().await.map_err(|error| stopped(error.to_string()))?;
-        if known || !self.configured.contains_key(&self.node) {
-            return Ok(());
-        }
-        match self.raft.initialize(self.configured.clone()).await {
-            // Another voter was faster and has already called.
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(stopped(error.to_string())),
-        }
-    }
-
     /// Where nobody else votes there is nobody to wait for.
     async fn lead_alone(&self) -> Result<(), OpenError> {
         let stopped = |error: String| OpenError::Stopped(error);

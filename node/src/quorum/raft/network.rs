@@ -4,6 +4,7 @@ use super::{
     runtime::World,
     snapshots::{Snapshot, SnapshotRecord},
     state_machine::StateMachine,
+    storage::Standing,
     types::{Entry, EntryRecord, LogId, Position, Senseless, Types, Vote, VoteRecord},
 };
 use crate::{
@@ -105,6 +106,9 @@ impl Peer {
                 Ok(frame) => Ok(frame.message),
                 Err(error) => Err(NetworkError::new(&error).into()),
             },
+            Ok(PeerReply::Unavailable(reason)) => {
+                Err(Unreachable::new(&std::io::Error::other(reason)).into())
+            }
             Ok(other) => Err(unexpected(&other)),
             Err(error @ TransportError::NoAnswer { .. }) => Err(NetworkError::new(&error).into()),
             Err(error) => Err(Unreachable::new(&error).into()),
@@ -196,9 +200,32 @@ impl RaftNetworkV2<Types> for Peer {
     }
 }
 
-/// Serves a call of another node.
-pub(super) async fn serve(raft: &Raft<Types, StateMachine>, bytes: &[u8]) -> PeerReply {
+impl Call {
+    /// Whether a node may serve the call at all. One that has lost its log may have promised
+    /// something else to the quorum, and no answer of it may count.
+    fn is_open_to(&self, standing: Standing, votes: bool) -> bool {
+        match (standing, self) {
+            (Standing::Full, _) => true,
+            (Standing::Outside, _) => false,
+            (Standing::LetIn(_), Self::Vote(_) | Self::PreVote(_)) => votes,
+            (Standing::LetIn(let_in), Self::Append { vote, .. } | Self::Snapshot { vote, .. }) => {
+                vote.term >= let_in.term
+            }
+        }
+    }
+}
+
+/// Serves a call of another node. `votes` tells of a node that was let in whether it has a vote.
+pub(super) async fn serve(
+    raft: &Raft<Types, StateMachine>,
+    standing: Standing,
+    votes: bool,
+    bytes: &[u8],
+) -> PeerReply {
     let answer = match internal::decode::<Call>(bytes) {
+        Ok(frame) if !frame.message.is_open_to(standing, votes) => {
+            return PeerReply::Unavailable("the node's log was empty: it has no vote".into());
+        }
         Ok(frame) => answer(raft, frame.message).await,
         Err(error) => Answer::Failed(FrameError::to_string(&error)),
     };

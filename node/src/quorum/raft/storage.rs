@@ -2,7 +2,7 @@
 
 use super::{
     log_file::{Done, Write},
-    log_state::{LogState, Record},
+    log_state::{LetInRecord, LogState, Record},
     types::{Entry, EntryRecord, LogId, Position, Senseless, Types, Vote},
 };
 use openraft::{
@@ -86,13 +86,53 @@ impl RaftLogReader<Types> for Log {
     }
 }
 
+/// How a node takes part in the quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its log is empty: what it has promised before is not known, so it takes no part.
+    Outside,
+    /// It came without a log: it follows, but does not vote unless its log gives it a vote.
+    LetIn(LetInRecord),
+    /// As its log says.
+    Full,
+}
+
 /// The log and the way to its file.
+#[derive(Clone)]
 pub(super) struct LogStore {
     pub(super) log: Log,
     pub(super) writes: mpsc::Sender<Write>,
 }
 
 impl LogStore {
+    /// What of the log decides whether the node takes part.
+    pub(super) fn standing(&self) -> Standing {
+        let log = self.log.lock();
+        match (log.let_in, log.last()) {
+            (Some(let_in), _) => Standing::LetIn(let_in),
+            (None, Some(_)) => Standing::Full,
+            (None, None) => Standing::Outside,
+        }
+    }
+
+    /// Whether the log, or the vote, shows that the quorum has had a leader.
+    pub(super) fn shows_a_leader(&self) -> bool {
+        let log = self.log.lock();
+        // The founding entry has index 0, and is not a leader's; nor is a vote in term 0.
+        log.last().is_some_and(|last| last.index > 0)
+            || log.vote.is_some_and(|vote| vote.committed && vote.term > 0)
+    }
+
+    /// The end of the log, exclusive.
+    pub(super) fn end(&self) -> u64 {
+        self.log.lock().last().map_or(0, |last| last.index + 1)
+    }
+
+    /// Remembers that the node was let in; `None` once it has a vote again.
+    pub(super) async fn save_let_in(&self, let_in: Option<LetInRecord>) -> io::Result<()> {
+        self.write_durably(Record::LetIn(let_in), Done::LetIn).await
+    }
+
     /// Changes the log in memory and queues the records for the file.
     async fn write(&self, records: Vec<Record>, done: Done) -> io::Result<()> {
         {

@@ -142,18 +142,23 @@ pub(super) fn allocate(count: u32) -> Command {
 impl Cluster {
     /// Nodes 1 to `voters`, all running.
     pub(super) async fn start(voters: i32) -> Self {
-        let mut cluster = Self {
+        let mut cluster = Self::configured(voters);
+        for node in 1..=voters {
+            cluster.boot(node).await.unwrap();
+        }
+        cluster
+    }
+
+    /// Nodes 1 to `voters`, none of them running.
+    pub(super) fn configured(voters: i32) -> Self {
+        Self {
             net: Arc::default(),
             voters: (1..=voters).map(|node| (BrokerId(node), endpoint(node))).collect(),
             disks: BTreeMap::new(),
             nodes: BTreeMap::new(),
             cluster_id: "cluster".into(),
             clock: TestClock::new(Duration::ZERO),
-        };
-        for node in 1..=voters {
-            cluster.boot(node).await.unwrap();
         }
-        cluster
     }
 
     pub(super) async fn boot(&mut self, node: i32) -> Result<(), OpenError> {
@@ -195,6 +200,12 @@ impl Cluster {
         self.net.services.lock().unwrap().remove(&id);
         self.nodes.remove(&id).unwrap().shutdown().await;
         self.disks[&id].power_cut(seed);
+    }
+
+    /// The node's disk is replaced by an empty one.
+    pub(super) fn wipe(&mut self, node: i32) {
+        assert!(!self.nodes.contains_key(&BrokerId(node)), "it is not running");
+        self.disks.remove(&BrokerId(node));
     }
 
     pub(super) fn cut_off(&self, node: i32) {

@@ -5,3 +5,4 @@ mod failures;
 mod files;
 mod membership;
 mod replication;
+mod wiped;
