@@ -4,7 +4,7 @@
 use crate::{
     clock::SimClock,
     dice::Dice,
-    history::{MetadataSeen, Partition, PartitionSeen, Promise, Topic},
+    history::{MetadataSeen, Partition, PartitionSeen, Promise, TermSeen, Topic},
     machine::{Machine, Parts, address},
     network::Network,
     recorder::Recorder,
@@ -54,6 +54,7 @@ impl Cluster {
         let network = Network::new(seed, recorder.trace.clone());
         let ids = (1..=promise.brokers).map(BrokerId);
         let settings = shared_settings(scenario, dice);
+        let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, dice));
         let start = |id: BrokerId| {
             network.join(id, peer_endpoint(id));
             let owner = if promise.is_cluster() { format!("b{id} ") } else { String::new() };
@@ -67,7 +68,7 @@ impl Cluster {
                 // The first machine draws as the only one of a run does.
                 seed: seed.wrapping_add((id.0 as u64 - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
                 wall: WALL_AT_START + offset,
-                config: config_of(id, &promise, &settings),
+                config: config_of(id, voters, &promise, &settings),
             };
             Machine::start(parts, network.clone(), recorder.clone())
         };
@@ -118,12 +119,19 @@ impl Cluster {
         known.filter(|known| known.leader.is_some()).max_by_key(|known| known.term)?.leader
     }
 
-    /// Notes what metadata each broker has applied.
+    /// Notes what metadata each broker has applied, and who leads the quorum as far as it knows.
     pub fn observe(&self) {
         for machine in self.machines.iter() {
             let Some(broker) = machine.broker() else { continue };
             let image = broker.image();
+            let known = broker.leadership();
             let mut history = self.recorder.history();
+            if let Some(leader) = known.leader {
+                let seen = TermSeen { machine: machine.id.0, term: known.term, leader: leader.0 };
+                if !history.terms.contains(&seen) {
+                    history.terms.push(seen);
+                }
+            }
             let of_machine = |seen: &&MetadataSeen| seen.machine == machine.id.0;
             let last = history.metadata.iter().rev().find(of_machine);
             if last.is_none_or(|last| last.offset != image.applied().0) {
@@ -174,6 +182,12 @@ fn promise_of(scenario: &Scenario, dice: &mut Dice) -> Promise {
     }
 }
 
+/// How many of the brokers, the first ones, are voters of the metadata quorum.
+fn voters_of(scenario: &Scenario, promise: &Promise, dice: &mut Dice) -> i64 {
+    let brokers = i64::from(promise.brokers);
+    scenario.cluster.controllers.as_ref().map_or(brokers, |bounds| dice.within(bounds).min(brokers))
+}
+
 /// What all brokers of a run are told: small segments, so that they roll, and no waiting.
 fn shared_settings(scenario: &Scenario, dice: &mut Dice) -> Vec<(&'static str, String)> {
     let mut draw = |bounds: &crate::scenario::Bounds| dice.within(bounds).to_string();
@@ -191,34 +205,43 @@ fn shared_settings(scenario: &Scenario, dice: &mut Dice) -> Vec<(&'static str, S
 }
 
 /// What one broker is told.
-fn config_of(id: BrokerId, promise: &Promise, shared: &[(&'static str, String)]) -> BrokerConfig {
+fn config_of(
+    id: BrokerId,
+    voters: Option<i64>,
+    promise: &Promise,
+    shared: &[(&'static str, String)],
+) -> BrokerConfig {
     let mut settings = Settings::new();
     settings.set("listeners", &client_address(id.0), "the simulator");
     for (key, value) in shared {
         settings.set(key, value, "the simulator");
     }
-    if promise.is_cluster() {
-        for (key, value) in cluster_settings(id, promise) {
-            settings.set(key, &value, "the simulator");
-        }
+    for (key, value) in voters.map(|count| cluster_settings(id, count, promise)).iter().flatten() {
+        settings.set(key, value, "the simulator");
     }
     settings.build().expect("the simulator's configuration is valid")
 }
 
-/// What makes a broker a member of the cluster, with quick sessions.
-fn cluster_settings(id: BrokerId, promise: &Promise) -> Vec<(&'static str, String)> {
-    let voters: Vec<String> = (1..=promise.brokers)
+/// What makes a broker a member of the cluster whose first `voters` brokers keep the metadata. The
+/// sessions are quick, so that a short run sees many of them end.
+fn cluster_settings(id: BrokerId, voters: i64, promise: &Promise) -> Vec<(&'static str, String)> {
+    let host = address(id);
+    let voters: Vec<String> = (1..=voters as i32)
         .map(|voter| format!("{voter}@{}:{PEER_PORT}", address(BrokerId(voter))))
         .collect();
     vec![
         ("node.id", id.0.to_string()),
         ("cluster.id", "simulated".to_owned()),
+        ("listeners", format!("PLAINTEXT://{host}:{CLIENT_PORT},CONTROLLER://{host}:{PEER_PORT}")),
         ("controller.quorum.voters", voters.join(",")),
-        ("default.replication.factor", promise.replication_factor.to_string()),
-        ("min.insync.replicas", promise.min_insync.to_string()),
-        ("broker.session.timeout.ms", "1500".to_owned()),
+        ("controller.quorum.election.timeout.ms", "400".to_owned()),
+        ("controller.quorum.heartbeat.interval.ms", "100".to_owned()),
+        ("broker.session.timeout.ms", "1000".to_owned()),
         ("broker.heartbeat.interval.ms", "200".to_owned()),
         ("replica.lag.time.max.ms", "1500".to_owned()),
+        ("replica.fetch.wait.max.ms", "300".to_owned()),
+        ("default.replication.factor", promise.replication_factor.to_string()),
+        ("min.insync.replicas", promise.min_insync.to_string()),
     ]
 }
 
@@ -236,11 +259,22 @@ fn metadata_seen(machine: BrokerId, image: &Image, topics: &[Topic]) -> Metadata
                 partition_epoch: of.partition_epoch.0 as i32,
                 isr: ids(&of.isr),
                 replicas: ids(&of.replicas),
+                elr: ids(&of.elr),
+                adding: ids(&of.adding),
+                min_insync: image
+                    .min_insync_replicas(TopicId(known.id), PartitionIndex(index as u32)),
             };
             partitions.insert(Partition { topic, index: index as i32 }, seen);
         }
     }
     let brokers = image.brokers().map(|(id, broker)| (id.0, broker.epoch.0)).collect();
-    let digest = format!("{:032x}", hash.value());
-    MetadataSeen { machine: machine.0, offset: image.applied().0, digest, partitions, brokers }
+    let fenced = image.brokers().filter(|(_, broker)| broker.fenced).map(|(id, _)| id.0).collect();
+    MetadataSeen {
+        machine: machine.0,
+        offset: image.applied().0,
+        digest: format!("{:032x}", hash.value()),
+        partitions,
+        brokers,
+        fenced,
+    }
 }

@@ -72,6 +72,8 @@ pub struct History {
     pub boundaries: Vec<Boundary>,
     /// The metadata that brokers had applied, whenever somebody looked.
     pub metadata: Vec<MetadataSeen>,
+    /// Who led the metadata quorum, as brokers knew, whenever somebody looked and it was news.
+    pub terms: Vec<TermSeen>,
     /// What the machines of the healed cluster hold of each partition at the end.
     pub final_replicas: Vec<FinalReplicas>,
     /// What the healed broker serves at the end.
@@ -282,6 +284,8 @@ pub struct CheckpointImage {
     pub recovery_point: i64,
     /// The first offset there is.
     pub log_start: i64,
+    /// Whether the log is being emptied, so that no segment file is part of it.
+    pub is_emptying: bool,
     /// The producers at the recovery point: (id, epoch, last sequence).
     pub producers: Vec<(i64, i16, i32)>,
 }
@@ -310,6 +314,19 @@ pub struct MetadataSeen {
     pub partitions: BTreeMap<Partition, PartitionSeen>,
     /// The registrations of brokers: their epochs.
     pub brokers: BTreeMap<i32, u64>,
+    /// The brokers that are fenced.
+    pub fenced: Vec<i32>,
+}
+
+/// Who leads the metadata quorum, as one broker knew at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TermSeen {
+    /// On which broker's machine.
+    pub machine: i32,
+    /// The term.
+    pub term: u64,
+    /// Its leader.
+    pub leader: i32,
 }
 
 /// A partition's place in the cluster.
@@ -325,6 +342,12 @@ pub struct PartitionSeen {
     pub isr: Vec<i32>,
     /// All replicas.
     pub replicas: Vec<i32>,
+    /// The replicas outside of the ISR that may lead.
+    pub elr: Vec<i32>,
+    /// The replicas that a reassignment adds.
+    pub adding: Vec<i32>,
+    /// `min.insync.replicas`.
+    pub min_insync: u32,
 }
 
 /// One partition at the end: where it is, and what each machine's disk holds of it.

@@ -10,6 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The condition of a checkpoint while no segment file is part of its log.
+const EMPTYING: u8 = 2;
+
 /// Where a file of the data directory belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -61,8 +64,10 @@ pub fn images(files: &[(PathBuf, &[u8])], topics: &[Topic]) -> BTreeMap<Partitio
         let image = images.entry(partition).or_default();
         let start = image.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
         let removed = |of: &&(Partition, i64)| of.0 == partition && of.1 > base && of.1 <= start;
-        if bases.iter().any(|other| removed(&other)) {
-            // Wholly below the log start: its file goes at any time, and may come back at a power cut.
+        let emptied = image.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.is_emptying);
+        if emptied || bases.iter().any(|other| removed(&other)) {
+            // Wholly below the log start, or part of a log that starts anew: its file goes at any
+            // time, and may come back at a power cut.
             continue;
         }
         let next = image.batches.last().map(|batch| batch.last_offset + 1);
@@ -104,7 +109,7 @@ fn image_of(read: &ReadBatch, bytes: &[u8]) -> BatchImage {
     }
 }
 
-/// The parts of a checkpoint file that oracles judge: magic, version, clean, log start, recovery
+/// The parts of a checkpoint file that oracles judge: magic, version, condition, log start, recovery
 /// point, last modification, side state. `None` when it is not readable.
 fn checkpoint(bytes: &[u8]) -> Option<CheckpointImage> {
     let (covered, crc) = bytes.split_last_chunk::<4>()?;
@@ -120,6 +125,7 @@ fn checkpoint(bytes: &[u8]) -> Option<CheckpointImage> {
     Some(CheckpointImage {
         log_start: i64::try_from(number(7)?).ok()?,
         recovery_point: i64::try_from(number(15)?).ok()?,
+        is_emptying: covered.get(6) == Some(&EMPTYING),
         producers: producers.collect(),
     })
 }

@@ -16,6 +16,8 @@ pub struct Report {
     pub hash: String,
     /// How long the run took on its own clock.
     pub simulated_seconds: f64,
+    /// How many lines its trace has.
+    pub events: u64,
     /// What became of the clients' calls.
     pub ops: Ops,
     /// What the faults did. An effect of an enabled fault is listed even when it is zero: a campaign

@@ -84,6 +84,7 @@ pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
         passed: failure.is_none(),
         hash: trace.hash(),
         simulated_seconds: trace.last_nanos() as f64 / 1e9,
+        events: trace.count(),
         ops: ops(&history),
         effects: effects(&trace, &plans),
         failure,

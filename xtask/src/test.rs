@@ -194,9 +194,9 @@ fn deterministic() -> anyhow::Result<Counts> {
 }
 
 fn planted_bugs() -> anyhow::Result<Counts> {
-    let scenarios = scenario::all(&workspace::root().join("scenarios"))?;
     let worker = sim::build_worker()?;
-    mutants::hunt_all(&worker, &[], &scenarios, MUTANT_SEEDS, sim::jobs(None))
+    let places = mutants::directed_places(&worker.mutants()?)?;
+    mutants::hunt_all(&worker, &[], &places, MUTANT_SEEDS, sim::jobs(None))
 }
 
 /// A command that passes or fails as a whole.

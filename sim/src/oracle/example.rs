@@ -55,6 +55,7 @@ impl Example {
             digest: digest.to_owned(),
             partitions: BTreeMap::from([(PARTITION, seen)]),
             brokers: BTreeMap::from([(1, 1)]),
+            fenced: Vec::new(),
         });
     }
 
@@ -167,6 +168,8 @@ pub fn in_sync(leader: i32, leader_epoch: i32) -> PartitionSeen {
         partition_epoch: leader_epoch,
         isr: all.clone(),
         replicas: all,
+        min_insync: 1,
+        ..PartitionSeen::default()
     }
 }
 

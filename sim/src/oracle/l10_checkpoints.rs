@@ -55,7 +55,7 @@ mod tests {
 
     fn example(recovery_point: i64, producers: Vec<(i64, i16, i32)>) -> Example {
         let log = image(&[batch_by(0, 0..3, producer(1, 0))]);
-        let checkpoint = Some(CheckpointImage { recovery_point, log_start: 0, producers });
+        let checkpoint = Some(CheckpointImage { recovery_point, log_start: 0, is_emptying: false, producers });
         let after = LogImage { checkpoint, ..log.clone() };
         let mut example = Example::new();
         example.boundary(log.clone(), after, log);

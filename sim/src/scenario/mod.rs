@@ -42,8 +42,10 @@ pub struct Scenario {
 /// Bounds of the cluster. The default is one broker that stands alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterShape {
-    /// Brokers, each of them a voter of the metadata quorum.
+    /// Brokers.
     pub brokers: Bounds,
+    /// How many of the brokers, the first ones, are voters of the metadata quorum; all when absent.
+    pub controllers: Option<Bounds>,
     /// `min.insync.replicas`, never more than there are replicas.
     pub min_insync: Bounds,
     /// How far the machines' wall clocks are off at the start, in milliseconds.
@@ -322,12 +324,16 @@ fn within_the_promise(scenario: &Scenario) -> Result<(), String> {
 fn cluster_shape(mut keys: Keys) -> Result<ClusterShape, String> {
     let shape = ClusterShape {
         brokers: keys.bounds("brokers", 1..=1)?,
+        controllers: keys.optional_bounds("controllers")?,
         min_insync: keys.bounds("min_insync", 1..=2)?,
         wall_offset_millis: keys.bounds("wall_offset_millis", 0..=0)?,
     };
     let (least, most) = (*shape.brokers.start(), *shape.brokers.end());
     if least < 1 || most > MOST_BROKERS {
         return Err(format!("cluster.brokers: must be between 1 and {MOST_BROKERS}"));
+    }
+    if shape.controllers.as_ref().is_some_and(|controllers| *controllers.start() < 1) {
+        return Err("cluster.controllers: must be at least 1".into());
     }
     keys.finish()?;
     Ok(shape)

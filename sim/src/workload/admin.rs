@@ -13,10 +13,14 @@ use crate::{
 use highwater_node::{
     client::{ClientError, Connection},
     wire::generated::{
+        alter_partition_reassignments::{
+            AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
+        },
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
         create_topics::{CreatableTopic, CreateTopicsRequest},
         delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        elect_leaders::ElectLeadersRequest,
         incremental_alter_configs::{
             AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
         },
@@ -57,12 +61,16 @@ struct Admin {
 
 impl Admin {
     async fn act(&mut self) {
-        match self.dice.between(0..=9) {
+        let most = if self.session.is_in_cluster() { 13 } else { 9 };
+        match self.dice.between(0..=most) {
             0..=2 => self.create().await,
             3 => self.delete().await,
             4 => self.grow().await,
             5 | 6 => self.write_to_own().await,
             7 | 8 => self.delete_records().await,
+            10 => self.change_min_insync().await,
+            11 | 12 => self.reassign().await,
+            13 => self.elect_preferred_leaders().await,
             _ => self.configure().await,
         }
     }
@@ -187,12 +195,29 @@ impl Admin {
     async fn configure(&mut self) {
         let partitions = self.session.clients.partitions.clone();
         let topic = self.dice.pick(&partitions).topic;
+        let bytes = self.dice.between(1_024..=16_384);
+        self.set(topic, "segment.bytes", bytes).await;
+    }
+
+    /// Only of its own topics, and never below what the cluster promises.
+    async fn change_min_insync(&mut self) {
+        if self.own.is_empty() {
+            return;
+        }
+        let topic = *self.dice.pick(&self.own);
+        let promise = self.session.clients.recorder.history().promise;
+        let (least, most) = (promise.min_insync as u64, promise.replication_factor as u64);
+        let count = self.dice.between(least..=most);
+        self.set(topic, "min.insync.replicas", count).await;
+    }
+
+    async fn set(&mut self, topic: usize, key: &str, value: u64) {
         let name = self.session.clients.recorder.history().topics[topic].name.clone();
-        let bytes = self.dice.between(1_024..=16_384).to_string();
+        let value = value.to_string();
         let config = AlterableConfig {
-            name: "segment.bytes".into(),
+            name: key.into(),
             config_operation: 0,
-            value: Some(bytes.as_str().into()),
+            value: Some(value.as_str().into()),
         };
         let resource = AlterConfigsResource {
             resource_type: TOPIC,
@@ -203,11 +228,61 @@ impl Admin {
             IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
         self.session
             .call(
-                Request::Admin(format!("set segment.bytes of {name} to {bytes}")),
+                Request::Admin(format!("set {key} of {name} to {value}")),
                 async |connection| {
                     let answer = connection.call(&request).await?;
                     Ok(answer.responses.first().map_or(-1, |response| response.error_code))
                 },
+                done_or_code,
+            )
+            .await;
+    }
+
+    /// Gives a partition other replicas, or the same in another order, or takes that back.
+    async fn reassign(&mut self) {
+        let mut topics: Vec<usize> = self.own.clone();
+        topics.push(self.dice.pick(&self.session.clients.partitions.clone()).topic);
+        let topic = *self.dice.pick(&topics);
+        let promise = self.session.clients.recorder.history().promise;
+        let name = self.session.clients.recorder.history().topics[topic].name.clone();
+        let mut rest: Vec<i32> = (1..=promise.brokers).collect();
+        let target: Vec<i32> = (0..promise.replication_factor)
+            .map(|_| rest.swap_remove(self.dice.index(rest.len())))
+            .collect();
+        let replicas = (!self.dice.chance(0.15)).then_some(target);
+        let wanted = Request::Admin(format!("reassign {name}-0 to {replicas:?}"));
+        let partition = ReassignablePartition { partition_index: 0, replicas };
+        let request = AlterPartitionReassignmentsRequest {
+            timeout_ms: REQUEST_TIMEOUT_MS,
+            allow_replication_factor_change: false,
+            topics: vec![ReassignableTopic {
+                name: name.as_str().into(),
+                partitions: vec![partition],
+            }],
+        };
+        self.session
+            .call(
+                wanted,
+                async |connection| {
+                    let answer = connection.call(&request).await?;
+                    let mut results = answer.responses.iter().flat_map(|topic| &topic.partitions);
+                    Ok(results.next().map_or(answer.error_code, |result| result.error_code))
+                },
+                done_or_code,
+            )
+            .await;
+    }
+
+    async fn elect_preferred_leaders(&mut self) {
+        let request = ElectLeadersRequest {
+            election_type: 0,
+            topic_partitions: None,
+            timeout_ms: REQUEST_TIMEOUT_MS,
+        };
+        self.session
+            .call(
+                Request::Admin("elect the preferred leaders".into()),
+                async |connection| Ok(connection.call(&request).await?.error_code),
                 done_or_code,
             )
             .await;

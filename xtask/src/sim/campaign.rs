@@ -1,6 +1,7 @@
 //! Many seeds of many scenarios: what failed, and which faults never had an effect.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,10 @@ pub struct Tally {
     pub failed: u64,
     /// Time simulated, in seconds.
     pub simulated_seconds: f64,
+    /// Events in all traces.
+    pub events: u64,
+    /// Wall-clock time of all runs, one behind the other, in milliseconds.
+    pub wall_ms: u64,
     /// Client calls with success, an error, and an unknown outcome.
     pub operations: [u64; 3],
     /// How often each fault had an effect.
@@ -161,6 +166,7 @@ impl Summary {
                     effects.join(", ")
                 },
             );
+            println!("{:width$}    {}", "", Speed::of(tally));
             for effect in &tally.missing_effects {
                 println!(
                     "FAILED {name}: `{effect}` was possible in {} runs and never happened",
@@ -176,6 +182,8 @@ impl Tally {
         self.passed += u64::from(report.passed);
         self.failed += u64::from(!report.passed);
         self.simulated_seconds += report.simulated_seconds;
+        self.events += report.events;
+        self.wall_ms += report.wall_ms;
         let counted = [report.ops.ok, report.ops.fail, report.ops.unknown];
         for (sum, count) in self.operations.iter_mut().zip(counted) {
             *sum += count;
@@ -195,6 +203,39 @@ impl Tally {
             })
             .map(|(effect, _)| effect.clone())
             .collect();
+    }
+}
+
+/// How fast runs are, on one core that other processes may share.
+struct Speed {
+    simulated_hours_per_minute: f64,
+    events_per_simulated_second: f64,
+    seeds_per_minute: f64,
+}
+
+impl Speed {
+    fn of(tally: &Tally) -> Self {
+        let minutes = (tally.wall_ms as f64 / 60_000.0).max(f64::MIN_POSITIVE);
+        let seeds = tally.passed + tally.failed;
+        Self {
+            simulated_hours_per_minute: tally.simulated_seconds / 3_600.0 / minutes,
+            events_per_simulated_second: tally.events as f64
+                / tally.simulated_seconds.max(f64::MIN_POSITIVE),
+            seeds_per_minute: seeds as f64 / minutes,
+        }
+    }
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{:.1} simulated hours per minute and core, {:.0} events per simulated second, \
+             {:.0} seeds per minute and core",
+            self.simulated_hours_per_minute,
+            self.events_per_simulated_second,
+            self.seeds_per_minute
+        )
     }
 }
 

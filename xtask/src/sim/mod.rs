@@ -5,6 +5,7 @@
 
 pub mod campaign;
 pub mod determinism;
+pub mod directed;
 pub mod mutants;
 pub mod pool;
 pub mod progress;

@@ -1,10 +1,12 @@
 //! `cargo xtask sim mutants`: every planted bug must turn a seed red.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 
 use clap::Args;
 
+use super::directed::{self, Place};
 use super::pool;
 use super::scenario::{self, Scenario};
 use super::seeds::Seeds;
@@ -20,7 +22,7 @@ pub struct Options {
     /// The seeds to try with each scenario, the end excluded.
     #[arg(long, value_name = "A..B", default_value = "0..200")]
     seeds: Seeds,
-    /// Only these scenarios; may be given more than once.
+    /// These scenarios instead of those that `sim/mutants.toml` names; may be given more than once.
     #[arg(long = "scenario", value_name = "SCENARIO")]
     scenarios: Vec<String>,
     /// Processes at once.
@@ -38,17 +40,31 @@ struct Found {
 
 /// Runs the command.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
-    let directory = workspace::root().join("scenarios");
-    let scenarios = scenario::select(&directory, &options.scenarios)?;
+    let root = workspace::root();
     let worker = super::build_worker()?;
-    hunt_all(&worker, &options.mutants, &scenarios, options.seeds, super::jobs(options.jobs))
+    let known = worker.mutants()?;
+    let places = if options.scenarios.is_empty() {
+        directed_places(&known)?
+    } else {
+        let scenarios = scenario::select(&root.join("scenarios"), &options.scenarios)?;
+        known.iter().map(|name| (name.clone(), Place::Scenarios(scenarios.clone()))).collect()
+    };
+    hunt_all(&worker, &options.mutants, &places, options.seeds, super::jobs(options.jobs))
 }
 
-/// Hunts the mutants named, or all, and prints the table.
+/// Where the repository says that these bugs are to be found: all of them, and no others.
+pub fn directed_places(known: &[String]) -> anyhow::Result<BTreeMap<String, Place>> {
+    let places = directed::read(&workspace::root())?;
+    directed::check(&places, known)?;
+    Ok(places)
+}
+
+/// Hunts the mutants named, or all, and prints the table. Those that another test finds are only
+/// listed.
 pub fn hunt_all(
     worker: &Worker,
     wanted: &[String],
-    scenarios: &[Scenario],
+    places: &BTreeMap<String, Place>,
     seeds: Seeds,
     jobs: usize,
 ) -> anyhow::Result<Counts> {
@@ -57,13 +73,19 @@ pub fn hunt_all(
         let message = format!("no mutant is called `{name}`; known: {}", known.join(", "));
         return Err(Usage(message).into());
     }
-    anyhow::ensure!(!scenarios.is_empty(), "there is no scenario to run");
     let mutants = if wanted.is_empty() { &known } else { wanted };
     let width = mutants.iter().map(String::len).max().unwrap_or(0).max("mutant".len());
     println!("| {:width$} | scenario | oracle | seed | seeds needed |", "mutant");
     println!("|-{:-<width$}-|----------|--------|-----:|-------------:|", "");
     let mut counts = Counts::default();
     for mutant in mutants {
+        let scenarios = match &places[mutant] {
+            Place::Scenarios(scenarios) => scenarios,
+            Place::Elsewhere { found_by, because } => {
+                println!("| {mutant:width$} | not here but by {found_by}: {because} | | | |");
+                continue;
+            }
+        };
         let found = hunt(worker, mutant, scenarios, seeds, jobs);
         counts += Counts::one(found.is_ok());
         match found {
@@ -147,6 +169,11 @@ mod tests {
         names.iter().map(|name| a_run(name, 0).scenario).collect()
     }
 
+    fn everywhere(names: &[&str]) -> BTreeMap<String, Place> {
+        let place = Place::Scenarios(scenarios(names));
+        ["early", "never"].map(|mutant| (mutant.to_owned(), place.clone())).into()
+    }
+
     #[test]
     fn the_first_red_seed_is_found_with_its_oracle() {
         let (_scratch, worker) = fake_worker(SCRIPT);
@@ -160,8 +187,18 @@ mod tests {
     fn a_mutant_that_is_not_found_fails() {
         let (_scratch, worker) = fake_worker(SCRIPT);
         let counts =
-            hunt_all(&worker, &[], &scenarios(&["a", "b"]), "0..4".parse().unwrap(), 2).unwrap();
+            hunt_all(&worker, &[], &everywhere(&["a", "b"]), "0..4".parse().unwrap(), 2).unwrap();
         assert_eq!(counts, Counts { passed: 1, failed: 1 });
+    }
+
+    #[test]
+    fn a_mutant_that_another_test_finds_counts_for_nothing_here() {
+        let (_scratch, worker) = fake_worker(SCRIPT);
+        let mut places = everywhere(&["b"]);
+        let elsewhere = Place::Elsewhere { found_by: "x".into(), because: "y".into() };
+        places.insert("never".into(), elsewhere);
+        let counts = hunt_all(&worker, &[], &places, "0..4".parse().unwrap(), 2).unwrap();
+        assert_eq!(counts, Counts { passed: 1, failed: 0 });
     }
 
     #[test]
@@ -178,7 +215,7 @@ mod tests {
         let (_scratch, worker) = fake_worker(SCRIPT);
         let wanted = ["typo".to_owned()];
         let error =
-            hunt_all(&worker, &wanted, &scenarios(&["a"]), Seeds::single(0), 1).unwrap_err();
+            hunt_all(&worker, &wanted, &everywhere(&["a"]), Seeds::single(0), 1).unwrap_err();
         assert!(error.is::<Usage>());
     }
 }

@@ -65,6 +65,8 @@ pub struct Report {
     pub hash: String,
     /// How much time passed inside.
     pub simulated_seconds: f64,
+    /// How much happened inside.
+    pub events: u64,
     /// What the clients got.
     pub ops: Operations,
     /// How often each fault had an effect (bytes discarded, writes torn, syncs failed, ...). An
