@@ -149,9 +149,10 @@ impl Fetcher {
     async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         loop {
-            let partitions = self.positions();
+            let now = self.replication.clock.now().monotonic;
+            let partitions = self.positions(now);
             if partitions.is_empty() {
-                self.rest().await;
+                self.rest(now).await;
                 continue;
             }
             match self.call(partitions).await {
@@ -169,9 +170,12 @@ impl Fetcher {
     }
 
     /// Where every partition is that may fetch now.
-    fn positions(&mut self) -> Vec<ReplicaFetchPartition> {
-        let now = self.replication.clock.now().monotonic;
-        let drivers: Vec<_> = lock(&self.leader.partitions).values().cloned().collect();
+    fn positions(&mut self, now: Instant) -> Vec<ReplicaFetchPartition> {
+        let drivers: Vec<_> = {
+            let followed = lock(&self.leader.partitions);
+            self.resting.retain(|key, _| followed.contains_key(key));
+            followed.values().cloned().collect()
+        };
         let mut partitions = Vec::with_capacity(drivers.len());
         for driver in drivers {
             let (topic, index) = key_of(&driver.id);
@@ -192,9 +196,10 @@ impl Fetcher {
         partitions
     }
 
-    /// Waits until something may be fetched.
-    async fn rest(&self) {
-        let next = self.resting.values().map(|(until, _)| *until).min();
+    /// Waits until something may be fetched of which nothing could be at `now`. A partition whose
+    /// pause was over then had another reason, which no pause says the end of.
+    async fn rest(&self, now: Instant) {
+        let next = self.resting.values().map(|(until, _)| *until).filter(|until| *until > now).min();
         let clock = &self.replication.clock;
         let until = next.unwrap_or_else(|| clock.now().monotonic.after(BACKOFF_MAX));
         tokio::select! {
