@@ -279,6 +279,8 @@ fn parse(name: &str, text: &str) -> Result<Scenario, String> {
         Some(Value::String(why)) if why.starts_with("Why: ") => why,
         _ => return Err("why: must be a string that starts with \"Why: \"".into()),
     };
+    // The seeds of a frozen failure are the runner's business.
+    let _ = (root.take("seed"), root.take("seeds"));
     let millis = root.bounds("millis", 2_000..=2_000)?;
     let swarm = matches!(root.take("swarm"), Some(Value::Boolean(true)));
     let unlimited = matches!(root.take("unlimited"), Some(Value::Boolean(true)));
