@@ -314,7 +314,7 @@ mod tests {
         let frame = frame_of(1, fetched());
         let lengths = [&[3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0][..]].concat();
         assert_eq!(frame[26..46], lengths);
-        assert_eq!(frame[46..58], [6, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0], "Fetched, four partitions");
+        assert_eq!(frame[46..58], [8, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0], "Fetched, four partitions");
         assert!(frame.ends_with(b"firstthird"));
         // topic, index, leader epoch, fetch offset, Ok, high watermark, log start, no divergence
         let first = [

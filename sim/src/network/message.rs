@@ -10,6 +10,8 @@ pub enum Message {
     Raft,
     /// Asks for the metadata log.
     Join,
+    /// Asks whether there is a metadata quorum already.
+    QuorumProbe,
     /// A metadata command.
     Propose,
     /// A sign of life.
@@ -22,9 +24,10 @@ pub enum Message {
 
 impl Message {
     /// Every message, with its name.
-    pub const NAMES: [(&'static str, Self); 6] = [
+    pub const NAMES: [(&'static str, Self); 7] = [
         ("raft", Self::Raft),
         ("join", Self::Join),
+        ("quorum probe", Self::QuorumProbe),
         ("propose", Self::Propose),
         ("heartbeat", Self::Heartbeat),
         ("fetch", Self::Fetch),
@@ -37,6 +40,7 @@ impl Message {
         match request {
             PeerRequest::Raft(_) => Self::Raft,
             PeerRequest::Join { .. } => Self::Join,
+            PeerRequest::QuorumProbe => Self::QuorumProbe,
             PeerRequest::Propose(_) => Self::Propose,
             PeerRequest::Heartbeat(_) => Self::Heartbeat,
             PeerRequest::Fetch(_) => Self::Fetch,

@@ -208,7 +208,7 @@ async fn nobody_and_nobody_there_are_told_apart() {
     assert!(matches!(silent, Err(TransportError::Unreachable { .. })), "no welcome: {silent:?}");
     drop(socket);
     let refused = call(&one, raft(&[7]), LONG).await;
-    assert!(matches!(refused, Err(TransportError::Unreachable { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(TransportError::Refused { .. })), "{refused:?}");
 }
 
 #[tokio::test]

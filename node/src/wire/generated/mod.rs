@@ -239,7 +239,7 @@ pub(super) const APIS: [Api; 26] = [
         versions: VersionRange::new(0, 2),
         advertised: VersionRange::new(0, 2),
         flexible_from: 0,
-        request_limit: 1 * 1024 * 1024,
+        request_limit: 512 * 1024,
     },
     Api {
         key: ApiKey::UpdateFeatures,
