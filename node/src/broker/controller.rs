@@ -39,7 +39,7 @@ struct State {
     machine: Controller,
     next_request: u64,
     answers: BTreeMap<RequestId, PeerReply>,
-    /// When each broker was last heard, or last asked whether it is still there.
+    /// When each broker was last heard by this leader.
     heard: BTreeMap<BrokerId, Instant>,
 }
 
@@ -105,6 +105,8 @@ impl ControllerDriver {
         tokio::pin!(ended);
         let mut probe_at = self.clock.now().monotonic.after(self.interval);
         self.lock().heard.clear();
+        // One that died with the leader before this one need not be waited for.
+        self.probe_the_silent();
         loop {
             let deadline = self.lock().machine.next_deadline();
             let image = self.quorum.image().applied();
@@ -132,8 +134,8 @@ impl ControllerDriver {
         let live = image.brokers().filter(|(id, known)| !known.fenced && *id != self.node);
         for (broker, registration) in live {
             let epoch = registration.epoch;
-            let heard = *self.lock().heard.entry(broker).or_insert(now);
-            if now.since(heard) < self.interval * 2 {
+            let heard = self.lock().heard.get(&broker).copied();
+            if heard.is_some_and(|heard| now.since(heard) < self.interval * 2) {
                 continue;
             }
             let (this, deadline) = (self.clone(), now.after(self.interval * 2));
@@ -143,7 +145,7 @@ impl ControllerDriver {
                 if let Err(error @ TransportError::Refused { .. }) =
                     this.transport.call(broker, probe, deadline).await
                 {
-                    tracing::info!(%broker, %error, "a broker is gone");
+                    tracing::debug!(%broker, %error, "a broker is gone");
                     this.step(Input::Gone { broker, epoch });
                 }
             });
