@@ -199,7 +199,8 @@ impl Fetcher {
     /// Waits until something may be fetched of which nothing could be at `now`. A partition whose
     /// pause was over then had another reason, which no pause says the end of.
     async fn rest(&self, now: Instant) {
-        let next = self.resting.values().map(|(until, _)| *until).filter(|until| *until > now).min();
+        let next =
+            self.resting.values().map(|(until, _)| *until).filter(|until| *until > now).min();
         let clock = &self.replication.clock;
         let until = next.unwrap_or_else(|| clock.now().monotonic.after(BACKOFF_MAX));
         tokio::select! {
