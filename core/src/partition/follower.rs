@@ -80,6 +80,8 @@ impl Partition {
                 following.agreed = true;
                 self.append_fetched(now, &batches, effects);
                 self.follow_high_watermark(now, batches.high_watermark, effects);
+                // Also what was committed before this process began.
+                self.settle(now);
                 self.follow_log_start(batches.log_start_offset, effects);
             }
             Err(ReplicaFetchError::OffsetOutOfRange { log_start_offset, .. })

@@ -139,8 +139,9 @@ impl Leading {
 
     /// Whether a follower may join: it has everything that is committed, and everything that may
     /// be without this leader knowing it, which is what lies below the leadership's beginning
-    /// (KAFKA-7128).
-    fn may_join(&self, replica: BrokerId, high_watermark: Offset) -> bool {
+    /// (KAFKA-7128). And it has removed what the leader has: were it to lead, an answered deletion
+    /// would be undone.
+    fn may_join(&self, replica: BrokerId, high_watermark: Offset, log_start: Offset) -> bool {
         let (Some(progress), Some(epoch)) =
             (self.followers.get(&replica), self.eligible.get(&replica))
         else {
@@ -149,6 +150,7 @@ impl Leading {
         let counts_flushed = self.counts_flushed && !Mutant::JoinsUnflushed.is_planted();
         let Some(end) = progress.end(counts_flushed) else { return false };
         progress.has_fetched_as(*epoch)
+            && progress.log_start_offset >= log_start
             && end >= high_watermark
             && (end >= self.epoch_start || Mutant::JoinsBelowEpochStart.is_planted())
     }
@@ -174,7 +176,12 @@ impl Leading {
         IsrProposal { partition_epoch: base, isr }
     }
 
-    fn next_deadline(&self, leader_end: Offset, high_watermark: Offset) -> Option<Instant> {
+    fn next_deadline(
+        &self,
+        leader_end: Offset,
+        high_watermark: Offset,
+        log_start: Offset,
+    ) -> Option<Instant> {
         let may_propose = self.isr.next_deadline();
         if !self.isr.is_settled() {
             return self.waits_until.into_iter().chain([may_propose]).min();
@@ -184,7 +191,8 @@ impl Leading {
             progress.in_sync_until(leader_end, self.counts_flushed, self.lag_max)
         });
         let mut others = self.followers.keys().filter(|it| !self.isr.committed.contains(it));
-        let joins = others.any(|it| self.may_join(*it, high_watermark)).then_some(may_propose);
+        let may_join = |it: &BrokerId| self.may_join(*it, high_watermark, log_start);
+        let joins = others.any(may_join).then_some(may_propose);
         let proposes = lags.map(|lag| lag.max(may_propose)).chain(joins);
         proposes.chain(self.waits_until).min()
     }
@@ -287,9 +295,11 @@ impl Partition {
 
     pub(super) fn isr_deadline(&self) -> Option<Instant> {
         match &self.role {
-            Role::Leader(leading) => {
-                leading.next_deadline(self.log_end_offset, self.high_watermark)
-            }
+            Role::Leader(leading) => leading.next_deadline(
+                self.log_end_offset,
+                self.high_watermark,
+                self.log_start_offset,
+            ),
             Role::Follower(_) => None,
         }
     }
@@ -425,11 +435,11 @@ impl Partition {
     }
 
     fn propose_join(&mut self, now: Now, follower: BrokerId, effects: &mut Effects) {
-        let high_watermark = self.high_watermark;
+        let (high_watermark, log_start) = (self.high_watermark, self.log_start_offset);
         let Role::Leader(leading) = &self.role else { return };
         let joins = !leading.isr.committed.contains(&follower)
             && leading.isr.may_propose(now.monotonic)
-            && leading.may_join(follower, high_watermark);
+            && leading.may_join(follower, high_watermark, log_start);
         if joins {
             let mut isr = leading.isr.committed.clone();
             isr.insert(follower);

@@ -82,7 +82,7 @@ pub fn hunt_all(
         let scenarios = match &places[mutant] {
             Place::Scenarios(scenarios) => scenarios,
             Place::Elsewhere { found_by, because } => {
-                println!("| {mutant:width$} | not here but by {found_by}: {because} | | | |");
+                println!("| {mutant:width$} | not hunted; found by {found_by}: {because} | | | |");
                 continue;
             }
         };

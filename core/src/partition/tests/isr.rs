@@ -23,6 +23,17 @@ fn a_replica_joins_only_above_the_beginning_of_the_leadership() {
 }
 
 #[test]
+fn a_replica_joins_when_it_has_removed_what_its_leader_has() {
+    let mut fixture = Fixture::leading_two();
+    let delete = Input::DeleteRecords { request: RequestId(1), before: Some(Offset(1)) };
+    assert_eq!(fixture.step(delete), [Effect::AdvanceLogStart { to: Offset(1) }]);
+    fixture.step(Input::LogStartPersisted { to: Offset(1) });
+    assert_eq!(fixture.fetched_by(2, at(2, 2)), [], "a deletion was answered that it would undo");
+    let position = ReplicaPosition { log_start_offset: Offset(1), ..at(2, 2) };
+    assert_eq!(fixture.fetched_by(2, position), [proposed(0, &[ALONE, SECOND])]);
+}
+
+#[test]
 fn a_replica_that_is_not_eligible_does_not_join() {
     let mut fixture = Fixture::leading_two();
     let mut fenced = three(1, 0, &[1]);
