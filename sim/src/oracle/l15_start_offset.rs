@@ -33,6 +33,17 @@ fn shown(call: &Call) -> Option<(Partition, i64)> {
     }
 }
 
+/// Whether an answer comes from a leader that is still the leader, for all that clients can know: one
+/// that nobody follows any more answers reads and acks=1 from what it knows, and nothing that waits
+/// for replicas.
+fn is_from_the_leader(call: &Call) -> bool {
+    match &call.request {
+        Request::DeleteRecords { .. } => true,
+        Request::Produce(produce) => produce.acks == -1,
+        _ => false,
+    }
+}
+
 fn never_back(index: &Index<'_>) -> Result<(), String> {
     let calls = index.history.calls.iter();
     let seen: Vec<_> = calls.filter_map(|call| Some((call, shown(call)?))).collect();
@@ -41,20 +52,27 @@ fn never_back(index: &Index<'_>) -> Result<(), String> {
     let binding = seen.iter().filter(|(call, _)| {
         !in_cluster || matches!(call.request, Request::DeleteRecords { .. })
     });
-    let mut ends: Vec<_> =
-        binding.filter_map(|(call, (of, start))| Some((call.ended?, *of, *start))).collect();
+    let mut ends: Vec<_> = binding
+        .filter_map(|(call, (of, start))| Some((call.ended?, *of, call.broker, *start)))
+        .collect();
     ends.sort_unstable();
     let last = index.finals.values().filter(|log| log.error.is_none());
-    let last = last.filter_map(|log| Some((u64::MAX, log.partition?, log.log_start)));
-    let begins = seen.iter().map(|(call, (of, start))| (call.invoked, *of, *start)).chain(last);
-    let mut highest: BTreeMap<Partition, i64> = BTreeMap::new();
+    let last = last.filter_map(|log| Some((u64::MAX, log.partition?, None, log.log_start)));
+    // The broker matters where it may be none that leads.
+    let begins = seen.iter().map(|(call, (of, start))| {
+        let broker = (in_cluster && !is_from_the_leader(call)).then_some(call.broker);
+        (call.invoked, *of, broker, *start)
+    });
+    let mut highest: BTreeMap<(Partition, Option<i32>), i64> = BTreeMap::new();
     let mut done = ends.into_iter().peekable();
-    for (invoked, partition, start) in begins {
-        while let Some((_, of, before)) = done.next_if(|(ended, ..)| *ended < invoked) {
-            let entry = highest.entry(of).or_insert(before);
-            *entry = (*entry).max(before);
+    for (invoked, partition, broker, start) in begins.chain(last) {
+        while let Some((_, of, by, before)) = done.next_if(|(ended, ..)| *ended < invoked) {
+            for key in [(of, None), (of, Some(by))] {
+                let entry = highest.entry(key).or_insert(before);
+                *entry = (*entry).max(before);
+            }
         }
-        if let Some(before) = highest.get(&partition).filter(|before| **before > start) {
+        if let Some(before) = highest.get(&(partition, broker)).filter(|before| **before > start) {
             let name = index.name(partition);
             return Err(format!("{name}: the log start went from {before} back to {start}"));
         }
