@@ -265,7 +265,7 @@ fn a_dead_process_refuses_and_a_dead_machine_is_silent() {
         Handle::current().kill(bench.nodes[1].id());
         bench.network.leave(B, false);
         let answer = bench.call(A, B).await;
-        assert!(matches!(answer, Err(TransportError::Unreachable { .. })), "{answer:?}");
+        assert!(matches!(answer, Err(TransportError::Refused { .. })), "{answer:?}");
         bench.network.leave(B, true);
         assert!(is_unanswered(&bench, A, B).await);
         assert_eq!(bench.effect(Effect::MessageUnheard), 2);
