@@ -179,10 +179,13 @@ impl Partition {
             if self.begins_within(&batch.header) {
                 self.reset_to(batch.header.base_offset, effects);
             }
-            let verdict = self.journal.producers().check(&batch.header);
-            let refused = Mutant::FollowerChecksSequence.is_planted()
-                && matches!(verdict, ProducerVerdict::Refused(_));
-            if refused || !self.continues(&batch.header) {
+            let is_refused = |header| {
+                let verdict = self.journal.producers().check(header);
+                matches!(verdict, ProducerVerdict::Refused(_))
+            };
+            if Mutant::FollowerChecksSequence.is_planted() && is_refused(&batch.header)
+                || !self.continues(&batch.header)
+            {
                 return;
             }
             self.append_copy(now, batch, effects);

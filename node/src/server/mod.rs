@@ -23,7 +23,7 @@ use crate::{
 use highwater_core::{
     controller::ControllerConfig,
     metadata::{Endpoint, Image},
-    types::{BrokerEpoch, DirectoryId, MetadataOffset},
+    types::{BrokerEpoch, DirectoryId},
 };
 use std::{
     io,
@@ -168,7 +168,7 @@ impl Broker {
         }
         let unfenced =
             membership::unfence(broker, broker_epoch, &shared.doors, &*shared.quorum).await?;
-        shared.followed.changed(MetadataOffset(unfenced.0 - 1).0).await;
+        shared.followed.changed(unfenced.0 - 1).await;
         let listener = tasks.spawn("listener", listener::accept(shared.clone(), socket));
         let (count, offline) = shared.partitions.counts();
         tracing::info!(
