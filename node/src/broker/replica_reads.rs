@@ -15,9 +15,6 @@ use highwater_core::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
-/// The most bytes of one partition in an answer, unless a single batch is larger: a partition that
-/// catches up must leave room for those that keep up.
-const PARTITION_BYTES_MAX: usize = 1 << 20;
 /// The longest wait that a follower may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -73,13 +70,16 @@ pub async fn serve(
             () = shared.doors.clock.sleep_until(deadline) => break,
         }
     }
+    // A partition that catches up must leave room for those that keep up.
+    let partition_max = shared.config.replica_fetch_max_bytes as usize;
     let mut room = fetch.max_bytes as usize;
     let mut fetched = ReplicaFetched::default();
     for Target { wanted, driver } in &targets {
         let outcome = match driver {
             Ok(driver) => {
                 let response = driver.ask(input(wanted, false));
-                read(driver, wanted, response, &mut room, fetched.partitions.is_empty()).await
+                let is_first = fetched.partitions.is_empty();
+                read(driver, wanted, response, (&mut room, partition_max), is_first).await
             }
             Err(error) => Err(*error),
         };
@@ -118,7 +118,7 @@ async fn read(
     driver: &PartitionDriver,
     wanted: &ReplicaFetchPartition,
     response: Response,
-    room: &mut usize,
+    (room, partition_max): (&mut usize, usize),
     is_first: bool,
 ) -> Result<FetchedRecords, ReplicaFetchError> {
     let readable = match response {
@@ -128,7 +128,7 @@ async fn read(
     };
     let ReplicaReadable { log_start_offset, high_watermark, diverging, end, .. } = readable;
     let from = wanted.position.fetch_offset;
-    let limit = PARTITION_BYTES_MAX.min(*room);
+    let limit = partition_max.min(*room);
     let records = if diverging.is_some() || from >= end || (limit == 0 && !is_first) {
         Bytes::new()
     } else {
