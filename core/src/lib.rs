@@ -13,9 +13,11 @@ extern crate std;
 
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 pub mod encoding;
 pub mod epochs;
 pub mod fetch_session;
+pub mod group;
 pub mod metadata;
 pub mod mutant;
 pub mod partition;

@@ -1,0 +1,11 @@
+//! Consumer groups: who consumes which partition, and how far it has come.
+
+mod config;
+mod error;
+mod messages;
+mod record;
+
+pub use config::{GroupConfig, MigrationPolicy};
+pub use error::GroupError;
+pub use messages::*;
+pub use record::*;
