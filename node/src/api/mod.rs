@@ -79,6 +79,23 @@ pub enum AnswerError {
     UnansweredFailure,
 }
 
+/// The APIs that have a codec and no handler yet: not advertised, and refused like an unknown API.
+const NOT_YET_SERVED: [ApiKey; 13] = [
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::DeleteGroups,
+    ApiKey::OffsetDelete,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
+];
+
 /// What a handler knows beside its request.
 pub struct Context {
     /// The broker.
@@ -148,6 +165,12 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         ApiKey::UnregisterBroker => answer(context, &header, reader, unregister_broker::handle),
         ApiKey::AddRaftVoter => answer(context, &header, reader, raft_voters::add),
         ApiKey::RemoveRaftVoter => answer(context, &header, reader, raft_voters::remove),
+        _ => {
+            assert!(NOT_YET_SERVED.contains(&key), "{key} has neither a handler nor an excuse");
+            let RequestHeader { api_version, correlation_id, .. } = header;
+            let api_key = key as i16;
+            Err(HeaderError::UnknownApiKey { api_key, api_version, correlation_id }.into())
+        }
     }
 }
 

@@ -160,8 +160,13 @@ impl Reader {
         }
     }
 
-    /// Opaque record batches or null, shared with the frame.
-    pub fn nullable_records(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
+    /// Opaque bytes, shared with the frame.
+    pub fn bytes(&mut self, flexible: bool) -> Result<Bytes, DecodeError> {
+        self.nullable_bytes(flexible)?.ok_or_else(|| self.error(DecodeErrorKind::UnexpectedNull))
+    }
+
+    /// Opaque bytes (record batches are such) or null, shared with the frame.
+    pub fn nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
         match self.length(flexible)? {
             Some(length) => self.slice(length).map(Some),
             None => Ok(None),

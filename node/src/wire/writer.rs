@@ -159,6 +159,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Opaque bytes, copied: what is not record batches is small, and may be tagged.
+    ///
+    /// # Errors
+    /// There are more than `i32::MAX` bytes.
+    pub fn bytes(&mut self, value: &Bytes, flexible: bool) -> Result<(), EncodeError> {
+        self.nullable_bytes(Some(value), flexible)
+    }
+
+    /// Opaque bytes or null, copied.
+    ///
+    /// # Errors
+    /// There are more than `i32::MAX` bytes.
+    pub fn nullable_bytes(
+        &mut self,
+        value: Option<&Bytes>,
+        flexible: bool,
+    ) -> Result<(), EncodeError> {
+        self.length(value.map(Bytes::len), flexible)?;
+        self.tail.put_slice(value.map_or(&[], |value| value));
+        Ok(())
+    }
+
     /// Opaque record batches or null, shared with the message.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod agreement;
 mod allocation;
 mod codecs;
 mod golden;
+mod golden_groups;
 mod hostile;
 mod samples;
 #[path = "../../../xtask/src/codegen/schema.rs"]

@@ -92,7 +92,7 @@ impl Sampler<'_> {
                 self.put_length(text.len(), true, out);
                 out.put_slice(text.as_bytes());
             }
-            Type::Records => {
+            Type::Bytes | Type::Records => {
                 let mut records = vec![0; self.length(3000)];
                 self.random.fill_bytes(&mut records);
                 self.put_length(records.len(), false, out);
@@ -134,7 +134,7 @@ impl Sampler<'_> {
             Type::Int32 => out.put_i32(integer() as i32),
             Type::Int64 => out.put_i64(integer()),
             Type::Uuid => out.put_u128(0),
-            Type::String | Type::Records | Type::Array(_) => out.put_u8(1),
+            Type::String | Type::Bytes | Type::Records | Type::Array(_) => out.put_u8(1),
             Type::Struct(structure) => {
                 for field in &structure.fields {
                     self.default_value(&field.kind, field.default.as_deref(), out);

@@ -111,7 +111,7 @@ pub fn module(api: &Api) -> anyhow::Result<String> {
         "use crate::wire::{{ApiKey, DecodeError, EncodeError, Message, Reader, Request, \
          {str_type}VersionRange, Writer}};"
     );
-    if body.contains("Bytes>") {
+    if body.contains("Bytes>") || body.contains(": Bytes,") {
         out.push_str("use bytes::Bytes;\n");
     }
     if body.contains("TopicId,") || body.contains("TopicId>") {
@@ -287,7 +287,7 @@ impl Generator<'_> {
 
     /// Binds `flexible` if the body looks at it.
     fn flexible_variable(&self, body: &str) -> String {
-        if has_word(body, "flexible") && !self.always_flexible() {
+        if has_word(body, "flexible") && !self.always_flexible() && self.sometimes_flexible() {
             format!("let flexible = version >= {};\n", self.api.flexible_from)
         } else {
             String::new()
@@ -300,7 +300,11 @@ impl Generator<'_> {
 
     /// The expression that says which encoding of lengths is used.
     fn flexible(&self) -> &'static str {
-        if self.always_flexible() { "true" } else { "flexible" }
+        match (self.always_flexible(), self.sometimes_flexible()) {
+            (true, _) => "true",
+            (false, true) => "flexible",
+            (false, false) => "false",
+        }
     }
 
     /// Whether some version of the structure ends with tagged fields.
@@ -398,7 +402,8 @@ impl Generator<'_> {
             Type::Int64 => "reader.i64()?".to_string(),
             Type::Uuid => "reader.uuid()?".to_string(),
             Type::String => format!("reader.{prefix}string({flexible})?"),
-            Type::Records => format!("reader.nullable_records({flexible})?"),
+            Type::Bytes => format!("reader.{prefix}bytes({flexible})?"),
+            Type::Records => format!("reader.nullable_bytes({flexible})?"),
             Type::Struct(nested) if nullable => {
                 format!("reader.nullable(|reader| {}::read(reader, version))?", nested.name)
             }
@@ -528,6 +533,10 @@ impl Generator<'_> {
                 format!("writer.nullable_string({place}.as_ref(), {flexible})")
             }
             Type::String => format!("writer.string(&{place}, {flexible})"),
+            Type::Bytes if nullable => {
+                format!("writer.nullable_bytes({place}.as_ref(), {flexible})")
+            }
+            Type::Bytes => format!("writer.bytes(&{place}, {flexible})"),
             Type::Records => format!("writer.nullable_records({place}.as_ref(), {flexible})"),
             Type::Struct(_) if nullable => format!(
                 "writer.nullable({place}.as_ref(), |writer, value| value.write(writer, version))"
@@ -536,6 +545,7 @@ impl Generator<'_> {
             Type::Array(element) => {
                 let element = match &**element {
                     Type::String => format!("writer.string(value, {flexible})"),
+                    Type::Bytes => format!("writer.bytes(value, {flexible})"),
                     Type::Struct(_) => "value.write(writer, version)".to_string(),
                     element => self.write_value(element, "*value", false),
                 };

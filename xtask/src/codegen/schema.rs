@@ -80,6 +80,8 @@ pub enum Type {
     String,
     /// A UUID.
     Uuid,
+    /// Opaque bytes.
+    Bytes,
     /// Opaque record batches.
     Records,
     /// A nested structure.
@@ -246,6 +248,7 @@ impl<'a> Lines<'a> {
             "int64" => Type::Int64,
             "string" => Type::String,
             "uuid" => Type::Uuid,
+            "bytes" => Type::Bytes,
             "records" => Type::Records,
             _ => match text.strip_prefix("[]") {
                 Some(element) => Type::Array(Box::new(self.kind(element, indent, versions)?)),
