@@ -341,6 +341,44 @@ pub enum GroupState {
     Dead,
 }
 
+impl GroupState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::PreparingRebalance,
+        Self::CompletingRebalance,
+        Self::Assigning,
+        Self::Reconciling,
+        Self::Stable,
+        Self::Dead,
+    ];
+
+    /// Kafka's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+            Self::Dead => "Dead",
+        }
+    }
+}
+
+impl GroupType {
+    /// Kafka's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
