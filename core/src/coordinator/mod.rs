@@ -107,13 +107,7 @@ impl<S: Shard> Coordinator<S> {
     }
 
     /// Takes one input. `image` is the node's newest.
-    pub fn step(
-        &mut self,
-        now: Now,
-        image: &Image,
-        input: Input<S>,
-        effects: &mut Effects<S>,
-    ) {
+    pub fn step(&mut self, now: Now, image: &Image, input: Input<S>, effects: &mut Effects<S>) {
         match input {
             Input::Elected { epoch } => self.on_elected(epoch, effects),
             Input::Resigned { epoch } => self.on_resigned(epoch, effects),
