@@ -113,6 +113,18 @@ mutants! {
     WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
+    /// A consumer group gives a partition to a member before another has given it up.
+    GrantedBeforeRevoked = "granted-before-revoked",
+    /// A member of a consumer group that was fenced cannot join again (KAFKA-19233).
+    FencedMemberCannotRejoin = "fenced-member-cannot-rejoin",
+    /// A heartbeat of an older member epoch is taken.
+    StaleMemberEpochAccepted = "stale-member-epoch-accepted",
+    /// A target assignment is computed without what regular expressions match.
+    TargetIgnoresExpressions = "target-ignores-expressions",
+    /// A member's epoch is bumped although it has partitions to give up.
+    MemberEpochBumpedUnrevoked = "member-epoch-bumped-unrevoked",
+    /// A static member that comes back has lost its partitions.
+    StaticMemberLosesPartitions = "static-member-loses-partitions",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

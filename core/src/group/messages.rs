@@ -446,8 +446,8 @@ pub struct ConsumerDescribedMember {
     pub instance: Option<InstanceId>,
     /// Its rack.
     pub rack: Option<String>,
-    /// Its epoch.
-    pub epoch: u32,
+    /// Its epoch; `None` for a static member that left and will be back (-2).
+    pub epoch: Option<u32>,
     /// `client.id`.
     pub client_id: String,
     /// Where it connects from.

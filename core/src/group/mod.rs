@@ -1,6 +1,7 @@
 //! Consumer groups: who consumes which partition, and how far it has come.
 
 mod config;
+pub mod consumer;
 mod error;
 mod messages;
 mod record;

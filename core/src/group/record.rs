@@ -164,7 +164,7 @@ pub struct ClassicMemberValue {
 }
 
 /// A consumer group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ConsumerGroupValue {
     /// Its epoch: grows whenever members, subscriptions or the topics' metadata change.
     pub epoch: u32,
@@ -220,8 +220,8 @@ pub enum MemberState {
 /// What a member of a consumer group owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurrentAssignmentValue {
-    /// Its epoch.
-    pub epoch: u32,
+    /// Its epoch; `None` for a static member that left and will be back (-2 in Kafka's record).
+    pub epoch: Option<u32>,
     /// The epoch before: a member that missed the answer to a bump still sends it.
     pub previous_epoch: u32,
     /// Where it is on its way to the target.

@@ -25,6 +25,7 @@ mod tests;
 pub use command::{Command, ConfigChange, ConfigUpdate, ElectionKind, IsrChange, NewTopic, Reply};
 pub use error::MetadataError;
 pub use features::{Feature, GROUP_VERSION, SUPPORTED_FEATURES};
+pub(crate) use hash::Fnv;
 pub use image::{
     BrokerRegistration, Endpoint, Image, MAX_PARTITIONS_PER_TOPIC, PartitionRegistration, Topic,
 };

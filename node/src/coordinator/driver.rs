@@ -16,6 +16,7 @@ use crate::{
     log::LogError,
     metrics::Metrics,
     quorum::Quorum,
+    wire::EncodeError,
 };
 use highwater_core::{
     coordinator::{Coordinator, Effect, Effects, Input},
@@ -262,7 +263,14 @@ impl Driver {
         write: WriteId,
         records: &[Record],
     ) -> Input<GroupShard> {
-        let batch = batch_of(now, records);
+        let batch = match batch_of(now, records) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let partition = &self.parts.partition.id;
+                tracing::error!(%partition, %error, "a change of groups cannot be stored");
+                return Input::AppendFailed { write };
+            }
+        };
         let answer = self.parts.partition.ask(|request| partition::Input::AppendAsCoordinator {
             request,
             leader_epoch,
@@ -298,14 +306,15 @@ impl Driver {
 }
 
 /// One batch of records, all or none.
-fn batch_of(now: Now, records: &[Record]) -> Batch {
+fn batch_of(now: Now, records: &[Record]) -> Result<Batch, EncodeError> {
     let mut builder = BatchBuilder::new();
     for record in records {
-        let (key, value) = records::encode(record);
+        let (key, value) = records::encode(record)?;
         let (key, value) = (Some(&key[..]), value.as_deref());
         builder.push(NewRecord { timestamp: now.wall, key, value, headers: &[] });
     }
-    Batch::parse(builder.build(), usize::MAX, Origin::Client).expect("a batch that was just built")
+    let batch = Batch::parse(builder.build(), usize::MAX, Origin::Client);
+    Ok(batch.expect("a batch that was just built"))
 }
 
 /// Whether a record says that a classic group has members with an assignment.

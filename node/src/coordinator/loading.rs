@@ -5,6 +5,7 @@ use crate::{
     broker::PartitionDriver,
     env::BoxFuture,
     log::LogError,
+    wire::RecordError,
 };
 use highwater_core::{
     group::Record,
@@ -146,8 +147,8 @@ fn decode(
             continue;
         }
         match records::decode(record.key, record.value) {
-            Ok(known) => decoded.push((record.offset, known)),
-            Err(records::Unreadable::Unknown(kind)) => {
+            Ok(known) => decoded.extend(known.map(|known| (record.offset, known))),
+            Err(RecordError::UnknownType(kind)) => {
                 tracing::warn!(
                     partition = %partition.id, offset = %record.offset, kind,
                     "a record of a type that this version does not know was passed over"
