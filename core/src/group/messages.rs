@@ -418,7 +418,7 @@ pub struct DescribedMember {
     pub client_host: String,
     /// Its metadata for the group's protocol; empty unless the group is stable.
     pub metadata: Bytes,
-    /// Its assignment; empty unless the group is stable.
+    /// What it was assigned last; empty while its leader is to assign.
     pub assignment: Bytes,
 }
 
