@@ -215,8 +215,6 @@ pub struct GroupMetrics {
     pub groups: [Gauge; GroupState::ALL.len()],
     /// Their members.
     pub members: Gauge,
-    /// Offsets that they have committed and that have not expired.
-    pub offsets: Gauge,
     /// Rebalances of classic groups that were completed.
     pub rebalances: Counter,
     /// Offsets of partitions that were committed.

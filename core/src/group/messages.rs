@@ -379,6 +379,15 @@ impl GroupType {
     }
 }
 
+/// How many groups and members a coordinator has, for its metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct GroupCensus {
+    /// Groups by their state, in the order of [`GroupState::ALL`].
+    pub groups: [usize; GroupState::ALL.len()],
+    /// Members of all groups.
+    pub members: usize,
+}
+
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {

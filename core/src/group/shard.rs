@@ -6,8 +6,8 @@
 
 use super::{
     ClassicGroupValue, CommitOffsets, CommittedOffset, Decided, Described, FetchOffsets,
-    GroupConfig, GroupError, GroupId, GroupState, GroupType, JoinRefused, Listed, OffsetToCommit,
-    Record, Request, Response, TopicOffsets,
+    GroupCensus, GroupConfig, GroupError, GroupId, GroupState, GroupType, JoinRefused, Listed,
+    OffsetToCommit, Record, Request, Response, TopicOffsets,
     classic::{ClassicGroups, Step},
     offsets::{MAX_TOMBSTONES, Offsets, tombstone},
 };
@@ -187,6 +187,17 @@ impl GroupShard {
     pub fn hard_state(&self) -> HardState {
         let groups = self.classic.values().map(|(id, value)| (id.clone(), value.clone()));
         HardState { groups: groups.collect(), offsets: self.offsets.hard_state() }
+    }
+
+    /// Counts groups and members.
+    #[must_use]
+    pub fn census(&self) -> GroupCensus {
+        let mut census = GroupCensus { members: self.classic.members(), ..Default::default() };
+        for listed in self.list(&[], &[]) {
+            let at = GroupState::ALL.iter().position(|state| *state == listed.state);
+            census.groups[at.expect("it is one of all states")] += 1;
+        }
+        census
     }
 
     fn contains(&self, group: &str) -> bool {

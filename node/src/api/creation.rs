@@ -64,7 +64,8 @@ pub async fn create_offsets_topic(context: &Context) -> Result<(), ErrorCode> {
     let factor = (wanted.replication_factor as usize).min(brokers);
     if factor < wanted.replication_factor as usize {
         tracing::warn!(
-            replicas = factor, wanted = wanted.replication_factor,
+            replicas = factor,
+            wanted = wanted.replication_factor,
             "{OFFSETS_TOPIC} is created with fewer replicas than \
              offsets.topic.replication.factor: there are not more brokers"
         );

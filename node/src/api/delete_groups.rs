@@ -27,9 +27,7 @@ pub async fn handle(context: Context, request: DeleteGroupsRequest) -> DeleteGro
             Ok(other) => groups::mismatch(&other),
             Err(code) => code,
         };
-        response
-            .results
-            .push(DeletableGroupResult { group_id: group, error_code: code as i16 });
+        response.results.push(DeletableGroupResult { group_id: group, error_code: code as i16 });
     }
     response
 }

@@ -12,11 +12,8 @@ use highwater_core::group::{Request, Response};
 
 /// Prolongs the member's session.
 pub async fn handle(context: Context, request: HeartbeatRequest) -> HeartbeatResponse {
-    let identity = identity(
-        &request.member_id,
-        request.group_instance_id.as_ref(),
-        request.generation_id,
-    );
+    let identity =
+        identity(&request.member_id, request.group_instance_id.as_ref(), request.generation_id);
     let body = Request::Heartbeat { group: group_id(&request.group_id), identity };
     let code = match groups::ask(&context, &request.group_id, body).await {
         Ok(Response::Heartbeat(Ok(()))) => ErrorCode::None,

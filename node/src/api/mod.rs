@@ -92,8 +92,7 @@ pub enum AnswerError {
 }
 
 /// The APIs that have a codec and no handler yet: not advertised, and refused like an unknown API.
-const NOT_YET_SERVED: [ApiKey; 2] =
-    [ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe];
+const NOT_YET_SERVED: [ApiKey; 2] = [ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe];
 
 /// What a handler knows beside its request.
 pub struct Context {

@@ -32,7 +32,10 @@ pub async fn handle(context: Context, request: OffsetDeleteRequest) -> OffsetDel
         .iter()
         .map(|topic| {
             let indexes = topic.partitions.iter().map(|one| one.partition_index);
-            (Arc::from(&*topic.name), indexes.filter_map(|index| known(&topic.name, index)).collect())
+            (
+                Arc::from(&*topic.name),
+                indexes.filter_map(|index| known(&topic.name, index)).collect(),
+            )
         })
         .collect();
     let body = Request::DeleteOffsets { group: group_id(&request.group_id), topics };

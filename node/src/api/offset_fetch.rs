@@ -7,9 +7,9 @@ use super::{
 use crate::wire::{
     ErrorCode, Str,
     generated::offset_fetch::{
-        OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
-        OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
-        OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+        OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+        OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+        OffsetFetchResponseTopic, OffsetFetchResponseTopics,
     },
 };
 use highwater_core::{
@@ -38,8 +38,11 @@ pub async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetc
         });
         topics.collect()
     });
-    let group =
-        OffsetFetchRequestGroup { group_id: request.group_id, topics: wanted, ..Default::default() };
+    let group = OffsetFetchRequestGroup {
+        group_id: request.group_id,
+        topics: wanted,
+        ..Default::default()
+    };
     let fetched = fetch(&context, &group, request.require_stable).await;
     let topics = fetched.topics.into_iter().map(|topic| OffsetFetchResponseTopic {
         name: topic.name,
@@ -67,9 +70,10 @@ async fn fetch(
     group: &OffsetFetchRequestGroup,
     require_stable: bool,
 ) -> OffsetFetchResponseGroup {
-    let names = group.topics.as_ref().map(|topics| {
-        topics.iter().map(|topic| name_of(context, topic)).collect::<Vec<_>>()
-    });
+    let names = group
+        .topics
+        .as_ref()
+        .map(|topics| topics.iter().map(|topic| name_of(context, topic)).collect::<Vec<_>>());
     let wanted = names.as_ref().zip(group.topics.as_ref()).map(|(names, topics)| {
         let named = names.iter().zip(topics);
         let known = named.filter_map(|(name, topic)| Some((name.clone()?, indexes(topic))));
@@ -197,9 +201,8 @@ fn partition(
             metadata: Some(Str::from(&*committed.metadata)),
             ..none
         },
-        Some(Err(error)) => OffsetFetchResponsePartitions {
-            error_code: errors::of_group(error) as i16,
-            ..none
-        },
+        Some(Err(error)) => {
+            OffsetFetchResponsePartitions { error_code: errors::of_group(error) as i16, ..none }
+        }
     }
 }

@@ -47,12 +47,12 @@ impl Census {
     fn show(&mut self, now: GroupCensus, metrics: &GroupMetrics) {
         let before = std::mem::replace(&mut self.counted, now);
         let now = &self.counted;
-        for (gauge, (before, now)) in metrics.groups.iter().zip(before.groups.iter().zip(now.groups))
+        for (gauge, (before, now)) in
+            metrics.groups.iter().zip(before.groups.iter().zip(now.groups))
         {
             gauge.add(change(*before, now));
         }
         metrics.members.add(change(before.members, now.members));
-        metrics.offsets.add(change(before.offsets, now.offsets));
     }
 }
 

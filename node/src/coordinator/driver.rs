@@ -11,11 +11,7 @@ use super::{
     records,
 };
 use crate::{
-    broker::PartitionDriver,
-    env::Clock,
-    log::LogError,
-    metrics::Metrics,
-    quorum::Quorum,
+    broker::PartitionDriver, env::Clock, log::LogError, metrics::Metrics, quorum::Quorum,
     wire::EncodeError,
 };
 use highwater_core::{
@@ -161,8 +157,7 @@ impl Driver {
         if self.load_again_at.is_some_and(|at| at <= now) {
             self.load_again_at = None;
             // A machine that has failed to load stays so; nobody waits for it.
-            self.machine =
-                Coordinator::new(self.parts.config.clone(), self.parts.answer_timeout);
+            self.machine = Coordinator::new(self.parts.config.clone(), self.parts.answer_timeout);
             self.elect();
         }
         if self.census.due.is_some_and(|at| at <= now) {
@@ -232,8 +227,7 @@ impl Driver {
     fn perform(&mut self, now: Now, effect: Effect<GroupShard>) -> Option<Input<GroupShard>> {
         match effect {
             Effect::Load { epoch, attempt } => {
-                self.loading =
-                    Loading::begin(&self.parts.partition, epoch, attempt, now.monotonic);
+                self.loading = Loading::begin(&self.parts.partition, epoch, attempt, now.monotonic);
                 if self.loading.is_none() {
                     // Another leadership has begun, and the image will tell of it.
                     self.load_again_at = Some(now.monotonic.after(LOAD_AGAIN));

@@ -1,12 +1,7 @@
 //! Loading: a partition's log is read piece by piece, up to its end as it was when this began.
 
 use super::records;
-use crate::{
-    broker::PartitionDriver,
-    env::BoxFuture,
-    log::LogError,
-    wire::RecordError,
-};
+use crate::{broker::PartitionDriver, env::BoxFuture, log::LogError, wire::RecordError};
 use highwater_core::{
     group::Record,
     partition::Partition,

@@ -108,7 +108,10 @@ fn to_wire(record: &Record) -> GroupRecord {
         Record::TargetAssignment { group, member, value } => {
             let (group_id, member_id) = (text(group), text(member));
             let key = ConsumerGroupTargetAssignmentMemberKey { group_id, member_id };
-            GroupRecord::ConsumerGroupTargetAssignmentMember(key, value.as_ref().map(target_to_wire))
+            GroupRecord::ConsumerGroupTargetAssignmentMember(
+                key,
+                value.as_ref().map(target_to_wire),
+            )
         }
         Record::CurrentAssignment { group, member, value } => {
             let (group_id, member_id) = (text(group), text(member));
@@ -260,7 +263,10 @@ fn member_to_wire(value: &ConsumerMemberValue) -> ConsumerGroupMemberMetadataVal
         supported_protocols: classic
             .protocols
             .iter()
-            .map(|(name, metadata)| ClassicProtocol { name: text(name), metadata: metadata.clone() })
+            .map(|(name, metadata)| ClassicProtocol {
+                name: text(name),
+                metadata: metadata.clone(),
+            })
             .collect(),
     });
     ConsumerGroupMemberMetadataValue {

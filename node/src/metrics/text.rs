@@ -243,7 +243,6 @@ fn groups(page: &mut Page, metrics: &Metrics) {
     }
     for (name, help, gauge) in [
         ("highwater_group_members", "Members of the groups coordinated here.", &groups.members),
-        ("highwater_group_offsets", "Offsets that those groups have committed.", &groups.offsets),
         (
             "highwater_group_answers_deferred",
             "Answers of coordinators that wait for their records to be committed.",
