@@ -20,7 +20,7 @@ use highwater_core::{
     partition,
     record::{Batch, BatchBuilder, NewRecord, Origin},
     time::{Instant, Now},
-    types::{LeaderEpoch, MetadataOffset, Offset, RequestId, WriteId},
+    types::{LeaderEpoch, MetadataOffset, RequestId, WriteId},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
