@@ -214,6 +214,18 @@ impl Reader {
         }
     }
 
+    /// A structure or null inside a tagged field, whose marker is an unsigned variable-length
+    /// integer: zero stands for null.
+    pub fn tagged_nullable<T>(
+        &mut self,
+        structure: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        match self.unsigned_varint()? {
+            0 => Ok(None),
+            _ => structure(self).map(Some),
+        }
+    }
+
     /// The tagged fields at the end of a structure (KIP-482). `field` reads the field of a tag it
     /// knows and answers whether it knew it; fields of other tags are skipped.
     pub fn tagged_fields(

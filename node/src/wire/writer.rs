@@ -247,6 +247,19 @@ impl Writer {
         }
     }
 
+    /// A structure or null inside a tagged field.
+    ///
+    /// # Errors
+    /// The structure cannot be written.
+    pub fn tagged_nullable<T>(
+        &mut self,
+        value: Option<&T>,
+        structure: impl FnOnce(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.unsigned_varint(u32::from(value.is_some()));
+        value.map_or(Ok(()), |value| structure(self, value))
+    }
+
     /// One tagged field (KIP-482): its tag, its size and what `content` writes, which may not
     /// contain record batches.
     ///

@@ -6,7 +6,9 @@ mod allocation;
 mod codecs;
 mod golden;
 mod golden_groups;
+mod golden_records;
 mod hostile;
+mod records;
 mod samples;
 #[path = "../../../xtask/src/codegen/schema.rs"]
 mod schema;

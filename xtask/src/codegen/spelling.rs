@@ -103,7 +103,11 @@ pub fn differs_from_default(field: &Field) -> String {
         "true" => format!("!{place}"),
         "Str::default()" | "Bytes::new()" | "Vec::new()" => format!("!{place}.is_empty()"),
         value if value.starts_with("Some(") => {
-            format!("{place}.as_ref().is_none_or(|value| !value.is_empty())")
+            let differs = match &field.kind {
+                Type::Struct(nested) => format!("*value != {}::default()", nested.name),
+                _ => "!value.is_empty()".to_string(),
+            };
+            format!("{place}.as_ref().is_none_or(|value| {differs})")
         }
         value => format!("{place} != {value}"),
     }
