@@ -1,6 +1,6 @@
 //! ApiVersions (key 18): what this broker serves, and nothing else.
 
-use super::{Context, NOT_YET_SERVED};
+use super::Context;
 use crate::wire::{
     ApiKey, ErrorCode, Str,
     generated::api_versions::{
@@ -9,6 +9,10 @@ use crate::wire::{
     },
 };
 use highwater_core::metadata::SUPPORTED_FEATURES;
+
+/// What the group coordinator does not answer yet.
+const NOT_YET_ADVERTISED: [ApiKey; 2] =
+    [ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe];
 
 /// Names every served API and its versions, and what the cluster's brokers have agreed to use
 /// (KIP-584).
@@ -23,7 +27,7 @@ pub async fn handle(context: Context, _request: ApiVersionsRequest) -> ApiVersio
     });
     ApiVersionsResponse {
         api_keys: ApiKey::all()
-            .filter(|key| !NOT_YET_SERVED.contains(key))
+            .filter(|key| !NOT_YET_ADVERTISED.contains(key))
             .map(advertised)
             .collect(),
         supported_features: SUPPORTED_FEATURES

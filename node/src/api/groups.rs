@@ -7,7 +7,7 @@ use crate::{
 };
 use highwater_core::{
     group::{GroupId, Identity, InstanceId, MemberId, Request, Response},
-    metadata::OFFSETS_TOPIC,
+    metadata::{GROUP_VERSION, OFFSETS_TOPIC},
     types::PartitionIndex,
 };
 use std::{sync::Arc, time::Duration};
@@ -55,6 +55,22 @@ pub fn generation_number(generation: u32) -> i32 {
     i32::try_from(generation).unwrap_or(i32::MAX)
 }
 
+/// A partition's index as the wire has it.
+pub fn index_number(index: PartitionIndex) -> i32 {
+    i32::try_from(index.0).unwrap_or(i32::MAX)
+}
+
+/// Whether the cluster has consumer groups (KIP-848): its feature `group.version` is above 0.
+pub fn consumer_groups_are_in_use(context: &Context) -> bool {
+    context.shared.quorum.image().feature(GROUP_VERSION) > 0
+}
+
+/// Why a request about consumer groups is refused while they are not in use.
+pub const NOT_IN_USE: &str = "the feature group.version is 0: consumer groups are not in use";
+
+/// The longest name of a client in a member's id, in bytes.
+const CLIENT_ID_BYTES_MAX: usize = 1_000;
+
 /// A member's id that nobody has: what the client calls itself, and a random UUID.
 pub fn fresh_member(context: &Context) -> MemberId {
     let entropy = &context.shared.doors.entropy;
@@ -70,7 +86,9 @@ pub fn fresh_member(context: &Context) -> MemberId {
         low >> 48,
         low & 0xffff_ffff_ffff
     );
-    Arc::from(match &*context.client_id {
+    let client_id = &*context.client_id;
+    let cut = client_id.floor_char_boundary(CLIENT_ID_BYTES_MAX);
+    Arc::from(match &client_id[..cut] {
         "" => uuid,
         client_id => format!("{client_id}-{uuid}"),
     })

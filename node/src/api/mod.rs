@@ -5,6 +5,8 @@
 mod alter_partition_reassignments;
 mod api_versions;
 mod configs;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod creation;
@@ -90,9 +92,6 @@ pub enum AnswerError {
     #[error("a produce that asked for no answer failed")]
     UnansweredFailure,
 }
-
-/// The APIs that have a codec and no handler yet: not advertised, and refused like an unknown API.
-const NOT_YET_SERVED: [ApiKey; 2] = [ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe];
 
 /// What a handler knows beside its request.
 pub struct Context {
@@ -182,11 +181,11 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         ApiKey::DescribeGroups => answer(context, &header, reader, describe_groups::handle),
         ApiKey::ListGroups => answer(context, &header, reader, list_groups::handle),
         ApiKey::DeleteGroups => answer(context, &header, reader, delete_groups::handle),
-        _ => {
-            assert!(NOT_YET_SERVED.contains(&key), "{key} has neither a handler nor an excuse");
-            let RequestHeader { api_version, correlation_id, .. } = header;
-            let api_key = key as i16;
-            Err(HeaderError::UnknownApiKey { api_key, api_version, correlation_id }.into())
+        ApiKey::ConsumerGroupHeartbeat => {
+            answer(context, &header, reader, consumer_group_heartbeat::handle)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            answer(context, &header, reader, consumer_group_describe::handle)
         }
     }
 }

@@ -142,9 +142,9 @@ fn all(context: &Context, offsets: Vec<TopicOffsets>) -> Vec<OffsetFetchResponse
             ..10 => TopicId::default(),
             _ => id_of(&topic)?,
         };
-        let partitions = partitions.into_iter().map(|(index, offset)| {
-            partition(i32::try_from(index.0).unwrap_or(i32::MAX), Some(&offset))
-        });
+        let partitions = partitions
+            .into_iter()
+            .map(|(index, offset)| partition(groups::index_number(index), Some(&offset)));
         let partitions = partitions.collect();
         Some(OffsetFetchResponseTopics { name: Str::from(&*topic), topic_id, partitions })
     });
