@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     group::{
-        ConsumerGroupValue, GroupId, GroupState, InstanceId, MemberId, Record, RegularExpressionValue,
-        TopicPartitions,
+        ConsumerGroupValue, GroupId, GroupState, InstanceId, MemberId, Record,
+        RegularExpressionValue, TopicPartitions,
     },
     types::{PartitionIndex, TopicId},
 };

@@ -70,8 +70,7 @@ pub(super) fn stay(
     };
     let step = next.as_ref().map(|next| (next.state, member.about.rebalance_timeout));
     let group = draft.id.clone();
-    let last =
-        next.map(|next| Record::CurrentAssignment { group, member: id, value: Some(next) });
+    let last = next.map(|next| Record::CurrentAssignment { group, member: id, value: Some(next) });
     Ok(Stayed { records: draft.finish(last), answer, soft, step })
 }
 
@@ -223,7 +222,10 @@ fn updated(before: &ConsumerMemberValue, request: &ConsumerHeartbeat) -> Consume
         rack: or(&request.rack, &before.rack),
         client_id: request.client_id.clone(),
         client_host: request.client_host.clone(),
-        topics: request.topics.as_ref().map_or_else(|| before.topics.clone(), |names| sorted(names)),
+        topics: request
+            .topics
+            .as_ref()
+            .map_or_else(|| before.topics.clone(), |names| sorted(names)),
         regular_expression: expression,
         rebalance_timeout: request.rebalance_timeout.unwrap_or(before.rebalance_timeout),
         assignor: or(&request.assignor, &before.assignor),
@@ -252,9 +254,8 @@ pub(super) fn update_group(
     let known = draft.group().member(id);
     let (is_new, before) = (known.is_none(), known.cloned().unwrap_or_default().about);
     let expression_changed = about.regular_expression != before.regular_expression;
-    let mut bump = draft.group().value.epoch == 0
-        || about.topics != before.topics
-        || expression_changed;
+    let mut bump =
+        draft.group().value.epoch == 0 || about.topics != before.topics || expression_changed;
     if let Some(expression) = &about.regular_expression
         && !draft.group().census.expressions.contains_key(expression)
     {

@@ -1,8 +1,7 @@
 //! A member goes: it says so, or it was not heard of for too long.
 
 use super::{
-    ConsumerGroups, draft::Draft, expressions, heartbeat, member::EpochsByPartition,
-    timers::Duty,
+    ConsumerGroups, draft::Draft, expressions, heartbeat, member::EpochsByPartition, timers::Duty,
 };
 use crate::{
     group::{

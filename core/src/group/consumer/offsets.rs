@@ -55,9 +55,5 @@ impl ConsumerGroups {
 
 /// How a request of another epoch is refused.
 fn stale(member: &Member) -> GroupError {
-    if member.is_classic() {
-        GroupError::IllegalGeneration
-    } else {
-        GroupError::StaleMemberEpoch
-    }
+    if member.is_classic() { GroupError::IllegalGeneration } else { GroupError::StaleMemberEpoch }
 }

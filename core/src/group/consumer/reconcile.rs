@@ -95,11 +95,8 @@ impl Reconciliation<'_> {
                 }
             }
         }
-        let state = if unreleased {
-            MemberState::UnreleasedPartitions
-        } else {
-            MemberState::Stable
-        };
+        let state =
+            if unreleased { MemberState::UnreleasedPartitions } else { MemberState::Stable };
         CurrentAssignmentValue {
             epoch: Some(target_epoch),
             previous_epoch: member.epoch(),

@@ -6,12 +6,7 @@ use super::{
     group::ConsumerGroup,
     member::Member,
 };
-use crate::{
-    group::Record,
-    metadata::Image,
-    mutant::Mutant,
-    types::TopicId,
-};
+use crate::{group::Record, metadata::Image, mutant::Mutant, types::TopicId};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -51,7 +46,8 @@ fn input(group: &ConsumerGroup, image: &Image) -> Input {
         };
         input.members.insert(id.clone(), subscriber);
     }
-    let subscribed: BTreeSet<TopicId> = sets.values().flat_map(|topics| topics.iter()).copied().collect();
+    let subscribed: BTreeSet<TopicId> =
+        sets.values().flat_map(|topics| topics.iter()).copied().collect();
     for topic in subscribed {
         let partitions = image.topic(topic).map_or(0, |topic| topic.partitions.len());
         input.topics.insert(topic, u32::try_from(partitions).unwrap_or(u32::MAX));

@@ -22,7 +22,8 @@ pub(super) fn assign(input: &Input) -> BTreeMap<MemberId, TopicPartitions> {
     let mut cuts: BTreeMap<TopicId, Cut> = BTreeMap::new();
     for topic in members.iter().flat_map(|(_, member)| member.topics.iter()) {
         if let Some(partitions) = input.topics.get(topic) {
-            let cut = cuts.entry(*topic).or_insert(Cut { partitions: *partitions, among: 0, dealt: 0 });
+            let cut =
+                cuts.entry(*topic).or_insert(Cut { partitions: *partitions, among: 0, dealt: 0 });
             cut.among += 1;
         }
     }
