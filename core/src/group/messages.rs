@@ -341,6 +341,33 @@ pub enum GroupState {
     Dead,
 }
 
+impl GroupState {
+    /// Its name, as ListGroups and DescribeGroups spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+            Self::Dead => "Dead",
+        }
+    }
+}
+
+impl GroupType {
+    /// Its name, as ListGroups spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "Classic",
+            Self::Consumer => "Consumer",
+        }
+    }
+}
+
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -380,7 +407,7 @@ pub struct DescribedMember {
     pub client_host: String,
     /// Its metadata for the group's protocol; empty unless the group is stable.
     pub metadata: Bytes,
-    /// Its assignment; empty unless the group is stable.
+    /// What it was assigned last; empty while its leader is to assign.
     pub assignment: Bytes,
 }
 
