@@ -113,6 +113,12 @@ mutants! {
     WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
+    /// Compaction removes tombstones as soon as it comes upon them.
+    TombstoneRemovedTooEarly = "tombstone-removed-too-early",
+    /// Compaction drops the last batch of a producer with its records (KAFKA-8335).
+    CompactionForgetsProducers = "compaction-forgets-producers",
+    /// A compacted segment is swapped in before its directory entry is durable.
+    SwapWithoutDirSync = "swap-without-dir-sync",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

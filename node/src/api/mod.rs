@@ -19,6 +19,7 @@ mod elect_leaders;
 mod errors;
 mod fetch;
 mod init_producer_id;
+mod keys;
 mod leader_hints;
 mod list_offsets;
 mod list_partition_reassignments;

@@ -107,6 +107,14 @@ pub struct BrokerConfig {
     pub fetch_session_slots: usize,
     /// How often retention looks for segments to delete.
     pub retention_check_interval: Duration,
+    /// Whether compacted topics are compacted (`log.cleaner.enable`).
+    pub cleaner_enabled: bool,
+    /// How long compaction rests when no log needs it.
+    pub cleaner_backoff: Duration,
+    /// Bytes of the map from keys to offsets.
+    pub cleaner_map_bytes: u64,
+    /// Bytes that compaction reads and writes in a second at most.
+    pub cleaner_bytes_per_second: u64,
     /// What was set, by the key's own name; everything else has its default.
     explicit: BTreeMap<&'static str, (String, Origin)>,
 }
@@ -276,6 +284,10 @@ impl BrokerConfig {
             fetch_max_bytes: 0,
             fetch_session_slots: 0,
             retention_check_interval: Duration::ZERO,
+            cleaner_enabled: false,
+            cleaner_backoff: Duration::ZERO,
+            cleaner_map_bytes: 0,
+            cleaner_bytes_per_second: 0,
             explicit: BTreeMap::new(),
         };
         for key in keys().filter(|key| matches!(key.target, Target::Field(_))) {

@@ -11,7 +11,7 @@ use crate::{
         ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
         Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared,
         membership::{self, Registrant},
-        upkeep,
+        compaction, upkeep,
     },
     config::{BrokerConfig, HostPort},
     env::Doors,
@@ -162,6 +162,7 @@ impl Broker {
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
         tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));
         tasks.spawn("retention", upkeep::enforce_retention(shared.clone()));
+        tasks.spawn("compaction", compaction::compact_logs(shared.clone()));
         if let Some(peers) = &peers {
             peers.open(shared.clone());
             tasks.spawn("heartbeat", membership::beat(shared.clone(), controller));
