@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn what_stays_keeps_offset_timestamp_value_and_headers() {
         let before = batch();
-        let original: Vec<_> = records(&before).expect("plain").map(|it| it.expect("sound")).collect();
+        let original: Vec<_> =
+            records(&before).expect("plain").map(|it| it.expect("sound")).collect();
         for horizon in [None, Some(9_000), Some(-5)] {
             for places in [&[0][..], &[1], &[2], &[0, 2], &[1, 2], &[0, 1, 2]] {
                 let after = keep(&before, places, horizon);
@@ -198,7 +199,10 @@ mod tests {
         );
         assert_eq!((header.size_in_bytes, header.record_count), (BATCH_HEADER_BYTES, 0));
         assert_eq!(header.base_offset, Offset(0));
-        assert_eq!((header.next_offset(), header.producer), (before.next_offset(), before.producer));
+        assert_eq!(
+            (header.next_offset(), header.producer),
+            (before.next_offset(), before.producer)
+        );
         assert_eq!(header.max_timestamp, before.max_timestamp);
         assert_eq!(records(&after).expect("plain").count(), 0);
     }
@@ -206,11 +210,14 @@ mod tests {
     #[test]
     fn a_delete_horizon_has_the_golden_bytes() {
         let after = keep(&batch(), &[1], Some(0x0102));
-        assert_eq!(&after[21..43], [
-            0, 0x40, 0, 0, 0, 2, // attributes with bit 6, last offset delta
-            0, 0, 0, 0, 0, 0, 1, 2, // base timestamp: the horizon
-            0, 0, 0, 0, 0, 0, 1, 0x2c, // newest timestamp
-        ]);
+        assert_eq!(
+            &after[21..43],
+            [
+                0, 0x40, 0, 0, 0, 2, // attributes with bit 6, last offset delta
+                0, 0, 0, 0, 0, 0, 1, 2, // base timestamp: the horizon
+                0, 0, 0, 0, 0, 0, 1, 0x2c, // newest timestamp
+            ]
+        );
         // The timestamp is relative to the horizon: 300 - 258 = 42, zigzag 84.
         assert_eq!(&after[61..], b"\x1a\0\x54\x02\x06key\x01\x02\x02h\x02v");
     }

@@ -6,8 +6,8 @@ use crate::{
     wire::{
         ErrorCode,
         generated::produce::{
-            BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
-            ProduceRequest, ProduceResponse, TopicProduceResponse,
+            BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
+            PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
         },
     },
 };

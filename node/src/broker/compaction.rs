@@ -87,7 +87,8 @@ impl Cleaner {
             let Some((dirtiness, policy)) = self.look_at(&driver, now).await else { continue };
             let ratio = dirtiness.ratio_millionths();
             highest = highest.max(ratio);
-            if dirtiness.is_due(&policy) && dirtiest.as_ref().is_none_or(|(most, _)| ratio > *most) {
+            if dirtiness.is_due(&policy) && dirtiest.as_ref().is_none_or(|(most, _)| ratio > *most)
+            {
                 dirtiest = Some((ratio, driver));
             }
         }

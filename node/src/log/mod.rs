@@ -34,9 +34,7 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use compaction::{
-    CompactionPolicy, CompactionReport, CompactionTask, Dirtiness, Pace,
-};
+pub use compaction::{CompactionPolicy, CompactionReport, CompactionTask, Dirtiness, Pace};
 pub use error::LogError;
 pub use maintenance::remove_leftovers;
 pub use recovery::ScannedTail;

@@ -252,7 +252,12 @@ async fn check_segments(
     for name in &unknown {
         if !is_stray(*name, closed) {
             let path = name.log(dir);
-            return Err(LogError::corrupt(&path, name.base_offset, 0, "no such segment was written"));
+            return Err(LogError::corrupt(
+                &path,
+                name.base_offset,
+                0,
+                "no such segment was written",
+            ));
         }
         remove_segment(disk, dir, *name).await?;
     }
@@ -274,7 +279,8 @@ async fn check_segments(
 pub(super) fn is_stray(name: SegmentName, closed: &BTreeMap<Offset, ClosedSegment>) -> bool {
     let holder = closed.range(..=name.base_offset).next_back().map(|(_, segment)| segment);
     holder.is_some_and(|holder| {
-        let replaces = holder.base_offset == name.base_offset && name.generation > holder.generation;
+        let replaces =
+            holder.base_offset == name.base_offset && name.generation > holder.generation;
         let was_replaced = holder.generation > 0 && name.base_offset < holder.end_offset;
         holder.name() != name && (replaces || was_replaced)
     })

@@ -167,9 +167,7 @@ impl OpenSegment {
         let file = disk.open(&path, OpenMode::Read).await?;
         let index = match load_index(disk, dir, segment).await {
             Some(index) => index,
-            None => {
-                rebuild_index(file.clone(), path, segment, interval_bytes, has_gaps).await?
-            },
+            None => rebuild_index(file.clone(), path, segment, interval_bytes, has_gaps).await?,
         };
         Ok(Self { file, index: Arc::new(index) })
     }

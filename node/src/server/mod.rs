@@ -9,9 +9,9 @@ mod quorum;
 use crate::{
     broker::{
         ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
-        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared,
+        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared, compaction,
         membership::{self, Registrant},
-        compaction, upkeep,
+        upkeep,
     },
     config::{BrokerConfig, HostPort},
     env::Doors,

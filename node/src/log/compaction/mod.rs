@@ -28,7 +28,10 @@ use super::{Log, LogError, segment::ClosedSegment};
 use crate::{
     codec,
     env::{BoxFuture, OpenMode},
-    log::{reader::ReadView, walk::{Located, Walk}},
+    log::{
+        reader::ReadView,
+        walk::{Located, Walk},
+    },
 };
 use bytes::Bytes;
 use highwater_core::{

@@ -1,8 +1,8 @@
 //! Which segments compaction may touch, and how they are put together.
 
-use crate::log::{Log, LogError, segment::ClosedSegment, state::State, walk::Walk};
 use super::CompactionPolicy;
 use crate::env::OpenMode;
+use crate::log::{Log, LogError, segment::ClosedSegment, state::State, walk::Walk};
 use highwater_core::{time::Timestamp, types::Offset};
 
 /// Bytes of an index entry on disk.

@@ -261,8 +261,9 @@ impl Log {
                 Fate::Kept => output.push(&batch.header, bytes),
                 Fate::Replaced(bytes) => {
                     is_changed = true;
-                    let header = BatchHeader::parse(&bytes)
-                        .map_err(|error| LogError::corrupt(self.dir(), batch.header.base_offset, 0, error))?;
+                    let header = BatchHeader::parse(&bytes).map_err(|error| {
+                        LogError::corrupt(self.dir(), batch.header.base_offset, 0, error)
+                    })?;
                     output.push(&header, bytes);
                 }
                 Fate::Dropped => is_changed = true,

@@ -97,7 +97,9 @@ impl Log {
     /// start, or is written over.
     pub(super) fn abandon(&self, name: SegmentName) {
         let (disk, path) = (self.shared.disk.clone(), name.unfinished(self.dir()));
-        self.shared.tasks.spawn("abandon-compaction", async move { drop(disk.remove(&path).await) });
+        self.shared
+            .tasks
+            .spawn("abandon-compaction", async move { drop(disk.remove(&path).await) });
     }
 }
 

@@ -70,7 +70,9 @@ pub(super) struct Bench {
     pub(super) writes: u64,
 }
 
-pub(super) async fn open_log(disk: &Arc<dyn Disk>) -> Result<(Log, RecoveredLog, Events), LogError> {
+pub(super) async fn open_log(
+    disk: &Arc<dyn Disk>,
+) -> Result<(Log, RecoveredLog, Events), LogError> {
     disk.create_dir("data".as_ref()).await?;
     disk.sync_dir("".as_ref()).await?;
     let events = Events::default();
@@ -283,9 +285,11 @@ pub(super) fn placed(base_offset: u64, epoch: u32, sent: Sent<'_>) -> PlacedBatc
         });
     }
     let bytes = compressed(&builder.build(), sent.compression);
-    Batch::parse(bytes.into(), usize::MAX, Origin::Client)
-        .expect("valid")
-        .placed(Offset(base_offset), LeaderEpoch(epoch), None)
+    Batch::parse(bytes.into(), usize::MAX, Origin::Client).expect("valid").placed(
+        Offset(base_offset),
+        LeaderEpoch(epoch),
+        None,
+    )
 }
 
 /// The same batch, compressed.

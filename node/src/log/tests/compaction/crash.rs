@@ -40,8 +40,8 @@ pub(super) fn append_any(bench: &mut Bench, rng: &mut ChaCha8Rng) {
             (Some(key), value, end * 10 + rng.random_range(-20..20))
         })
         .collect();
-    let compression = [Compression::None, Compression::Lz4, Compression::Snappy]
-        [rng.random_range(0..3)];
+    let compression =
+        [Compression::None, Compression::Lz4, Compression::Snappy][rng.random_range(0..3)];
     let producer = rng.random_bool(0.5).then(|| (rng.random_range(0..3), end as i32));
     bench.append(Sent { producer, compression, records: &records });
 }

@@ -106,7 +106,8 @@ async fn copy(from: &Bench, to: &mut Bench) {
     while at_offset < from.end() {
         let mut bytes = from.log.read(at_offset, from.end(), 500, true).await.expect("readable");
         while !bytes.is_empty() {
-            let size = highwater_core::record::BatchHeader::parse(&bytes).expect("whole").size_in_bytes;
+            let size =
+                highwater_core::record::BatchHeader::parse(&bytes).expect("whole").size_in_bytes;
             let batch = Batch::parse(bytes.split_to(size), usize::MAX, Origin::Log).expect("sound");
             let Batch { header, bytes: whole } = batch;
             let chunks = [whole.slice(..BATCH_HEADER_BYTES), whole.slice(BATCH_HEADER_BYTES..)];
