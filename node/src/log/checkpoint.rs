@@ -245,7 +245,13 @@ mod tests {
             ..checkpoint().closed[0]
         });
         assert_eq!(Checkpoint::decode(&compacted.encode()), Ok(compacted.clone()));
-        let version_three = concat!("GOLDEN");
+        let version_three = concat!(
+            "48574350000300000000000000000300000000000000190000000000000064010000000000000014",
+            "0000001a000200000000000000190000000000000019000000000000000000000001000000000000",
+            "0000000000000000001400000000000003e8ffffffffffffffff0000000000000000000000000000",
+            "00630000000200000000000000140000000000000008000000000000001900000001000000000000",
+            "0019000000000000006400000000000000073585ebeb",
+        );
         assert_eq!(hexadecimal(&compacted.encode()), version_three);
     }
 

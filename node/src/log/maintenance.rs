@@ -283,7 +283,10 @@ impl Shared {
         for (segment, index) in &unsaved {
             save_index(&*self.disk, &self.dir, segment, index).await?;
         }
-        checkpoint.save(&*self.disk, &self.dir).await?;
+        if let Err(error) = checkpoint.save(&*self.disk, &self.dir).await {
+            self.lock().stored.may_be(checkpoint.stored());
+            return Err(error);
+        }
         let mut state = self.lock();
         for (segment, _) in unsaved {
             state.unsaved_indexes.remove(&segment.base_offset);

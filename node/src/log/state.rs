@@ -126,6 +126,16 @@ pub(super) struct Stored {
     pub(super) high_watermark: Offset,
 }
 
+impl Stored {
+    /// A checkpoint could not be written: the stored one may say this or that.
+    pub(super) fn may_be(&mut self, other: Self) {
+        self.log_start_offset = self.log_start_offset.max(other.log_start_offset);
+        self.recovery_offset = self.recovery_offset.max(other.recovery_offset);
+        self.recovery_segment = self.recovery_segment.min(other.recovery_segment);
+        self.high_watermark = self.high_watermark.max(other.high_watermark);
+    }
+}
+
 /// What recovery found, to make the first state of.
 pub(super) struct Opened {
     pub(super) log_start_offset: Offset,

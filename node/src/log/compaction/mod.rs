@@ -15,7 +15,7 @@
 //! * Control batches and those of transactions are kept whole and outdate nothing.
 //!
 //! The new segments are written aside and swapped in by one checkpoint, which names them: see
-//! [`swap`]. Readers and appends go on meanwhile. A failure ends the pass and changes nothing.
+//! `swap`. Readers and appends go on meanwhile. A failure ends the pass and changes nothing.
 
 mod offset_map;
 mod plan;
@@ -42,7 +42,7 @@ use highwater_core::{
 };
 use offset_map::OffsetMap;
 use plan::Plan;
-use rewrite::Rules;
+use rewrite::{Rules, rewritten_name};
 use std::time::Duration;
 
 /// What a topic wants of compaction.
@@ -155,20 +155,35 @@ impl Log {
         let groups = plan.groups(end, &task.policy);
         let last = groups.len().saturating_sub(1);
         for (number, group) in groups.iter().enumerate() {
-            let rewritten = self.rewrite(task, &rules, group, number == last, report).await;
-            let rewritten = match rewritten {
-                Ok(Some(rewritten)) => rewritten,
-                Ok(None) => continue,
-                Err(error) if self.has_all(group) => return Err(error),
-                Err(_) => return Ok(Step::Superseded),
-            };
-            let name = rewritten.segment.name();
-            let swapped = self.swap(group, rewritten, cuts).await;
-            if let Step::Superseded = swapped.inspect_err(|_| self.abandon(name))? {
-                return Ok(Step::Superseded);
+            let replaced = self.replace(task, &rules, group, (number == last, cuts), report).await;
+            match replaced {
+                Ok(Step::Done(())) => {}
+                Ok(Step::Superseded) => return Ok(Step::Superseded),
+                Err(error) => {
+                    self.abandon(rewritten_name(group));
+                    if self.has_all(group) {
+                        return Err(error);
+                    }
+                    return Ok(Step::Superseded);
+                }
             }
         }
         self.compacted(end, cuts).await
+    }
+
+    /// Writes a group anew and swaps it in, unless all of it stays as it is.
+    async fn replace(
+        &self,
+        task: &CompactionTask<'_>,
+        rules: &Rules,
+        group: &[ClosedSegment],
+        (is_last, cuts): (bool, u64),
+        report: &mut CompactionReport,
+    ) -> Result<Step<()>, LogError> {
+        match self.rewrite(task, rules, group, is_last, report).await? {
+            Some(rewritten) => self.swap(group, rewritten, cuts).await,
+            None => Ok(Step::Done(())),
+        }
     }
 
     fn has_all(&self, group: &[ClosedSegment]) -> bool {

@@ -162,6 +162,12 @@ impl Rules {
     }
 }
 
+/// What the segment is called that takes the place of a group.
+pub(super) fn rewritten_name(group: &[ClosedSegment]) -> SegmentName {
+    let generation = group.iter().map(|segment| segment.generation).max().unwrap_or(0) + 1;
+    SegmentName { base_offset: group[0].base_offset, generation }
+}
+
 /// A segment being written.
 struct Output {
     file: Arc<dyn DiskFile>,
@@ -206,10 +212,7 @@ impl Log {
         report: &mut CompactionReport,
     ) -> Result<Option<Rewritten>, LogError> {
         let (first, last) = (&group[0], &group[group.len() - 1]);
-        let name = SegmentName {
-            base_offset: first.base_offset,
-            generation: group.iter().map(|segment| segment.generation).max().unwrap_or(0) + 1,
-        };
+        let name = rewritten_name(group);
         let path = name.unfinished(self.dir());
         let mut output = Output {
             file: self.shared.disk.open(&path, OpenMode::Replace).await?,
@@ -222,8 +225,7 @@ impl Log {
         let mut is_changed = group.len() > 1;
         for segment in group {
             let ends_pass = is_last && segment == last;
-            let copied = self.copy(task, rules, segment, ends_pass, &mut output, report).await;
-            is_changed |= copied.inspect_err(|_| self.abandon(name))?;
+            is_changed |= self.copy(task, rules, segment, ends_pass, &mut output, report).await?;
         }
         if !is_changed {
             self.shared.disk.remove(&path).await?;

@@ -146,6 +146,7 @@ async fn a_copy_of_a_compacted_log_has_its_gaps_and_recovers_with_them() {
     let recovered = follower.power_cut(5).await;
     assert_eq!(recovered.log_end_offset, end);
     check(&follower.log, &sent, end, Offset(85)).await;
+    follower.epoch = leader.epoch;
     let mut replayed = SideState::starting_at(Offset(0));
     for batch in &follower.batches {
         replayed.replay(&batch.header).expect("in order");
