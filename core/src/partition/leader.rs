@@ -92,6 +92,11 @@ impl Leading {
         }
     }
 
+    /// Whether the committed ISR holds every replica.
+    pub(super) fn all_are_in_sync(&self) -> bool {
+        self.followers.keys().all(|replica| self.isr.committed.contains(replica))
+    }
+
     /// Fewer replicas are in sync than `acks=all` demands.
     pub(super) fn is_under_min_insync(&self) -> bool {
         self.isr.committed.len() < self.min_insync

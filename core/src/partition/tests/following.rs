@@ -203,7 +203,7 @@ fn a_log_that_is_ahead_of_its_leader_does_not_start_over() {
 #[test]
 fn batches_that_do_not_continue_the_log_are_dropped() {
     let mut fixture = following(&[2], 0);
-    for wrong in [placed(batch(1), 2, 3), placed(batch(1), 0, 3), placed(batch(1), 1, 4)] {
+    for wrong in [placed(batch(1), 0, 3), placed(batch(2), 0, 3), placed(batch(1), 1, 4)] {
         assert_eq!(fixture.received(batches(0, &[wrong])), []);
     }
     assert_eq!(fixture.received(batches(0, &[placed(batch(1), 1, 1)])), [], "an older epoch");
@@ -214,6 +214,23 @@ fn batches_that_do_not_continue_the_log_are_dropped() {
     *flipped.last_mut().expect("a batch has bytes") ^= 1;
     let flipped = ReplicaBatches { records: flipped.into(), ..batches(0, &[]) };
     assert_eq!(fixture.received(flipped), []);
+}
+
+#[test]
+fn a_gap_that_compaction_has_left_is_copied() {
+    let mut fixture = following(&[2], 0);
+    let sent = [placed(batch(2), 3, 3), placed(batch(1), 9, 3)];
+    let effects = fixture.received(batches(0, &sent));
+    let appended = |effect: &Effect| match effect {
+        Effect::Append { batch, .. } => Some(batch.header.base_offset.0),
+        _ => None,
+    };
+    assert_eq!(effects.iter().filter_map(appended).collect::<Vec<_>>(), [3, 9]);
+    let (_, position) = fixture.partition.fetch_position().expect("it follows");
+    assert_eq!(position.fetch_offset, Offset(10));
+    // The new epoch may have begun anywhere in the gap: it counts from where that begins.
+    assert_eq!(fixture.partition.epochs.epoch_at(Offset(1)), Some(LeaderEpoch(3)));
+    assert_eq!(fixture.partition.epochs.epoch_at(Offset(0)), Some(LeaderEpoch(2)));
 }
 
 #[test]
