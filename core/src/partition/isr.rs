@@ -13,7 +13,8 @@ use alloc::{
 };
 use core::time::Duration;
 
-/// A refused proposal is not repeated before this has passed, unless the metadata changes.
+/// A proposal that was refused, or whose fate is known not to be known, is not repeated before this
+/// has passed, unless the metadata changes.
 const REFUSED_BACKOFF: Duration = Duration::from_secs(1);
 /// A proposal without an answer is made again after this.
 const UNANSWERED_AFTER: Duration = Duration::from_secs(3);
@@ -284,7 +285,10 @@ impl Isr {
                     proposed.again_at = again_at;
                 }
             }
-            IsrOutcome::Unknown => {}
+            // Nobody will answer it any more.
+            IsrOutcome::Unknown => {
+                proposed.again_at = proposed.again_at.min(now.after(REFUSED_BACKOFF));
+            }
         }
         None
     }

@@ -115,6 +115,31 @@ fn a_proposal_without_an_answer_is_repeated_as_it_was() {
 }
 
 #[test]
+fn a_proposal_that_will_have_no_answer_is_repeated_sooner() {
+    let mut fixture = Fixture::leading_two();
+    let first = fixture.fetched_by(2, at(2, 2));
+    assert_eq!(fixture.step(answered(0, IsrOutcome::Unknown)), []);
+    assert_eq!(fixture.partition.next_deadline(), Some(Instant(1_000_000_000)));
+    fixture.pass(1);
+    assert_eq!(fixture.step(Input::Tick), first);
+    fixture.pass(2);
+    assert_eq!(fixture.step(answered(0, IsrOutcome::Unknown)), []);
+    assert_eq!(fixture.partition.next_deadline(), Some(Instant(4_000_000_000)), "and never later");
+}
+
+#[test]
+fn a_replica_that_comes_back_with_everything_joins_though_nothing_is_written() {
+    let mut fixture = Fixture::replica(log_of(&[1, 1], 2), three(1, 0, &[1, 3]));
+    let mut back = three(1, 0, &[1, 3]);
+    back.eligible.insert(BrokerId(2), BrokerEpoch(22));
+    assert_eq!(fixture.assign(back), []);
+    let position = ReplicaPosition { last_fetched_epoch: Some(LeaderEpoch(1)), ..at(2, 2) };
+    assert_eq!(fixture.fetched_as(2, 12, position), [], "the process before this one");
+    let join = [proposed(0, &[ALONE, (2, 22), THIRD])];
+    assert_eq!(fixture.fetched_as(2, 22, position), join);
+}
+
+#[test]
 fn a_refused_proposal_is_made_again_after_a_while() {
     let mut fixture = Fixture::leading_two();
     let join = [proposed(0, &[ALONE, SECOND])];
