@@ -237,8 +237,7 @@ impl Partition {
     }
 
     fn follow_log_start(&mut self, leader: Offset, effects: &mut Effects) {
-        let to = leader.min(self.high_watermark).min(self.journal.settled_offset());
-        self.advance_log_start(to, effects);
+        self.advance_log_start(leader.min(self.high_watermark), effects);
     }
 
     pub(super) fn take_write_id(&mut self) -> WriteId {

@@ -349,6 +349,10 @@ impl Partition {
         }
     }
 
+    pub(super) fn is_under_min_insync(&self) -> bool {
+        matches!(&self.role, Role::Leader(leading) if leading.is_under_min_insync())
+    }
+
     /// The lowest log start among this broker and the in-sync replicas.
     pub(super) fn low_watermark(&self) -> Offset {
         let Role::Leader(leading) = &self.role else { return self.log_start_offset };

@@ -34,6 +34,8 @@
 //!   members until the metadata says what became of them.
 //! * **Producing.** `acks=all` is refused below `min.insync.replicas`, and answered when the high
 //!   watermark has passed the record; `acks=1` when the leader has flushed it.
+//! * **Deleting** is answered when the log start is durable on the maximal ISR, and not below
+//!   `min.insync.replicas`: no clean election brings a record back that was said to be deleted.
 //!
 //! With one replica the high watermark is the flushed offset.
 

@@ -256,7 +256,7 @@ fn a_follower_serves_readers_up_to_its_high_watermark() {
 }
 
 #[test]
-fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_settled() {
+fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_committed_and_flushed() {
     let mut fixture = following(&[], 0);
     let start = |high_watermark, batches_| ReplicaBatches {
         log_start_offset: Offset(2),
@@ -267,6 +267,19 @@ fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_settled() {
     fixture.flushed(2);
     let advance = Effect::AdvanceLogStart { to: Offset(2) };
     assert_eq!(fixture.received(start(2, &[])), [advance]);
+}
+
+#[test]
+fn a_follower_takes_over_a_log_start_inside_of_a_batch_that_it_may_yet_cut() {
+    // Its leader was alone and knows no more to be committed than that it starts at 5.
+    let mut fixture = following(&[1, 1], 1);
+    fixture.step(refused(2, out_of_range(5, 7)));
+    let sent =
+        ReplicaBatches { log_start_offset: Offset(5), ..batches(5, &[placed(batch(3), 4, 2)]) };
+    fixture.received(sent);
+    fixture.flushed(3);
+    let nothing = ReplicaBatches { log_start_offset: Offset(5), ..batches(5, &[]) };
+    assert_eq!(fixture.received(nothing), [Effect::AdvanceLogStart { to: Offset(5) }]);
 }
 
 #[test]

@@ -34,6 +34,33 @@ fn a_replica_joins_when_it_has_removed_what_its_leader_has() {
 }
 
 #[test]
+fn an_empty_log_shows_its_start_only_when_it_has_the_batch_that_the_start_is_in() {
+    let mut fixture = Fixture::leading(&[1]);
+    fixture.produce(1, Acks::Leader, batch(3));
+    fixture.flushed(1);
+    let delete = Input::DeleteRecords { request: RequestId(2), before: Some(Offset(2)) };
+    fixture.step(delete);
+    fixture.step(Input::LogStartPersisted { to: Offset(2) });
+    let starts_at_two = |position| ReplicaPosition { log_start_offset: Offset(2), ..position };
+    let empty = ReplicaPosition { last_fetched_epoch: None, ..at(2, 2) };
+    assert_eq!(fixture.fetched_by(2, starts_at_two(empty)), []);
+    assert_eq!(fixture.flushed_by(2, 3), [], "it begins where the batch does, at 0");
+    assert_eq!(fixture.fetched_by(2, at(3, 3)), []);
+    let join = [proposed(0, &[ALONE, SECOND])];
+    assert_eq!(fixture.fetched_by(2, starts_at_two(at(3, 3))), join);
+}
+
+#[test]
+fn an_empty_log_that_ends_where_its_leader_s_does_shows_its_start() {
+    let mut fixture = Fixture::leading_two();
+    let delete = Input::DeleteRecords { request: RequestId(1), before: None };
+    fixture.step(delete);
+    fixture.step(Input::LogStartPersisted { to: Offset(2) });
+    let empty = ReplicaPosition { log_start_offset: Offset(2), ..at(2, 2) };
+    assert_eq!(fixture.fetched_by(2, empty), [proposed(0, &[ALONE, SECOND])]);
+}
+
+#[test]
 fn a_replica_that_is_not_eligible_does_not_join() {
     let mut fixture = Fixture::leading_two();
     let mut fenced = three(1, 0, &[1]);
