@@ -27,6 +27,7 @@ mod groups;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
+mod keys;
 mod leader_hints;
 mod leave_group;
 mod list_groups;

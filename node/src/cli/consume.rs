@@ -4,14 +4,16 @@ mod group;
 
 use super::{
     arguments::{Consume, Start},
-    check, connect, decompress,
+    check, connect,
     output::{Output, StdoutClosed, json_bytes},
     produce::partitions_of,
 };
+use anyhow::Context;
 use bytes::Bytes;
 use highwater_core::record::{BATCH_HEADER_BYTES, BatchHeader, Record, Records, verify_crc};
 use highwater_node::{
     client::{ClientError, Cluster, InFlight, PartitionRef},
+    codec,
     env::{Clock, OsClock},
     wire::{
         ApiKey, ErrorCode,
@@ -240,8 +242,8 @@ impl Cursor {
             let header = BatchHeader::parse(&batch)?;
             let wrong = || format!("{name} at offset {}: the batch is damaged", header.base_offset);
             anyhow::ensure!(verify_crc(&batch), "{}: its CRC does not match", wrong());
-            let body = decompress::body(header.compression, &batch[BATCH_HEADER_BYTES..]);
-            let body = body.map_err(|error| error.context(wrong()))?;
+            let body = codec::decompress(header.compression, &batch[BATCH_HEADER_BYTES..]);
+            let body = body.with_context(wrong)?;
             for record in Records::in_body(&header, &body) {
                 let record = record?;
                 let offset = i64::try_from(record.offset.0)?;
