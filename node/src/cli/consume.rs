@@ -1,5 +1,7 @@
 //! `highwater consume`: prints the records of a topic.
 
+mod group;
+
 use super::{
     arguments::{Consume, Start},
     check, connect,
@@ -38,6 +40,9 @@ const LEADER_TRIES: u32 = 150;
 const LEADER_PAUSE: Duration = Duration::from_millis(200);
 
 pub async fn run(arguments: Consume, output: Output) -> anyhow::Result<()> {
+    if let Some(group) = &arguments.group {
+        return group::run(&arguments, group, output).await;
+    }
     let mut cluster = connect(&arguments.at.broker).await?;
     let mut cursors = cursors(&mut cluster, &arguments).await?;
     let mut printer = Printer { arguments: &arguments, output, left: arguments.count };
