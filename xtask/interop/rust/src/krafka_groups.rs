@@ -1,12 +1,14 @@
 //! krafka in consumer groups. Whoever runs this kills and restarts the broker at `kill-now`.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use krafka::admin::NewTopic;
 use krafka::consumer::{AutoOffsetReset, Consumer, GroupProtocol};
 use krafka::{Kafka, Record};
+use tokio::task::JoinHandle;
 
 use crate::step;
 
@@ -15,10 +17,14 @@ const AWAY: Duration = Duration::from_secs(3);
 const REBALANCE: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(100);
 
-/// A member of a group and what it read.
+/// A member of a group and what it read. A task of its own polls it: a member that joins waits
+/// inside its poll for the others to come too.
 struct Member {
-    consumer: Consumer,
-    values: Vec<String>,
+    consumer: Arc<Consumer>,
+    values: Arc<Mutex<Vec<String>>>,
+    /// Why the task ended.
+    failure: Arc<Mutex<Option<String>>>,
+    task: JoinHandle<()>,
 }
 
 /// The topic, the group protocol, and how many records were written.
@@ -42,58 +48,58 @@ pub async fn run(bootstrap: &str, topic: &str, protocol: &str) -> Result<()> {
     step("group-one-reads-all", async {
         let wanted = groups.send(120).await?;
         let member = first.insert(groups.member("readers", None).await?);
-        expect(&wanted, &mut [member]).await
+        expect(&wanted, &[member]).await
     })
     .await;
     step("group-one-joins", async {
-        let one = member_of(&mut first)?;
+        let one = member_of(&first)?;
         one.consumer.commit().await?;
         let two = second.insert(groups.member("readers", None).await?);
-        share(&mut [one, two]).await?;
-        expect(&groups.send(60).await?, &mut [one, two]).await
+        share(topic, &[one, two]).await?;
+        expect(&groups.send(60).await?, &[one, two]).await
     })
     .await;
     step("group-one-leaves", async {
-        let (one, two) = (member_of(&mut first)?, member_of(&mut second)?);
+        let (one, two) = (member_of(&first)?, member_of(&second)?);
         one.consumer.commit().await?;
         two.consumer.commit().await?;
-        two.consumer.close().await?;
-        share(&mut [one]).await?;
-        expect(&groups.send(60).await?, &mut [one]).await
+        two.close().await?;
+        share(topic, &[one]).await?;
+        expect(&groups.send(60).await?, &[one]).await
     })
     .await;
     step("group-consumer-resumes", async {
-        let one = member_of(&mut first)?;
+        let one = member_of(&first)?;
         one.consumer.commit().await?;
-        one.consumer.close().await?;
+        one.close().await?;
         let wanted = groups.send(60).await?;
         let member = first.insert(groups.member("readers", None).await?);
-        expect(&wanted, &mut [member]).await
+        expect(&wanted, &[member]).await
     })
     .await;
     step("group-broker-dies", async {
-        let one = member_of(&mut first)?;
+        let one = member_of(&first)?;
         one.consumer.commit().await?;
         println!("kill-now");
         tokio::time::sleep(AWAY).await;
-        expect(&groups.send(60).await?, &mut [one]).await?;
+        expect(&groups.send(60).await?, &[one]).await?;
         Ok(one.consumer.commit().await?)
     })
     .await;
     step("group-resumes-after-kill", async {
-        member_of(&mut first)?.consumer.close().await?;
+        member_of(&first)?.close().await?;
         let wanted = groups.send(12).await?;
         let member = first.insert(groups.member("readers", None).await?);
-        expect(&wanted, &mut [member]).await?;
-        Ok(member.consumer.close().await?)
+        expect(&wanted, &[member]).await?;
+        member.close().await
     })
     .await;
     step("group-static-member-returns", static_member_returns(&groups)).await;
     Ok(())
 }
 
-fn member_of(place: &mut Option<Member>) -> Result<&mut Member> {
-    place.as_mut().ok_or_else(|| anyhow::anyhow!("the member never joined"))
+fn member_of(place: &Option<Member>) -> Result<&Member> {
+    place.as_ref().ok_or_else(|| anyhow::anyhow!("the member never joined"))
 }
 
 async fn create_topic(kafka: &Kafka, topic: &str) -> Result<()> {
@@ -105,23 +111,22 @@ async fn create_topic(kafka: &Kafka, topic: &str) -> Result<()> {
 }
 
 async fn static_member_returns(groups: &Groups<'_>) -> Result<()> {
-    let mut one = groups.member("static", Some("one")).await?;
-    let mut two = groups.member("static", Some("two")).await?;
-    share(&mut [&mut one, &mut two]).await?;
+    let one = groups.member("static", Some("one")).await?;
+    let two = groups.member("static", Some("two")).await?;
+    share(groups.topic, &[&one, &two]).await?;
     let (held, others) = (one.assigned(groups.topic).await, two.assigned(groups.topic).await);
     // A static member that only goes for a moment says nothing to the coordinator.
-    drop(one);
-    let mut again = groups.member("static", Some("one")).await?;
+    one.close().await?;
+    let again = groups.member("static", Some("one")).await?;
     let end = Instant::now() + REBALANCE;
     while again.assigned(groups.topic).await != held {
         ensure!(Instant::now() < end, "another assignment than before");
-        again.poll().await?;
-        two.poll().await?;
+        tokio::time::sleep(POLL).await;
         let now = two.assigned(groups.topic).await;
         ensure!(now == others, "the other member has {now:?} for {others:?}");
     }
-    again.consumer.close().await?;
-    Ok(two.consumer.close().await?)
+    again.close().await?;
+    two.close().await
 }
 
 impl Groups<'_> {
@@ -142,7 +147,7 @@ impl Groups<'_> {
         }
         let consumer = builder.build().await?;
         consumer.subscribe([self.topic]).await?;
-        Ok(Member { consumer, values: Vec::new() })
+        Ok(Member::start(Arc::new(consumer)))
     }
 
     /// Writes so many records, the n-th to partition n modulo six, and returns their values.
@@ -171,59 +176,87 @@ impl Groups<'_> {
 }
 
 impl Member {
-    async fn poll(&mut self) -> Result<()> {
-        for record in self.consumer.poll(POLL).await? {
-            let value = record.value.map(|value| value.to_vec()).unwrap_or_default();
-            self.values.push(String::from_utf8(value)?);
-        }
-        Ok(())
+    fn start(consumer: Arc<Consumer>) -> Self {
+        let values = Arc::<Mutex<Vec<String>>>::default();
+        let failure = Arc::<Mutex<Option<String>>>::default();
+        let polling = (Arc::clone(&consumer), Arc::clone(&values), Arc::clone(&failure));
+        let task = tokio::spawn(async move {
+            let (consumer, values, failure) = polling;
+            while !consumer.is_closed() {
+                match consumer.poll(POLL).await {
+                    Ok(records) => values.lock().expect("no panic").extend(
+                        records
+                            .into_iter()
+                            .filter_map(|record| record.value)
+                            .map(|value| String::from_utf8_lossy(&value).into_owned()),
+                    ),
+                    // The broker may be away for a moment.
+                    Err(error) => {
+                        *failure.lock().expect("no panic") = Some(error.to_string());
+                        tokio::time::sleep(POLL).await;
+                    }
+                }
+            }
+        });
+        Member { consumer, values, failure, task }
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.task.abort();
+        Ok(self.consumer.close().await?)
     }
 
     async fn assigned(&self, topic: &str) -> BTreeSet<i32> {
         let all = self.consumer.assignment().await;
         all.get(topic).into_iter().flatten().copied().collect()
     }
+
+    fn values(&self) -> Vec<String> {
+        self.values.lock().expect("no panic").clone()
+    }
+
+    fn failure(&self) -> String {
+        self.failure.lock().expect("no panic").clone().unwrap_or_default()
+    }
 }
 
 /// The members get exactly these values.
-async fn expect(wanted: &[String], members: &mut [&mut Member]) -> Result<()> {
+async fn expect(wanted: &[String], members: &[&Member]) -> Result<()> {
     let end = Instant::now() + REBALANCE;
-    let mut settled = false;
-    loop {
-        for member in &mut *members {
-            member.poll().await?;
-        }
-        let mut got: Vec<_> = members.iter().flat_map(|member| member.values.clone()).collect();
+    let got = || {
+        let mut got: Vec<_> = members.iter().flat_map(|member| member.values()).collect();
         got.sort();
-        if got.len() >= wanted.len() && settled {
-            ensure!(got == wanted, "{} records read, {} produced", got.len(), wanted.len());
-            break;
-        }
-        settled = got.len() >= wanted.len();
+        got
+    };
+    while got().len() < wanted.len() {
         if Instant::now() > end {
-            bail!("only {} of {} records in {} s", got.len(), wanted.len(), REBALANCE.as_secs());
+            let failures: Vec<_> = members.iter().map(|member| member.failure()).collect();
+            bail!("only {} of {} records; last errors {failures:?}", got().len(), wanted.len());
         }
+        tokio::time::sleep(POLL).await;
     }
-    members.iter_mut().for_each(|member| member.values.clear());
+    tokio::time::sleep(POLL * 3).await;
+    let got = got();
+    ensure!(got == wanted, "{} records read, {} produced", got.len(), wanted.len());
+    members.iter().for_each(|member| member.values.lock().expect("no panic").clear());
     Ok(())
 }
 
 /// Every partition is one member's, and every member has one.
-async fn share(members: &mut [&mut Member]) -> Result<()> {
+async fn share(topic: &str, members: &[&Member]) -> Result<()> {
     let end = Instant::now() + REBALANCE;
     loop {
         let mut held = Vec::new();
-        for member in &mut *members {
-            member.poll().await?;
-            let mine: Vec<i32> =
-                member.consumer.assignment().await.into_values().flatten().collect();
-            held.push(mine);
+        for member in members {
+            held.push(member.assigned(topic).await);
         }
-        let mut all = held.concat();
+        let mut all: Vec<i32> = held.iter().flatten().copied().collect();
         all.sort();
         if all == (0..PARTITIONS).collect::<Vec<_>>() && held.iter().all(|mine| !mine.is_empty()) {
             return Ok(());
         }
-        ensure!(Instant::now() < end, "the partitions are not shared; members have {held:?}");
+        let failures: Vec<_> = members.iter().map(|member| member.failure()).collect();
+        ensure!(Instant::now() < end, "not shared: {held:?}; last errors {failures:?}");
+        tokio::time::sleep(POLL).await;
     }
 }
