@@ -234,6 +234,8 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, line: &str) {
+        let line = without_colours(line);
+        let line = line.as_str();
         if let Some(test) = self.explained_next.take() {
             let reason = line.trim().to_owned();
             // The first failure is the cause; that of the process comes last.
@@ -279,6 +281,17 @@ impl Reader {
     }
 }
 
+/// Takes the escape sequences of terminals out: each ends at its letter.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|letter: char| letter.is_ascii_alphabetic());
+        plain.push_str(end.map_or("", |end| &part[end + 1..]));
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,7 +318,7 @@ mod tests {
         let mut reader = Reader::default();
         for line in [
             "[0001_multiobj               /  1.2s] ================= Test 0001_multiobj PASSED =====",
-            "[0016_client_swname          /  0.1s] SKIPPING TEST: no JMX",
+            "\u{1b}[0m\u{1b}[33m[0016_client_swname          /  0.1s] WARN: SKIPPING TEST: no JMX",
             "[0016_client_swname          /  0.1s] ================= Test 0016_client_swname SKIPPED ==",
             "### Test \"0045_subscribe (part)\" failed at a.c:1:f() at now: ###",
             "too slow",
