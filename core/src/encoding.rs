@@ -69,6 +69,13 @@ impl<'a> Decoder<'a> {
         Ok(*taken)
     }
 
+    /// Takes `length` bytes.
+    pub fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
     /// Takes an unsigned byte.
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(u8::from_be_bytes(self.take()?))

@@ -113,6 +113,40 @@ mutants! {
     WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
+    /// A consumer group gives a partition to a member before another has given it up.
+    GrantedBeforeRevoked = "granted-before-revoked",
+    /// A member of a consumer group that was fenced cannot join again (KAFKA-19233).
+    FencedMemberCannotRejoin = "fenced-member-cannot-rejoin",
+    /// A heartbeat of an older member epoch is taken.
+    StaleMemberEpochAccepted = "stale-member-epoch-accepted",
+    /// A target assignment is computed without what regular expressions match.
+    TargetIgnoresExpressions = "target-ignores-expressions",
+    /// A member's epoch is bumped although it has partitions to give up.
+    MemberEpochBumpedUnrevoked = "member-epoch-bumped-unrevoked",
+    /// A static member that comes back has lost its partitions.
+    StaticMemberLosesPartitions = "static-member-loses-partitions",
+    /// Offsets of a group that has members expire like those of a simple group (KIP-211).
+    LiveGroupsOffsetsExpire = "live-groups-offsets-expire",
+    /// A group that was loaded gives out the number of a generation again that had no assignment.
+    GenerationReused = "generation-reused",
+    /// A static member that was replaced goes on as if it were the newest (KIP-345).
+    StaticMemberNotFenced = "static-member-not-fenced",
+    /// A commit of an older generation is accepted.
+    OldGenerationCommits = "old-generation-commits",
+    /// Assignments are answered that are not in the log.
+    SyncBeforeRecord = "sync-before-record",
+    /// A coordinator's answer does not wait for the high watermark.
+    AnswerBeforeHighWatermark = "answer-before-high-watermark",
+    /// The timer of a pending member goes on after it has joined, and removes it (KIP-394).
+    PendingMemberTimerStays = "pending-member-timer-stays",
+    /// A member whose join is parked is removed for its silence.
+    ParkedJoinExpires = "parked-join-expires",
+    /// The timer for syncs of a generation goes on in the next one (KAFKA-9752).
+    SyncTimerStays = "sync-timer-stays",
+    /// Offsets expire by the wall clock alone.
+    OffsetsExpireByWallClock = "offsets-expire-by-wall-clock",
+    /// A topic that was created again has the offsets of its predecessor.
+    OffsetsOutliveTopic = "offsets-outlive-topic",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

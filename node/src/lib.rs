@@ -8,6 +8,7 @@ pub mod api;
 pub mod broker;
 pub mod client;
 pub mod config;
+pub mod coordinator;
 pub mod env;
 pub mod internal;
 pub mod log;

@@ -5,6 +5,7 @@
 
 mod text;
 
+use highwater_core::group::GroupState;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -110,6 +111,8 @@ pub struct Metrics {
     pub cluster: ClusterMetrics,
     /// The memory that requests in flight may take.
     pub memory: MemoryMetrics,
+    /// The groups that this broker coordinates.
+    pub groups: GroupMetrics,
     /// Indexed by API key.
     apis: [OnceLock<Box<ApiMetrics>>; API_KEYS],
     topics: Mutex<BTreeMap<String, Arc<TopicMetrics>>>,
@@ -205,6 +208,25 @@ pub struct MemoryMetrics {
     pub wait_latency: Histogram,
 }
 
+/// The groups that this broker coordinates.
+#[derive(Debug, Default)]
+pub struct GroupMetrics {
+    /// Groups by their state, in the order of [`GroupState::ALL`].
+    pub groups: [Gauge; GroupState::ALL.len()],
+    /// Their members.
+    pub members: Gauge,
+    /// Rebalances of classic groups that were completed.
+    pub rebalances: Counter,
+    /// Offsets of partitions that were committed.
+    pub offset_commits: Counter,
+    /// How long a coordinator took to read its log.
+    pub load_latency: Histogram,
+    /// Answers that wait for the high watermark.
+    pub deferred_answers: Gauge,
+    /// Requests that were refused because too many waited for their coordinator.
+    pub queue_refusals: Counter,
+}
+
 /// One topic.
 #[derive(Debug, Default)]
 pub struct TopicMetrics {
@@ -248,6 +270,7 @@ impl Metrics {
             replicas: ReplicaMetrics::default(),
             cluster: ClusterMetrics::default(),
             memory: MemoryMetrics::default(),
+            groups: GroupMetrics::default(),
             apis: [const { OnceLock::new() }; API_KEYS],
             topics: Mutex::default(),
         }

@@ -159,7 +159,7 @@ pub enum Input<S: Shard> {
 }
 
 /// What a coordinator wants done, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<S: Shard> {
     /// Read the partition's whole log, from its start to its end as it is now, which must be in
     /// this leader epoch. Answered with [`Input::Loaded`] pieces and [`Input::LoadEnded`], or

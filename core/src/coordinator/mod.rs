@@ -28,6 +28,7 @@ pub use messages::{CoordinatorError, Decision, Effect, Effects, Input, Shard};
 
 use crate::{
     metadata::Image,
+    mutant::Mutant,
     time::{Instant, Now},
     types::{LeaderEpoch, Offset, RequestId, WriteId},
 };
@@ -107,13 +108,7 @@ impl<S: Shard> Coordinator<S> {
     }
 
     /// Takes one input. `image` is the node's newest.
-    pub fn step(
-        &mut self,
-        now: Now,
-        image: &Image,
-        input: Input<S>,
-        effects: &mut Effects<S>,
-    ) {
+    pub fn step(&mut self, now: Now, image: &Image, input: Input<S>, effects: &mut Effects<S>) {
         match input {
             Input::Elected { epoch } => self.on_elected(epoch, effects),
             Input::Resigned { epoch } => self.on_resigned(epoch, effects),
@@ -360,7 +355,7 @@ impl<S: Shard> Coordinator<S> {
     ) {
         let deadline = now.monotonic.after(self.answer_timeout);
         for (request, answer) in decision.answers {
-            if end <= self.high_watermark {
+            if end <= self.high_watermark || Mutant::AnswerBeforeHighWatermark.is_planted() {
                 effects.push(Effect::Respond { request, response: answer });
             } else {
                 self.deferred.push_back(Deferred { end, deadline, request, answer });

@@ -75,9 +75,7 @@ impl fmt::Display for GroupError {
             Self::StaleMemberEpoch => "the member has a newer epoch",
             Self::UnsupportedAssignor => "no assignor has this name; known: uniform, range",
             Self::InvalidRegularExpression(reason) | Self::InvalidRequest(reason) => reason,
-            Self::OffsetMetadataTooLarge => {
-                "the metadata is longer than offset.metadata.max.bytes"
-            }
+            Self::OffsetMetadataTooLarge => "the metadata is longer than offset.metadata.max.bytes",
             Self::UnknownTopicOrPartition => "there is no such topic or partition",
             Self::UnstableOffsetCommit => "a transaction that commits offsets is not over",
         };

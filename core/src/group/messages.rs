@@ -341,6 +341,53 @@ pub enum GroupState {
     Dead,
 }
 
+impl GroupState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::PreparingRebalance,
+        Self::CompletingRebalance,
+        Self::Assigning,
+        Self::Reconciling,
+        Self::Stable,
+        Self::Dead,
+    ];
+
+    /// Kafka's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
+            Self::Stable => "Stable",
+            Self::Dead => "Dead",
+        }
+    }
+}
+
+impl GroupType {
+    /// Kafka's name for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// How many groups and members a coordinator has, for its metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct GroupCensus {
+    /// Groups by their state, in the order of [`GroupState::ALL`].
+    pub groups: [usize; GroupState::ALL.len()],
+    /// Members of all groups.
+    pub members: usize,
+}
+
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -380,7 +427,7 @@ pub struct DescribedMember {
     pub client_host: String,
     /// Its metadata for the group's protocol; empty unless the group is stable.
     pub metadata: Bytes,
-    /// Its assignment; empty unless the group is stable.
+    /// What it was assigned last; empty while its leader is to assign.
     pub assignment: Bytes,
 }
 
@@ -408,8 +455,8 @@ pub struct ConsumerDescribedMember {
     pub instance: Option<InstanceId>,
     /// Its rack.
     pub rack: Option<String>,
-    /// Its epoch.
-    pub epoch: u32,
+    /// Its epoch; `None` for a static member that left and will be back (-2).
+    pub epoch: Option<u32>,
     /// `client.id`.
     pub client_id: String,
     /// Where it connects from.

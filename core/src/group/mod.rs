@@ -1,11 +1,25 @@
 //! Consumer groups: who consumes which partition, and how far it has come.
 
+mod classic;
 mod config;
+pub mod consumer;
 mod error;
 mod messages;
+mod offsets;
 mod record;
+mod shard;
+#[cfg(test)]
+mod tests;
 
+pub use classic::MAX_PENDING_MEMBERS;
 pub use config::{GroupConfig, MigrationPolicy};
 pub use error::GroupError;
 pub use messages::*;
+pub use offsets::MAX_TOMBSTONES;
 pub use record::*;
+pub use shard::{GroupShard, HardState};
+
+use crate::coordinator::Decision;
+
+/// What a shard of groups decides.
+type Decided = Decision<Record, Response>;

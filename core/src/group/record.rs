@@ -36,7 +36,7 @@ pub enum Record {
     Group {
         /// The group.
         group: GroupId,
-        /// The group as of its last completed rebalance.
+        /// The group as of its last generation.
         value: Option<ClassicGroupValue>,
     },
     /// A consumer group exists, and its epoch (key 3).
@@ -125,7 +125,7 @@ pub struct CommittedOffset {
     pub topic_id: Option<TopicId>,
 }
 
-/// A classic group as of its last completed rebalance.
+/// A classic group as of its last generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassicGroupValue {
     /// `consumer`, `connect`, ...; empty before any member has joined.
@@ -134,7 +134,8 @@ pub struct ClassicGroupValue {
     pub generation: u32,
     /// The protocol that the members agreed on.
     pub protocol: Option<String>,
-    /// The member that assigns.
+    /// The member that assigns; `None` while it has not: the members were told of the generation,
+    /// and have no assignments in it.
     pub leader: Option<MemberId>,
     /// When the group got into its present state, by the coordinator's wall clock.
     pub state_since: Option<Timestamp>,
@@ -164,7 +165,7 @@ pub struct ClassicMemberValue {
 }
 
 /// A consumer group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ConsumerGroupValue {
     /// Its epoch: grows whenever members, subscriptions or the topics' metadata change.
     pub epoch: u32,
@@ -220,8 +221,8 @@ pub enum MemberState {
 /// What a member of a consumer group owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurrentAssignmentValue {
-    /// Its epoch.
-    pub epoch: u32,
+    /// Its epoch; `None` for a static member that left and will be back (-2 in Kafka's record).
+    pub epoch: Option<u32>,
     /// The epoch before: a member that missed the answer to a bump still sends it.
     pub previous_epoch: u32,
     /// Where it is on its way to the target.

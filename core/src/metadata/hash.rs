@@ -7,13 +7,20 @@ impl Image {
     /// A 64-bit FNV-1a hash: equal images have equal fingerprints in every process of one build.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+        let mut hasher = Fnv::default();
         self.hash(&mut hasher);
         hasher.finish()
     }
 }
 
-struct Fnv(u64);
+/// FNV-1a, 64 bits wide.
+pub(crate) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
 
 impl Hasher for Fnv {
     fn write(&mut self, bytes: &[u8]) {

@@ -242,6 +242,9 @@ impl Partition {
             Input::Produce { request, acks, batch, deadline } => {
                 self.on_produce(now, request, (acks, deadline), batch, effects);
             }
+            Input::AppendAsCoordinator { request, leader_epoch, batch } => {
+                self.on_append_as_coordinator(now, request, leader_epoch, batch, effects);
+            }
             Input::Fetch { request, position, park } => {
                 self.on_fetch(request, position, park, effects);
             }

@@ -6,7 +6,7 @@ use crate::{
     producers::{BatchRange, MIN_IDLE_BEFORE_EVICTION, ProducerVerdict},
     record::{Batch, BatchError, BatchHeader, TimestampType},
     time::{Instant, Now, Timestamp},
-    types::{Offset, RequestId, WriteId},
+    types::{LeaderEpoch, Offset, RequestId, WriteId},
 };
 use core::time::Duration;
 
@@ -48,6 +48,33 @@ impl Partition {
         } else {
             parked.park(request, end, (now.monotonic, deadline), response);
         }
+    }
+
+    /// A batch that its producer had appended before is answered with where it is.
+    pub(super) fn on_append_as_coordinator(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        leader_epoch: LeaderEpoch,
+        batch: Batch,
+        effects: &mut Effects,
+    ) {
+        let admitted = self
+            .check_leads()
+            .and_then(|()| self.check_leader_epoch(Some(leader_epoch)))
+            .and_then(|()| self.admit(now, Acks::All, &batch.header));
+        let response = match admitted {
+            Ok(Admission::New) => {
+                let (base_offset, end, _) = self.append(now, batch, effects);
+                Response::Appended { base_offset, end }
+            }
+            Ok(Admission::Duplicate(original)) => Response::Appended {
+                base_offset: original.base_offset,
+                end: original.last_offset.plus(1),
+            },
+            Err(error) => Response::Error(error),
+        };
+        effects.push(Effect::respond(request, response));
     }
 
     pub(super) fn on_written(&mut self, now: Now, through: WriteId, effects: &mut Effects) {

@@ -12,6 +12,7 @@ use crate::{
     },
 };
 use highwater_core::{
+    metadata::is_internal_topic,
     partition::{Acks, Input, Response},
     record::{Batch, Origin},
     time::Instant,
@@ -147,6 +148,10 @@ fn append(
         Ok(driver) => driver,
         Err(code) => return Appending::Refused(code, None),
     };
+    if is_internal_topic(&driver.id.topic) {
+        let reason = "the topic is the cluster's own: clients do not write to it".to_string();
+        return Appending::Refused(ErrorCode::InvalidTopicException, Some(reason));
+    }
     let Some(records) = data.records else {
         let reason = "there is no record batch for the partition".to_string();
         return Appending::Refused(ErrorCode::InvalidRecord, Some(reason));

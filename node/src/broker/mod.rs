@@ -28,6 +28,7 @@ pub use replication::{Replication, ReplicationOptions};
 
 use crate::{
     config::BrokerConfig,
+    coordinator::Coordinators,
     env::Doors,
     metrics::Metrics,
     quorum::{ProposeError, Quorum, Watch},
@@ -70,6 +71,8 @@ pub struct Shared {
     pub membership: Membership,
     /// The fetchers of the partitions that this broker follows.
     pub replication: Arc<Replication>,
+    /// The coordinators of the groups whose partition this broker leads.
+    pub coordinators: Coordinators,
     /// Grants producer ids.
     pub producer_ids: ProducerIds,
     /// The cluster's id, as clients see it.

@@ -1,5 +1,11 @@
 //! What can be said on the command line.
 
+mod group;
+
+pub use group::{
+    DeleteGroups, DescribeGroups, Group, GroupMembers, GroupOffsets, ListGroups, ResetOffsets,
+};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -38,6 +44,9 @@ pub enum Command {
     Topic(Topic),
     Produce(Produce),
     Consume(Consume),
+    /// Look at groups of consumers, and change where they go on.
+    #[command(subcommand)]
+    Group(Group),
     /// Look at a cluster, empty a node, and change who belongs to it.
     #[command(subcommand)]
     Cluster(Cluster),

@@ -10,6 +10,7 @@ mod describe;
 mod dev;
 mod doors;
 mod drain;
+mod group;
 mod kafka_tools;
 mod log_dump;
 mod logging;
@@ -66,6 +67,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Topic(topic) => topic::run(topic, output).await,
         Command::Produce(produce) => produce::run(produce, output).await,
         Command::Consume(consume) => consume::run(consume, output).await,
+        Command::Group(group) => group::run(group, output).await,
         Command::Cluster(cluster) => cluster::run(cluster, output).await,
         Command::Partition(partition) => partition::run(partition, output).await,
         Command::Log(LogCommand::Dump(dump)) => log_dump::run(dump, output).await,

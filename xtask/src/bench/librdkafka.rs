@@ -37,7 +37,8 @@ pub fn build() -> anyhow::Result<PathBuf> {
         return Ok(tool);
     }
     println!("building librdkafka and its rdkafka_performance");
-    let sources = fetch::crate_sources(&directory, "rdkafka-sys", CRATE_VERSION)?.join("librdkafka");
+    let sources =
+        fetch::crate_sources(&directory, "rdkafka-sys", CRATE_VERSION)?.join("librdkafka");
     let build = directory.join("librdkafka");
     if build.exists() {
         std::fs::remove_dir_all(&build)?;

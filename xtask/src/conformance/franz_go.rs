@@ -49,7 +49,8 @@ impl Suite for FranzGo {
             let package = format!("{PACKAGE}@{VERSION}");
             let mut get = clients::command_line("go", &["get", "-t", &package]);
             clients::run(places, "go", get.current_dir(&home))?;
-            let mut compile = clients::command_line("go", &["test", "-c", "-o", "kgo.test", PACKAGE]);
+            let mut compile =
+                clients::command_line("go", &["test", "-c", "-o", "kgo.test", PACKAGE]);
             clients::run(places, "go", compile.current_dir(&home))
         })?;
         Ok(())
@@ -126,7 +127,8 @@ impl Reader {
     /// How each test ended.
     fn finish(self) -> BTreeMap<String, (Verdict, f64)> {
         let never = || (Verdict::Failed("never ended".to_owned()), 0.0);
-        let ended = |(test, running): (String, Running)| (test, running.ended.unwrap_or_else(never));
+        let ended =
+            |(test, running): (String, Running)| (test, running.ended.unwrap_or_else(never));
         self.tests.into_iter().map(ended).collect()
     }
 }

@@ -64,7 +64,15 @@ impl Suite for KafkaPython {
         let home = stage.places.work.join("kafka-python");
         let mut pytest = Command::new(home.join("environment/bin/python"));
         pytest
-            .args(["-m", "pytest", "test/integration", "-v", "--color=no", "-p", "no:cacheprovider"])
+            .args([
+                "-m",
+                "pytest",
+                "test/integration",
+                "-v",
+                "--color=no",
+                "-p",
+                "no:cacheprovider",
+            ])
             .args(["-rfEs", "--tb=short", "-o", "log_level=INFO", "--show-capture=no"])
             .args(["--timeout", TEST_LIMIT_SECONDS, "--timeout-method", "signal"])
             .current_dir(home.join("package"))

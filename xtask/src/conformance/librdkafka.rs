@@ -101,9 +101,10 @@ impl Suite for Librdkafka {
             .filter(|test| test.is_about_brokers() && stage.wants(&test.name))
             .filter(|test| !self.consumer_protocol || GROUPS.contains(&test.number()))
             .collect();
-        for (scenario, settings) in
-            [(DEFAULT, "auto.create.topics.enable=true"), (NO_AUTO_CREATE, "auto.create.topics.enable=false")]
-        {
+        for (scenario, settings) in [
+            (DEFAULT, "auto.create.topics.enable=true"),
+            (NO_AUTO_CREATE, "auto.create.topics.enable=false"),
+        ] {
             let mut numbers: BTreeMap<&str, Vec<&Test>> = BTreeMap::new();
             for test in wanted.iter().filter(|test| test.scenario.contains(scenario)) {
                 numbers.entry(test.number()).or_default().push(test);
@@ -203,7 +204,8 @@ fn parse(text: &str) -> Vec<Test> {
         let mut words = entry.splitn(3, [',', ')']);
         let name = words.next().unwrap_or_default().trim().to_owned();
         let flags = words.next().unwrap_or_default().trim().to_owned();
-        let scenario = entry.split_once(".scenario = \"").and_then(|(_, rest)| rest.split('"').next());
+        let scenario =
+            entry.split_once(".scenario = \"").and_then(|(_, rest)| rest.split('"').next());
         Test { name, flags, scenario: scenario.unwrap_or(DEFAULT).to_owned() }
     };
     entries.map(test).collect()
@@ -247,7 +249,8 @@ impl Reader {
             let name = rest.split([' ', '"']).next().unwrap_or_default();
             self.explained_next = Some(name.to_owned());
         }
-        let of_test = line.trim_start().strip_prefix('[').and_then(|rest| rest.split(['/', ' ']).next());
+        let of_test =
+            line.trim_start().strip_prefix('[').and_then(|rest| rest.split(['/', ' ']).next());
         if let Some(test) = of_test
             && let Some((_, reason)) = line.split_once("SKIPPING TEST: ")
         {

@@ -197,9 +197,9 @@ mod tests {
         let document = std::fs::read_to_string(root.join(DOCUMENT)).unwrap();
         let mut names: Vec<_> = SUITES.iter().map(|suite| suite.name()).collect();
         for name in &names {
-            let heading = document.lines().any(|line| {
-                line.starts_with("## ") && line.split('`').nth(1) == Some(*name)
-            });
+            let heading = document
+                .lines()
+                .any(|line| line.starts_with("## ") && line.split('`').nth(1) == Some(*name));
             assert!(heading, "{DOCUMENT} has no section for {name}");
         }
         names.sort_unstable();

@@ -39,7 +39,9 @@ impl Passing {
         }
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { tests: text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect() })
+        Ok(Self {
+            tests: text.lines().map(str::to_owned).filter(|line| !line.is_empty()).collect(),
+        })
     }
 
     /// Writes the list.
@@ -143,8 +145,7 @@ mod tests {
     fn a_listed_test_that_fails_is_skipped_or_is_missing_is_lost() {
         let failed = Verdict::Failed("too late".to_owned());
         let skipped = Verdict::Skipped("no broker".to_owned());
-        let outcomes =
-            [outcome("a", Verdict::Passed), outcome("b", failed), outcome("c", skipped)];
+        let outcomes = [outcome("a", Verdict::Passed), outcome("b", failed), outcome("c", skipped)];
         let listed = list(&["a", "b", "c", "d"]);
         let judgement = listed.judge(&outcomes, &Explanations::default(), true);
         assert_eq!(judgement.kept, ["a"]);
@@ -164,7 +165,8 @@ mod tests {
             outcome("known", failed()),
             outcome("surprise", failed()),
         ];
-        let document = "## Suite `s`\n`share/*` and `known` are not served.\n## Suite `t`\n`surprise`";
+        let document =
+            "## Suite `s`\n`share/*` and `known` are not served.\n## Suite `t`\n`surprise`";
         let explanations = Explanations::of(document, "s");
         let judgement = list(&[]).judge(&outcomes, &explanations, true);
         assert_eq!(judgement.new, ["passes"]);

@@ -43,7 +43,11 @@ impl Suite for Rskafka {
             }
             std::fs::create_dir_all(&home)?;
             let sources = fetch::crate_sources(&home, "rskafka", VERSION)?;
-            clients::run(places, "rskafka", Command::new("cp").arg("-r").arg(sources).arg(&package))?;
+            clients::run(
+                places,
+                "rskafka",
+                Command::new("cp").arg("-r").arg(sources).arg(&package),
+            )?;
             // Its own toolchain is older than needed, and it is no member of our workspace.
             std::fs::remove_file(package.join("rust-toolchain.toml"))?;
             let manifest = package.join("Cargo.toml");
@@ -52,7 +56,11 @@ impl Suite for Rskafka {
             // The locked version of this one does not compile with newer toolchains.
             let mut update = cargo(places);
             clients::run(places, "rskafka", update.args(["update", "--package", "rsasl"]))?;
-            clients::run(places, "rskafka", cargo(places).args(["test", "--no-run"]).args(target(places)))
+            clients::run(
+                places,
+                "rskafka",
+                cargo(places).args(["test", "--no-run"]).args(target(places)),
+            )
         })?;
         Ok(())
     }

@@ -13,7 +13,8 @@ use crate::interop::Places;
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The names of Kafka's programs that suites start; the binary answers to them.
-const KAFKA_PROGRAMS: [&str; 3] = ["kafka-topics.sh", "kafka-configs.sh", "kafka-consumer-groups.sh"];
+const KAFKA_PROGRAMS: [&str; 3] =
+    ["kafka-topics.sh", "kafka-configs.sh", "kafka-consumer-groups.sh"];
 
 /// How much of a reason is shown.
 const MAX_REASON_CHARACTERS: usize = 200;

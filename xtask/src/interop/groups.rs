@@ -147,7 +147,15 @@ fn kafka_consumer_groups(places: &Places, address: &str, report: &mut Report) {
         Ok(format!("{PARTITIONS} partitions without lag"))
     });
     step("reset-offsets", &|| {
-        tool(&["--reset-offsets", "--group", group, "--topic", topic, "--to-earliest", "--execute"])?;
+        tool(&[
+            "--reset-offsets",
+            "--group",
+            group,
+            "--topic",
+            topic,
+            "--to-earliest",
+            "--execute",
+        ])?;
         let lags = lags(&tool(&["--describe", "--group", group])?, topic)?;
         ensure!(lags.len() == PARTITIONS && lags.iter().all(|lag| *lag > 0), "lags are {lags:?}");
         Ok(format!("lag {} in all", lags.iter().sum::<u64>()))

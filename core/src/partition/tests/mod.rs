@@ -1,5 +1,6 @@
 //! Rule tests: inputs to exact effects.
 
+mod coordinator;
 mod deletion;
 mod failure;
 mod following;

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_topic_is_named_in_either_way() {
-        for line in ["--describe --topic t --all", "--describe --entity-type topics --entity-name t"]
+        for line in
+            ["--describe --topic t --all", "--describe --entity-type topics --entity-name t"]
         {
             let Topic::Describe(describe) = topic(line) else { panic!("{line}") };
             assert_eq!(describe.names, ["t"]);

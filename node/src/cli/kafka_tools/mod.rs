@@ -5,6 +5,7 @@
 //! none is ignored that could matter.
 
 mod configs;
+mod groups;
 mod topics;
 
 use super::arguments::{Arguments, Command, Format};
@@ -23,6 +24,7 @@ pub fn command(line: &[OsString]) -> Option<Result<Arguments, clap::Error>> {
     let command = match program {
         "kafka-topics" => parse(line, topics::KafkaTopics::into_command),
         "kafka-configs" => parse(line, configs::KafkaConfigs::into_command),
+        "kafka-consumer-groups" => parse(line, groups::KafkaConsumerGroups::into_command),
         _ => return None,
     };
     Some(command.map(|command| Arguments { output: Format::Human, command }))
@@ -33,8 +35,7 @@ fn parse<P: Parser>(
     command: impl Fn(P) -> Result<Command, String>,
 ) -> Result<Command, clap::Error> {
     let parsed = P::try_parse_from(line)?;
-    let wrong =
-        |reason| P::command().error(clap::error::ErrorKind::ArgumentConflict, reason);
+    let wrong = |reason| P::command().error(clap::error::ErrorKind::ArgumentConflict, reason);
     command(parsed).map_err(wrong)
 }
 

@@ -1,0 +1,102 @@
+//! Subscriptions by regular expression: compiled by a linear-time engine, resolved here.
+//!
+//! An expression matches whole topic names. Kafka's clients leave internal topics out of what
+//! their expressions match, since a consumer that commits what it consumed would feed itself from
+//! `__consumer_offsets` without end; here the coordinator does.
+//! (docs/adr/2026-11-26-regular-expressions-in-core.md)
+
+use super::draft::Draft;
+use crate::{
+    group::{GroupError, Record, RegularExpressionValue},
+    metadata::Image,
+    time::Timestamp,
+};
+use alloc::{format, string::ToString, sync::Arc, vec::Vec};
+use regex::{Regex, RegexBuilder};
+
+/// The longest expression, in bytes.
+pub const MAX_EXPRESSION_BYTES: usize = 2048;
+/// How much memory a compiled expression may take, in bytes.
+const MAX_COMPILED_BYTES: usize = 512 * 1024;
+/// Topics that no expression matches.
+const INTERNAL_TOPICS: [&str; 3] =
+    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// Compiles an expression that is to match whole names.
+pub(super) fn compile(expression: &str) -> Result<Regex, GroupError> {
+    if expression.len() > MAX_EXPRESSION_BYTES {
+        let reason = format!("a regular expression may be {MAX_EXPRESSION_BYTES} bytes long");
+        return Err(GroupError::InvalidRegularExpression(reason));
+    }
+    let build = |expression: &str| {
+        let built = RegexBuilder::new(expression).size_limit(MAX_COMPILED_BYTES).build();
+        built.map_err(|error| GroupError::InvalidRegularExpression(error.to_string()))
+    };
+    // By itself first: an expression like `a)|(b` is none, though it would fit between brackets.
+    build(expression)?;
+    build(&format!(r"\A(?:{expression})\z"))
+}
+
+/// The names of the topics that a compiled expression matches, sorted.
+pub(super) fn matches(expression: &Regex, image: &Image) -> Vec<Arc<str>> {
+    let names = image.topics().map(|topic| topic.name.as_str());
+    names
+        .filter(|name| !INTERNAL_TOPICS.contains(name) && expression.is_match(name))
+        .map(Arc::from)
+        .collect()
+}
+
+/// Which expressions of a group are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refresh {
+    /// Those that never were.
+    Unresolved,
+    /// All: topics may have come and gone.
+    All,
+}
+
+/// Looks up the expressions that the draft's group subscribes with, and decides on a record for
+/// each that matches other topics than before. Returns whether any does.
+pub(super) fn resolve(
+    draft: &mut Draft<'_>,
+    image: &Image,
+    at: Timestamp,
+    refresh: Refresh,
+) -> bool {
+    let group = draft.group();
+    let mut found = Vec::new();
+    for expression in group.census.expressions.keys() {
+        let known = group.expressions.get(expression);
+        if refresh == Refresh::Unresolved && known.is_some() {
+            continue;
+        }
+        // One that an older version accepted and this one does not matches nothing.
+        let topics = compile(expression).map(|compiled| matches(&compiled, image));
+        let topics = topics.unwrap_or_default();
+        if known.is_none_or(|known| known.topics != topics) {
+            found.push((expression.clone(), topics));
+        }
+    }
+    let any = !found.is_empty();
+    for (expression, topics) in found {
+        let value = RegularExpressionValue { topics, version: image.applied().0, at };
+        let group = draft.id.clone();
+        draft.push(Record::RegularExpression { group, expression, value: Some(value) });
+    }
+    any
+}
+
+/// Decides to forget expressions that nobody subscribes with any more.
+pub(super) fn forget_unused(draft: &mut Draft<'_>) {
+    let group = draft.group();
+    let unused: Vec<Arc<str>> = group
+        .expressions
+        .keys()
+        .filter(|expression| !group.census.expressions.contains_key(*expression))
+        .cloned()
+        .collect();
+    for expression in unused {
+        let group = draft.id.clone();
+        draft.push(Record::RegularExpression { group, expression, value: None });
+    }
+}

@@ -1,0 +1,120 @@
+//! A member goes: it says so, or it was not heard of for too long.
+
+use super::{
+    ConsumerGroups, draft::Draft, expressions, heartbeat, member::EpochsByPartition, timers::Duty,
+};
+use crate::{
+    group::{
+        ConsumerHeartbeat, ConsumerHeartbeatAnswer, CurrentAssignmentValue, GroupError, GroupId,
+        MemberEpoch, MemberId, MemberState, Record,
+    },
+    metadata::Image,
+    time::Instant,
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::time::Duration;
+
+impl ConsumerGroups {
+    /// A heartbeat of a member that leaves.
+    pub(super) fn leave(
+        &mut self,
+        image: &Image,
+        request: &ConsumerHeartbeat,
+    ) -> Result<(Vec<Record>, ConsumerHeartbeatAnswer), GroupError> {
+        let group = self.groups.get(&request.group).ok_or(GroupError::GroupIdNotFound)?;
+        let id = match &request.instance {
+            None if group.member(&request.member).is_none() => {
+                return Err(GroupError::UnknownMemberId);
+            }
+            None => request.member.clone(),
+            Some(instance) => match group.static_member(instance) {
+                None => return Err(GroupError::UnknownMemberId),
+                Some((holder, _)) if *holder != request.member => {
+                    return Err(GroupError::FencedInstanceId);
+                }
+                Some((holder, _)) => holder.clone(),
+            },
+        };
+        let answer = ConsumerHeartbeatAnswer {
+            member: request.member.clone(),
+            epoch: request.epoch,
+            heartbeat_interval: Duration::ZERO,
+            assignment: None,
+        };
+        if request.epoch == MemberEpoch::LeaveForNow {
+            return Ok((self.step_out(&request.group, &id).into_iter().collect(), answer));
+        }
+        let records = self.fence(image, &request.group, &BTreeSet::from([id]));
+        Ok((records, answer))
+    }
+
+    /// A static member leaves and will be back within its session: it keeps what it owns, and
+    /// nobody else gets it. What it was asked to give up, it has given up by leaving. When each
+    /// partition was assigned to it does not count any more: who comes back is another consumer.
+    fn step_out(&self, group: &GroupId, id: &MemberId) -> Option<Record> {
+        let current = &self.groups.get(group)?.member(id)?.current;
+        let mut assigned = current.assigned.clone();
+        assigned.values_mut().flat_map(BTreeMap::values_mut).for_each(|epoch| *epoch = 0);
+        let value = CurrentAssignmentValue {
+            epoch: None,
+            previous_epoch: current.previous_epoch,
+            state: current.state,
+            assigned,
+            pending_revocation: EpochsByPartition::new(),
+        };
+        let (group, member) = (group.clone(), id.clone());
+        Some(Record::CurrentAssignment { group, member, value: Some(value) })
+    }
+
+    /// Removes members: a new epoch begins without them, and its target is computed by the next
+    /// heartbeat. Decides nothing if none of them is a member.
+    pub(super) fn fence(
+        &mut self,
+        image: &Image,
+        group: &GroupId,
+        members: &BTreeSet<MemberId>,
+    ) -> Vec<Record> {
+        let Some(known) = self.groups.get(group) else { return Vec::new() };
+        let mut draft = Draft::new(group.clone(), known);
+        for id in members.iter().filter(|id| known.member(id).is_some()) {
+            heartbeat::remove(&mut draft, id);
+            self.timers.cancel_all(group, id);
+        }
+        if draft.group().members.len() == known.members.len() {
+            return Vec::new();
+        }
+        expressions::forget_unused(&mut draft);
+        let hash = draft.metadata_hash(image);
+        draft.bump(hash);
+        draft.finish(None)
+    }
+
+    /// Fences the members that have not done in time what they have to.
+    pub(super) fn fence_late(&mut self, now: Instant, image: &Image, records: &mut Vec<Record>) {
+        let mut late: BTreeMap<GroupId, BTreeSet<MemberId>> = BTreeMap::new();
+        for (group, member, duty) in self.timers.due(now) {
+            if self.is_owed(&group, &member, duty) {
+                late.entry(group).or_default().insert(member);
+            }
+        }
+        for (group, members) in late {
+            records.extend(self.fence(image, &group, &members));
+        }
+    }
+
+    /// Whether a member still has to do what it had to. A timer outlives what it was set for when
+    /// a static member leaves while it has partitions to give up.
+    fn is_owed(&self, group: &GroupId, id: &MemberId, duty: Duty) -> bool {
+        let member = self.groups.get(group).and_then(|group| group.member(id));
+        member.is_some_and(|member| match duty {
+            Duty::Revoke => {
+                member.current.epoch.is_some()
+                    && member.current.state == MemberState::UnrevokedPartitions
+            }
+            Duty::Session | Duty::Join | Duty::Sync => true,
+        })
+    }
+}
