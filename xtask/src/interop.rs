@@ -270,7 +270,7 @@ impl Report {
             Verdict::Skipped => "skipped",
         };
         let note = note.trim().to_string();
-        println!("{word:<8}{client:<18}{step:<28}{seconds:>7.2} s  {note}");
+        println!("{word:<8}{client:<26} {step:<28}{seconds:>7.2} s  {note}");
         let (client, step) = (client.to_string(), step.to_string());
         self.outcomes.push(Outcome { client, step, verdict, seconds, note });
     }

@@ -43,6 +43,9 @@ pub fn run(places: &Places, binary: &Path, has: &dyn Fn(Client) -> bool, report:
         Ok(broker) => broker,
         Err(error) => return report.result(NAME, "start", started.elapsed(), Err(error)),
     };
+    // kcat makes no topics of several partitions.
+    let topic = create_topic(binary, &broker.address(), "groups-kcat");
+    report.result(NAME, "topic-for-kcat", started.elapsed(), topic);
     for (name, client, protocol) in PROGRAMS.into_iter().filter(|(_, client, _)| has(*client)) {
         let label = match protocol {
             Some(protocol) => format!("{name}/{protocol}"),
@@ -59,6 +62,18 @@ pub fn run(places: &Places, binary: &Path, has: &dyn Fn(Client) -> bool, report:
     }
     let started = Instant::now();
     report.result(NAME, "stop-after-the-groups", started.elapsed(), broker.terminate());
+}
+
+fn create_topic(binary: &Path, address: &str, name: &str) -> Result<String> {
+    let partitions = PARTITIONS.to_string();
+    let status = Command::new(binary)
+        .args(["topic", "create", name, "--partitions", &partitions, "--broker", address])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot start the command line")?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(format!("{PARTITIONS} partitions"))
 }
 
 fn command(

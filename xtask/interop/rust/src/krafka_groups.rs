@@ -16,6 +16,8 @@ const PARTITIONS: i32 = 6;
 const AWAY: Duration = Duration::from_secs(3);
 const REBALANCE: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(100);
+/// A poll gives a join up that takes longer than the poll was to.
+const JOIN: Duration = Duration::from_secs(5);
 
 /// A member of a group and what it read. A task of its own polls it: a member that joins waits
 /// inside its poll for the others to come too.
@@ -183,7 +185,7 @@ impl Member {
         let task = tokio::spawn(async move {
             let (consumer, values, failure) = polling;
             while !consumer.is_closed() {
-                match consumer.poll(POLL).await {
+                match consumer.poll(JOIN).await {
                     Ok(records) => values.lock().expect("no panic").extend(
                         records
                             .into_iter()
