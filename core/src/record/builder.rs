@@ -1,4 +1,4 @@
-//! Builds uncompressed batches: for the command line, workloads and tests.
+//! Builds uncompressed batches: for the coordinator, the command line, workloads and tests.
 
 use super::{
     BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES,

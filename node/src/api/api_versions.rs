@@ -10,10 +10,6 @@ use crate::wire::{
 };
 use highwater_core::metadata::SUPPORTED_FEATURES;
 
-/// What the group coordinator does not answer yet.
-const NOT_YET_ADVERTISED: [ApiKey; 2] =
-    [ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe];
-
 /// Names every served API and its versions, and what the cluster's brokers have agreed to use
 /// (KIP-584).
 pub async fn handle(context: Context, _request: ApiVersionsRequest) -> ApiVersionsResponse {
@@ -26,10 +22,7 @@ pub async fn handle(context: Context, _request: ApiVersionsRequest) -> ApiVersio
         min_version_level: level_number(level),
     });
     ApiVersionsResponse {
-        api_keys: ApiKey::all()
-            .filter(|key| !NOT_YET_ADVERTISED.contains(key))
-            .map(advertised)
-            .collect(),
+        api_keys: ApiKey::all().map(advertised).collect(),
         supported_features: SUPPORTED_FEATURES
             .iter()
             .map(|feature| SupportedFeatureKey {

@@ -70,7 +70,7 @@ fn heartbeat(
     Ok(ConsumerHeartbeat {
         group: group_id(&request.group_id),
         member: member_id(&request.member_id),
-        fresh_member: fresh_member(context),
+        fresh_member: fresh_member(context, None),
         epoch,
         instance: instance_id(request.instance_id.as_ref()),
         rack: request.rack_id.as_ref().map(Str::to_string),

@@ -68,11 +68,12 @@ pub fn consumer_groups_are_in_use(context: &Context) -> bool {
 /// Why a request about consumer groups is refused while they are not in use.
 pub const NOT_IN_USE: &str = "the feature group.version is 0: consumer groups are not in use";
 
-/// The longest name of a client in a member's id, in bytes.
-const CLIENT_ID_BYTES_MAX: usize = 1_000;
+/// The longest name in front of a member's id, in bytes.
+const NAME_BYTES_MAX: usize = 1_000;
 
-/// A member's id that nobody has: what the client calls itself, and a random UUID.
-pub fn fresh_member(context: &Context) -> MemberId {
+/// A member's id that nobody has: its `group.instance.id`, or else what the client calls itself,
+/// and a random UUID.
+pub fn fresh_member(context: &Context, instance: Option<&Str>) -> MemberId {
     let entropy = &context.shared.doors.entropy;
     let (high, low) = (entropy.next_u64(), entropy.next_u64());
     // Version 4, variant 1 of RFC 9562.
@@ -86,11 +87,10 @@ pub fn fresh_member(context: &Context) -> MemberId {
         low >> 48,
         low & 0xffff_ffff_ffff
     );
-    let client_id = &*context.client_id;
-    let cut = client_id.floor_char_boundary(CLIENT_ID_BYTES_MAX);
-    Arc::from(match &client_id[..cut] {
+    let name = instance.map_or(&*context.client_id, |instance| instance);
+    Arc::from(match &name[..name.floor_char_boundary(NAME_BYTES_MAX)] {
         "" => uuid,
-        client_id => format!("{client_id}-{uuid}"),
+        name => format!("{name}-{uuid}"),
     })
 }
 

@@ -40,7 +40,7 @@ fn join(context: &Context, request: &JoinGroupRequest) -> Join {
     Join {
         group: group_id(&request.group_id),
         member: member_id(&request.member_id),
-        fresh_member: fresh_member(context),
+        fresh_member: fresh_member(context, request.group_instance_id.as_ref()),
         instance: instance_id(request.group_instance_id.as_ref()),
         client_id: context.client_id.to_string(),
         client_host: groups::client_host(context),

@@ -11,14 +11,18 @@ use super::{
     records,
 };
 use crate::{
-    broker::PartitionDriver, env::Clock, log::LogError, metrics::Metrics, quorum::Quorum,
-    wire::EncodeError,
+    broker::PartitionDriver,
+    env::Clock,
+    log::LogError,
+    metrics::Metrics,
+    quorum::Quorum,
+    wire::{EncodeError, record_batch},
 };
 use highwater_core::{
     coordinator::{Coordinator, Effect, Effects, Input},
     group::{GroupConfig, GroupShard, Record, Request, Response},
     partition,
-    record::{Batch, BatchBuilder, NewRecord, Origin},
+    record::{Batch, Origin},
     time::{Instant, Now},
     types::{LeaderEpoch, MetadataOffset, RequestId, WriteId},
 };
@@ -301,14 +305,9 @@ impl Driver {
 
 /// One batch of records, all or none.
 fn batch_of(now: Now, records: &[Record]) -> Result<Batch, EncodeError> {
-    let mut builder = BatchBuilder::new();
-    for record in records {
-        let (key, value) = records::encode(record)?;
-        let (key, value) = (Some(&key[..]), value.as_deref());
-        builder.push(NewRecord { timestamp: now.wall, key, value, headers: &[] });
-    }
-    let batch = Batch::parse(builder.build(), usize::MAX, Origin::Client);
-    Ok(batch.expect("a batch that was just built"))
+    let encoded: Result<Vec<_>, _> = records.iter().map(records::encode).collect();
+    let batch = record_batch::build(&encoded?, now.wall);
+    Ok(Batch::parse(batch, usize::MAX, Origin::Client).expect("a batch that was just built"))
 }
 
 /// Whether a record says that a classic group has members with an assignment.

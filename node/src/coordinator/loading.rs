@@ -1,11 +1,16 @@
 //! Loading: a partition's log is read piece by piece, up to its end as it was when this began.
 
 use super::records;
-use crate::{broker::PartitionDriver, env::BoxFuture, log::LogError, wire::RecordError};
+use crate::{
+    broker::PartitionDriver,
+    env::BoxFuture,
+    log::LogError,
+    wire::{RecordError, record_batch},
+};
 use highwater_core::{
     group::Record,
     partition::Partition,
-    record::{BatchHeader, records as records_in},
+    record::Batch,
     time::Instant,
     types::{LeaderEpoch, Offset, WriteId},
 };
@@ -101,14 +106,13 @@ async fn read(
     if bytes.is_empty() {
         return Ok(Piece::NotYet);
     }
-    let (mut decoded, mut at, mut rest) = (Vec::new(), next, &bytes[..]);
-    while !rest.is_empty() {
+    let (mut decoded, mut at) = (Vec::new(), next);
+    for batch in record_batch::batches(bytes) {
         // The log has checked that these are whole batches, one behind the other.
-        let header = BatchHeader::parse(rest)
-            .map_err(|error| LogError::corrupt(partition.log().dir(), at, 0, error))?;
-        let (batch, behind) = rest.split_at(header.size_in_bytes.min(rest.len()));
-        decode(&partition, &header, batch, next, &mut decoded);
-        (at, rest) = (header.next_offset(), behind);
+        let batch =
+            batch.map_err(|error| LogError::corrupt(partition.log().dir(), at, 0, error))?;
+        at = batch.header.next_offset();
+        decode(&partition, &batch, next, &mut decoded);
     }
     Ok(Piece::Records(decoded, at))
 }
@@ -117,35 +121,31 @@ async fn read(
 /// groups that it is about would be lost otherwise together with all others.
 fn decode(
     partition: &PartitionDriver,
-    header: &BatchHeader,
-    batch: &[u8],
+    batch: &Batch,
     from: Offset,
     decoded: &mut Vec<(Offset, Record)>,
 ) {
-    if header.is_control {
-        return;
-    }
-    let offset = header.base_offset;
+    let offset = batch.header.base_offset;
     let unreadable = |error: &dyn std::fmt::Display| {
         tracing::error!(partition = %partition.id, %offset, %error, "records passed over");
     };
-    let records = match records_in(batch) {
-        Ok(records) => records,
+    let stored = match record_batch::stored_records(batch) {
+        Ok(stored) => stored,
         Err(error) => return unreadable(&error),
     };
-    for record in records {
-        let record = match record {
-            Ok(record) => record,
+    for stored in stored {
+        let stored = match stored {
+            Ok(stored) => stored,
             Err(error) => return unreadable(&error),
         };
-        if record.offset < from {
-            continue;
-        }
-        match records::decode(record.key, record.value) {
-            Ok(known) => decoded.extend(known.map(|known| (record.offset, known))),
+        match stored.record {
+            _ if stored.offset < from => {}
+            Ok(known) => {
+                decoded.extend(records::from_wire(known).map(|known| (stored.offset, known)));
+            }
             Err(RecordError::UnknownType(kind)) => {
                 tracing::warn!(
-                    partition = %partition.id, offset = %record.offset, kind,
+                    partition = %partition.id, offset = %stored.offset, kind,
                     "a record of a type that this version does not know was passed over"
                 );
             }

@@ -5,7 +5,7 @@
 //! can only come from another product, and counts as the nearest one that it has.
 
 use crate::wire::{
-    EncodeError, GroupRecord, RecordError, Str,
+    EncodeError, GroupRecord, Str,
     generated::records::{
         consumer_group_current_member_assignment::{
             ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue,
@@ -62,16 +62,6 @@ const UNKNOWN_STATE: i8 = 127;
 /// A text is longer than a record can hold.
 pub fn encode(record: &Record) -> Result<(Bytes, Option<Bytes>), EncodeError> {
     to_wire(record).encode()
-}
-
-/// Reads a record. `None` for one that is known and says nothing here: Kafka writes no more than
-/// tombstones of it.
-///
-/// # Errors
-/// The type is unknown, or the bytes are not of their type.
-pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Record>, RecordError> {
-    let key = Bytes::copy_from_slice(key.unwrap_or_default());
-    Ok(from_wire(GroupRecord::decode(key, value.map(Bytes::copy_from_slice))?))
 }
 
 fn to_wire(record: &Record) -> GroupRecord {
@@ -132,7 +122,9 @@ fn to_wire(record: &Record) -> GroupRecord {
     }
 }
 
-fn from_wire(record: GroupRecord) -> Option<Record> {
+/// What a record says. `None` for one that is known and says nothing here: Kafka writes no more
+/// than tombstones of it.
+pub fn from_wire(record: GroupRecord) -> Option<Record> {
     Some(match record {
         GroupRecord::OffsetCommit(key, value) => Record::OffsetCommit {
             group: shared(&key.group),
@@ -395,4 +387,133 @@ fn millis(duration: Duration) -> i32 {
 
 fn duration(millis: i32) -> Duration {
     Duration::from_millis(u64::from(count(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written_and_read(record: &Record) -> Option<Record> {
+        let (key, value) = encode(record).expect("its texts are short");
+        from_wire(GroupRecord::decode(key, value).expect("it was just written"))
+    }
+
+    fn topic(number: u8) -> TopicId {
+        TopicId([number; 16])
+    }
+
+    #[test]
+    fn every_record_comes_back_as_it_was_written() {
+        let (group, member) = (Arc::<str>::from("g"), Arc::<str>::from("m"));
+        let index = PartitionIndex;
+        let offset = CommittedOffset {
+            offset: Offset(7),
+            leader_epoch: Some(LeaderEpoch(3)),
+            metadata: "note".into(),
+            committed_at: Timestamp(1_000),
+            expires_at: None,
+            topic_id: None,
+        };
+        let classic = ClassicGroupValue {
+            protocol_type: "consumer".into(),
+            generation: 4,
+            protocol: Some("range".into()),
+            leader: Some(member.clone()),
+            state_since: Some(Timestamp(5)),
+            members: vec![ClassicMemberValue {
+                member: member.clone(),
+                instance: Some("i".into()),
+                client_id: "c".into(),
+                client_host: "/::1".into(),
+                rebalance_timeout: Duration::from_secs(60),
+                session_timeout: Duration::from_secs(45),
+                subscription: Bytes::from_static(b"subscription"),
+                assignment: Bytes::from_static(b"assignment"),
+            }],
+        };
+        let consumer = ConsumerMemberValue {
+            instance: None,
+            rack: Some("r".into()),
+            client_id: "c".into(),
+            client_host: "/::1".into(),
+            topics: vec!["a".into(), "b".into()],
+            regular_expression: Some("x.*".into()),
+            rebalance_timeout: Duration::from_secs(60),
+            assignor: Some("uniform".into()),
+            classic: Some(ClassicMemberMetadata {
+                session_timeout: Duration::from_secs(45),
+                protocols: vec![("range".into(), Bytes::from_static(b"metadata"))],
+            }),
+        };
+        let target = TopicPartitions::from([(topic(1), [index(0), index(2)].into())]);
+        let current = |epoch, state| CurrentAssignmentValue {
+            epoch,
+            previous_epoch: 8,
+            state,
+            assigned: Epochs::from([(topic(1), [(index(0), 3), (index(2), 9)].into())]),
+            pending_revocation: Epochs::from([(topic(2), [(index(1), 2)].into())]),
+        };
+        let expression =
+            RegularExpressionValue { topics: vec!["a".into()], version: 12, at: Timestamp(99) };
+        let hash = ConsumerGroupValue { epoch: 6, metadata_hash: u64::MAX };
+        let (partition, topic, expr) = (index(1), Arc::<str>::from("t"), Arc::from("x.*"));
+        let current_of = |value| Record::CurrentAssignment {
+            group: group.clone(),
+            member: member.clone(),
+            value,
+        };
+        for record in [
+            Record::OffsetCommit {
+                group: group.clone(),
+                topic: topic.clone(),
+                partition,
+                value: Some(offset),
+            },
+            Record::OffsetCommit { group: group.clone(), topic, partition, value: None },
+            Record::Group { group: group.clone(), value: Some(classic) },
+            Record::Group { group: group.clone(), value: None },
+            Record::ConsumerGroup { group: group.clone(), value: Some(hash) },
+            Record::ConsumerMember {
+                group: group.clone(),
+                member: member.clone(),
+                value: Some(consumer),
+            },
+            Record::TargetAssignmentEpoch { group: group.clone(), value: Some(6) },
+            Record::TargetAssignment {
+                group: group.clone(),
+                member: member.clone(),
+                value: Some(target),
+            },
+            current_of(Some(current(Some(9), MemberState::Stable))),
+            current_of(Some(current(Some(9), MemberState::UnrevokedPartitions))),
+            current_of(Some(current(Some(9), MemberState::UnreleasedPartitions))),
+            current_of(Some(current(None, MemberState::Unknown))),
+            current_of(None),
+            Record::RegularExpression {
+                group: group.clone(),
+                expression: expr,
+                value: Some(expression),
+            },
+        ] {
+            assert_eq!(written_and_read(&record).as_ref(), Some(&record));
+        }
+    }
+
+    #[test]
+    fn numbers_of_other_products_that_make_no_sense_become_the_nearest_that_do() {
+        let value = OffsetCommitValue {
+            offset: -5,
+            leader_epoch: -7,
+            expire_timestamp: -1,
+            ..Default::default()
+        };
+        let read = offset_from_wire(&value);
+        assert_eq!((read.offset, read.leader_epoch, read.expires_at), (Offset(0), None, None));
+        assert_eq!(duration(-1), Duration::ZERO);
+        let member =
+            MemberMetadata { session_timeout: 10, rebalance_timeout: -1, ..Default::default() };
+        let group = GroupMetadataValue { members: vec![member], ..Default::default() };
+        let read = classic_from_wire(&group);
+        assert_eq!(read.members[0].rebalance_timeout, Duration::from_millis(10));
+    }
 }

@@ -4,8 +4,9 @@
 //! `cargo xtask codegen`. Decoding shares the frame's bytes and never allocates more than the
 //! budget of its [`Reader`]; encoding shares record batches and gives chunks for a vectored write.
 //!
-//! [`record`] has the records of the topic `__consumer_offsets`, and [`consumer_protocol`] what
-//! consumers put into the opaque bytes of group messages; both come from the schema too.
+//! [`record`] has the records of the topic `__consumer_offsets`, [`record_batch`] their batches, and
+//! [`consumer_protocol`] what consumers put into the opaque bytes of group messages; the structures
+//! come from the schema too.
 //!
 //! Handlers mind two things. Defaults are the protocol's: a nullable field without a default of its
 //! own is empty, not null. And a field that the negotiated version lacks is dropped when the
@@ -20,6 +21,7 @@ pub mod generated;
 pub mod header;
 mod reader;
 pub mod record;
+pub mod record_batch;
 mod string;
 mod writer;
 

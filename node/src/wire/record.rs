@@ -32,6 +32,9 @@ pub enum RecordError {
     /// The record is of a type that a newer broker or another product wrote; a reader skips it.
     #[error("record type {0} is unknown")]
     UnknownType(i16),
+    /// The record has no key; a reader skips it.
+    #[error("a record without a key")]
+    NoKey,
     /// The bytes are no key of the type they begin with.
     #[error("the key: {0}")]
     Key(DecodeError),

@@ -8,6 +8,7 @@ mod golden;
 mod golden_groups;
 mod golden_records;
 mod hostile;
+mod record_batches;
 mod records;
 mod samples;
 #[path = "../../../xtask/src/codegen/schema.rs"]

@@ -106,7 +106,7 @@ fn what_is_no_record_says_why() {
     let kind = |error| match error {
         RecordError::Key(error) => ("key", error.kind),
         RecordError::Value(error) => ("value", error.kind),
-        RecordError::UnknownType(_) => panic!("{error}"),
+        RecordError::UnknownType(_) | RecordError::NoKey => panic!("{error}"),
     };
     assert_eq!(decode(b"\0\x11\0\x01g", None), RecordError::UnknownType(17));
     assert_eq!(decode(b"\xff\xff", None), RecordError::UnknownType(-1));
