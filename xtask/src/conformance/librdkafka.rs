@@ -27,6 +27,9 @@ const NODES: usize = 3;
 /// The longest that the tests of one number may take.
 const LIMIT: Duration = Duration::from_secs(420);
 
+/// A test that talks to brokers takes longer than this.
+const NOTHING_RAN: Duration = Duration::from_millis(100);
+
 /// Patience with a slow machine.
 const TIMEOUT_MULTIPLIER: u32 = 2;
 
@@ -145,6 +148,26 @@ impl Librdkafka {
         number: &str,
         (scenario, tests): (&str, &[&Test]),
     ) -> Result<()> {
+        let started = Instant::now();
+        let (mut reader, mut ended) = self.start(stage, cluster, number, (scenario, true))?;
+        if started.elapsed() < NOTHING_RAN {
+            // Quick mode has left out all of it: that it passes says nothing.
+            (reader, ended) = self.start(stage, cluster, number, (scenario, false))?;
+        }
+        let took = started.elapsed().as_secs_f64() / tests.len() as f64;
+        for test in tests {
+            stage.tell(&test.name, reader.verdict(&test.name, ended), took);
+        }
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        stage: &Stage<'_>,
+        cluster: &Cluster,
+        number: &str,
+        (scenario, quick): (&str, bool),
+    ) -> Result<(Reader, process::Ended)> {
         let directory = sources(stage.places).join("tests");
         let configuration = directory.join("conformance.conf");
         let lines = format!(
@@ -154,7 +177,8 @@ impl Librdkafka {
         std::fs::write(&configuration, lines)?;
         let mut command = Command::new("./test-runner");
         command
-            .args(["-p1", "-Q", "-L", "-s", scenario])
+            .args(["-p1", "-L", "-s", scenario])
+            .args(quick.then_some("-Q"))
             .current_dir(&directory)
             .env("TESTS", number)
             .env("RDKAFKA_TEST_CONF", &configuration)
@@ -165,15 +189,10 @@ impl Librdkafka {
         if self.consumer_protocol {
             command.env("TEST_CONSUMER_GROUP_PROTOCOL", "consumer");
         }
-        let started = Instant::now();
         let mut reader = Reader::default();
         let log = stage.log(&format!("{number}-{scenario}"));
         let ended = process::run(&mut command, &log, LIMIT, |line| reader.read(line))?;
-        let took = started.elapsed().as_secs_f64() / tests.len() as f64;
-        for test in tests {
-            stage.tell(&test.name, reader.verdict(&test.name, ended), took);
-        }
-        Ok(())
+        Ok((reader, ended))
     }
 }
 
