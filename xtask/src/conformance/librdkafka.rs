@@ -27,8 +27,8 @@ const NODES: usize = 3;
 /// The longest that the tests of one number may take.
 const LIMIT: Duration = Duration::from_secs(420);
 
-/// A test that talks to brokers takes longer than this.
-const NOTHING_RAN: Duration = Duration::from_millis(100);
+/// A test that talks to brokers takes longer than this, in milliseconds.
+const NOTHING_RAN: f64 = 5.0;
 
 /// Patience with a slow machine.
 const TIMEOUT_MULTIPLIER: u32 = 2;
@@ -70,12 +70,51 @@ pub struct Librdkafka {
     pub consumer_protocol: bool,
 }
 
+/// A test that is many tests, of which each is run and told alone: what is not served of one must
+/// not hide the others.
+const IN_PARTS: &str = "0081";
+const PARTS: [&str; 23] = [
+    "do_test_AlterConfigs",
+    "do_test_AlterConsumerGroupOffsets",
+    "do_test_CreateAcls",
+    "do_test_CreatePartitions",
+    "do_test_CreateTopics",
+    "do_test_DeleteAcls",
+    "do_test_DeleteConsumerGroupOffsets",
+    "do_test_DeleteGroups",
+    "do_test_DeleteRecords",
+    "do_test_DeleteTopics",
+    "do_test_DescribeAcls",
+    "do_test_DescribeCluster",
+    "do_test_DescribeConfigs",
+    "do_test_DescribeConfigs_groups",
+    "do_test_DescribeConsumerGroups",
+    "do_test_DescribeConsumerGroups_with_authorized_ops",
+    "do_test_DescribeTopics",
+    "do_test_IncrementalAlterConfigs",
+    "do_test_ListConsumerGroupOffsets",
+    "do_test_ListConsumerGroups",
+    "do_test_ListOffsets",
+    "do_test_UserScramCredentials",
+    "do_test_unclean_destroy",
+];
+
 /// A test as the suite declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Test {
     name: String,
     flags: String,
     scenario: String,
+}
+
+/// How tests are started.
+#[derive(Clone, Copy)]
+struct Mode<'a> {
+    scenario: &'a str,
+    /// Leave out what takes long.
+    quick: bool,
+    /// Only this part.
+    part: Option<&'a str>,
 }
 
 impl Suite for Librdkafka {
@@ -148,15 +187,37 @@ impl Librdkafka {
         number: &str,
         (scenario, tests): (&str, &[&Test]),
     ) -> Result<()> {
+        if number == IN_PARTS {
+            return self.run_parts(stage, cluster, tests);
+        }
         let started = Instant::now();
-        let (mut reader, mut ended) = self.start(stage, cluster, number, (scenario, true))?;
-        if started.elapsed() < NOTHING_RAN {
+        let mode = Mode { scenario, quick: true, part: None };
+        let (mut reader, mut ended) = self.start(stage, cluster, number, mode)?;
+        if tests.iter().any(|test| reader.left_out(&test.name)) {
             // Quick mode has left out all of it: that it passes says nothing.
-            (reader, ended) = self.start(stage, cluster, number, (scenario, false))?;
+            let mode = Mode { quick: false, ..mode };
+            (reader, ended) = self.start(stage, cluster, number, mode)?;
         }
         let took = started.elapsed().as_secs_f64() / tests.len() as f64;
         for test in tests {
             stage.tell(&test.name, reader.verdict(&test.name, ended), took);
+        }
+        Ok(())
+    }
+
+    fn run_parts(&self, stage: &mut Stage<'_>, cluster: &Cluster, tests: &[&Test]) -> Result<()> {
+        for part in PARTS {
+            let started = Instant::now();
+            let mode = Mode { scenario: DEFAULT, quick: true, part: Some(part) };
+            let (reader, ended) = self.start(stage, cluster, IN_PARTS, mode)?;
+            for test in tests {
+                let verdict = match reader.parts {
+                    0 => Verdict::Skipped("the suite leaves it out".to_owned()),
+                    _ => reader.verdict(&test.name, ended),
+                };
+                let name = format!("{}/{part}", test.name);
+                stage.tell(&name, verdict, started.elapsed().as_secs_f64());
+            }
         }
         Ok(())
     }
@@ -166,7 +227,7 @@ impl Librdkafka {
         stage: &Stage<'_>,
         cluster: &Cluster,
         number: &str,
-        (scenario, quick): (&str, bool),
+        Mode { scenario, quick, part }: Mode<'_>,
     ) -> Result<(Reader, process::Ended)> {
         let directory = sources(stage.places).join("tests");
         let configuration = directory.join("conformance.conf");
@@ -190,7 +251,11 @@ impl Librdkafka {
             command.env("TEST_CONSUMER_GROUP_PROTOCOL", "consumer");
         }
         let mut reader = Reader::default();
-        let log = stage.log(&format!("{number}-{scenario}"));
+        if let Some(part) = part {
+            // Parts are known by their name and a number after a colon.
+            command.env("SUBTESTS", format!("{part}:"));
+        }
+        let log = stage.log(&format!("{number}-{}", part.unwrap_or(scenario)));
         let ended = process::run(&mut command, &log, LIMIT, |line| reader.read(line))?;
         Ok((reader, ended))
     }
@@ -270,6 +335,10 @@ impl Test {
 #[derive(Default)]
 struct Reader {
     verdicts: BTreeMap<String, Verdict>,
+    /// How many parts of tests began.
+    parts: usize,
+    /// How long each test took, in milliseconds.
+    took: BTreeMap<String, f64>,
     /// The test whose failure the next line explains.
     explained_next: Option<String>,
 }
@@ -282,6 +351,15 @@ impl Reader {
             let reason = line.trim().to_owned();
             // The first failure is the cause; that of the process comes last.
             self.verdicts.entry(test).or_insert(Verdict::Failed(reason));
+        }
+        if let Some((before, duration)) = line.split_once(": duration ")
+            && let Some(Ok(took)) = duration.trim().strip_suffix("ms").map(str::parse)
+        {
+            let test = before.rsplit(' ').next().unwrap_or_default();
+            self.took.insert(test.to_owned(), took);
+        }
+        if line.contains("] [ ") {
+            self.parts += 1;
         }
         if let Some((_, rest)) = line.split_once("### Test \"")
             && line.contains(" failed at ")
@@ -308,6 +386,12 @@ impl Reader {
             };
             self.verdicts.entry(test.to_owned()).or_insert(verdict);
         }
+    }
+
+    /// Whether a test passed without having done anything.
+    fn left_out(&self, test: &str) -> bool {
+        self.verdicts.get(test) == Some(&Verdict::Passed)
+            && self.took.get(test).is_some_and(|took| *took < NOTHING_RAN)
     }
 
     /// How a test ended, when its process ended like this.
@@ -360,9 +444,13 @@ mod tests {
     fn the_output_of_a_run_is_understood() {
         let mut reader = Reader::default();
         for line in [
+            "[0001_multiobj               /  1.2s] 0001_multiobj: duration 1200.071ms",
             "[0001_multiobj               /  1.2s] ================= Test 0001_multiobj PASSED =====",
+            "[0018_cgrp_term              /  0.0s] 0018_cgrp_term: duration 0.016ms",
+            "[0018_cgrp_term              /  0.0s] ================= Test 0018_cgrp_term PASSED =====",
             "\u{1b}[0m\u{1b}[33m[0016_client_swname          /  0.1s] WARN: SKIPPING TEST: no JMX",
             "[0016_client_swname          /  0.1s] ================= Test 0016_client_swname SKIPPED ==",
+            "[0045_subscribe              /  0.1s] \u{1b}[35m[ part:12 ]",
             "### Test \"0045_subscribe (part)\" failed at a.c:1:f() at now: ###",
             "too slow",
             "### Test \"0045_subscribe\" failed at a.c:2:g() at now: ###",
@@ -370,6 +458,8 @@ mod tests {
         ] {
             reader.read(line);
         }
+        assert!(reader.left_out("0018_cgrp_term") && !reader.left_out("0001_multiobj"));
+        assert_eq!(reader.parts, 1);
         let ended = process::Ended::With(ExitStatus::from_raw(134));
         assert_eq!(reader.verdict("0001_multiobj", ended), Verdict::Passed);
         let skipped = Verdict::Skipped("no JMX".to_owned());
