@@ -59,8 +59,9 @@ impl Suite for KafkaPython {
     }
 
     fn run(&self, stage: &mut Stage<'_>) -> Result<()> {
-        // The suite's own fixtures start brokers with four partitions.
-        let cluster = stage.cluster(1, &["num.partitions=4"])?;
+        // As the suite's own fixtures start brokers; its groups have sessions of 3 seconds.
+        let settings = ["num.partitions=4", "group.min.session.timeout.ms=1000"];
+        let cluster = stage.cluster(1, &settings)?;
         let home = stage.places.work.join("kafka-python");
         let mut pytest = Command::new(home.join("environment/bin/python"));
         pytest
@@ -113,16 +114,25 @@ fn pip(environment: &std::path::Path, arguments: &[&str]) -> Command {
 /// Reads what `pytest -v -rfEs` prints: a line for each test, and the reasons at the end.
 struct Reader {
     since: Instant,
+    /// The test that began, and whose end is on a line of its own after something that it printed.
+    begun: Option<String>,
     tests: BTreeMap<String, (Verdict, f64)>,
 }
 
 impl Reader {
     fn new() -> Self {
-        Self { since: Instant::now(), tests: BTreeMap::new() }
+        Self { since: Instant::now(), begun: None, tests: BTreeMap::new() }
     }
 
     fn read(&mut self, line: &str) {
-        if let Some((test, verdict)) = progress(line) {
+        let begun = line.split_once(' ').and_then(|(test, _)| short(test));
+        let whole = match &self.begun {
+            Some(test) if begun.is_none() => format!("test/integration/{test} {line}"),
+            _ => line.to_owned(),
+        };
+        self.begun = begun.or(self.begun.take());
+        if let Some((test, verdict)) = progress(&whole) {
+            self.begun = None;
             let seconds = self.since.elapsed().as_secs_f64();
             self.since = Instant::now();
             self.tests.insert(test, (verdict, seconds));
@@ -158,7 +168,8 @@ fn summary(line: &str) -> Option<(String, String)> {
 
 /// A test's name without the directory of all of them.
 fn short(test: &str) -> Option<String> {
-    Some(test.strip_prefix("test/integration/")?.replace(".py::", "::"))
+    let name = test.strip_prefix("test/integration/")?;
+    name.contains("::").then(|| name.replace(".py::", "::"))
 }
 
 #[cfg(test)]
@@ -172,13 +183,16 @@ mod tests {
             "============================= test session starts =====",
             "test/integration/test_a.py::test_one[gzip-1] PASSED             [  1%]",
             "test/integration/test_a.py::test_two FAILED                     [  2%]",
+            "test/integration/test_a.py::test_noisy Done!",
+            "PASSED                                                          [  3%]",
             "test/integration/test_b.py::test_three SKIPPED (Testing on external) [ 3%]",
             "FAILED test/integration/test_a.py::test_two - AssertionError: 1 - 2",
         ] {
             reader.read(line);
         }
         let verdict = |test: &str| reader.tests[test].0.clone();
-        assert_eq!(reader.tests.len(), 3);
+        assert_eq!(reader.tests.len(), 4);
+        assert_eq!(verdict("test_a::test_noisy"), Verdict::Passed);
         assert_eq!(verdict("test_a::test_one[gzip-1]"), Verdict::Passed);
         let failed = Verdict::Failed("AssertionError: 1 - 2".to_owned());
         assert_eq!(verdict("test_a::test_two"), failed);
