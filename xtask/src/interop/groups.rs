@@ -143,7 +143,8 @@ fn kafka_consumer_groups(places: &Places, address: &str, report: &mut Report) {
     let (topic, group) = ("groups-java-classic", "readers-classic");
     let mut step = |name: &str, work: &dyn Fn() -> Result<String>| {
         let started = Instant::now();
-        report.result("consumer-groups", name, started.elapsed(), work());
+        let result = work();
+        report.result("consumer-groups", name, started.elapsed(), result);
     };
     let tool = |arguments: &[&str]| group_command(places, address, arguments);
     step("list", &|| {
