@@ -181,6 +181,9 @@ pub struct DeleteTopics {
     /// The topics' names.
     #[arg(required = true)]
     pub names: Vec<String>,
+    /// Succeed if a topic is not there.
+    #[arg(long)]
+    pub if_exists: bool,
 }
 
 /// Change the settings of a topic, or give it more partitions.
@@ -427,7 +430,8 @@ pub struct DumpLog {
     pub records: bool,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Splits `KEY=VALUE`.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
             Ok((key.trim().to_owned(), value.trim().to_owned()))

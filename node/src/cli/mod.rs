@@ -10,6 +10,7 @@ mod dev;
 mod doors;
 mod drain;
 mod group;
+mod kafka_tools;
 mod log_dump;
 mod logging;
 mod output;
@@ -38,7 +39,11 @@ const MAX_CONFIG_FILE_BYTES: usize = 1 << 20;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let line: Vec<_> = std::env::args_os().collect();
+    let arguments = match kafka_tools::command(&line) {
+        Some(parsed) => parsed.unwrap_or_else(|error| error.exit()),
+        None => Arguments::parse(),
+    };
     let outcome = runtime().and_then(|runtime| runtime.block_on(run(arguments)));
     let status = match &outcome {
         Ok(()) => DONE,
