@@ -147,6 +147,12 @@ mutants! {
     OffsetsExpireByWallClock = "offsets-expire-by-wall-clock",
     /// A topic that was created again has the offsets of its predecessor.
     OffsetsOutliveTopic = "offsets-outlive-topic",
+    /// Compaction removes tombstones as soon as it comes upon them.
+    TombstoneRemovedTooEarly = "tombstone-removed-too-early",
+    /// Compaction drops the last batch of a producer with its records (KAFKA-8335).
+    CompactionForgetsProducers = "compaction-forgets-producers",
+    /// A compacted segment is swapped in before its directory entry is durable.
+    SwapWithoutDirSync = "swap-without-dir-sync",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

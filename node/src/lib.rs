@@ -7,6 +7,7 @@
 pub mod api;
 pub mod broker;
 pub mod client;
+pub mod codec;
 pub mod config;
 pub mod coordinator;
 pub mod env;

@@ -105,6 +105,8 @@ pub struct Metrics {
     pub network: NetworkMetrics,
     /// Flushes of logs.
     pub fsync: FsyncMetrics,
+    /// Compaction.
+    pub compaction: CompactionMetrics,
     /// Partitions and their state.
     pub replicas: ReplicaMetrics,
     /// The cluster.
@@ -153,6 +155,25 @@ pub struct FsyncMetrics {
     pub bytes: Counter,
     /// Flushes that failed. Each takes a partition offline.
     pub failures: Counter,
+}
+
+/// Compaction of logs.
+#[derive(Debug, Default)]
+pub struct CompactionMetrics {
+    /// Compactions of a partition that ended well.
+    pub runs: Counter,
+    /// Compactions that failed. Each left the partition as it was.
+    pub failures: Counter,
+    /// Bytes of segments read.
+    pub bytes_read: Counter,
+    /// Bytes of segments written.
+    pub bytes_written: Counter,
+    /// Records that are gone.
+    pub records_removed: Counter,
+    /// The dirty share of the dirtiest partition, in hundredths.
+    pub max_dirty_percent: Gauge,
+    /// Partitions that are left alone because their compaction has failed.
+    pub paused_partitions: Gauge,
 }
 
 /// Partitions and their state.
@@ -267,6 +288,7 @@ impl Metrics {
             all_topics: Arc::default(),
             network: NetworkMetrics::default(),
             fsync: FsyncMetrics::default(),
+            compaction: CompactionMetrics::default(),
             replicas: ReplicaMetrics::default(),
             cluster: ClusterMetrics::default(),
             memory: MemoryMetrics::default(),

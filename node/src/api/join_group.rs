@@ -13,14 +13,17 @@ use highwater_core::group::{Join, JoinRefused, Joined, Request, Response};
 
 /// Lets the client join.
 pub async fn handle(context: Context, request: JoinGroupRequest) -> JoinGroupResponse {
-    let join = join(&context, &request);
-    let mut response = match groups::ask(&context, &request.group_id, Request::Join(join)).await {
+    let (group, member) = (group_id(&request.group_id), member_id(&request.member_id));
+    let body = Request::Join(join(&context, &request));
+    // The answer may be long in coming: the frame must not be kept in memory until then.
+    drop(request);
+    let mut response = match groups::ask(&context, &group, body).await {
         Ok(Response::Joined(Ok(joined))) => answer(joined),
         Ok(Response::Joined(Err(JoinRefused { error, member }))) => {
             refusal(errors::of_group(&error), Str::from(&*member))
         }
         Ok(other) => groups::mismatch(&other),
-        Err(code) => refusal(code, request.member_id),
+        Err(code) => refusal(code, Str::from(&*member)),
     };
     // Null where nothing was agreed on, once the version has it.
     response.protocol_name = match response.protocol_name.take().filter(|name| !name.is_empty()) {

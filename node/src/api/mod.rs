@@ -27,6 +27,7 @@ mod groups;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
+mod keys;
 mod leader_hints;
 mod leave_group;
 mod list_groups;
@@ -133,7 +134,8 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         shared: shared.clone(),
         version: header.api_version,
         peer,
-        client_id: header.client_id.clone().unwrap_or_default(),
+        // A copy: it must not keep the frame in memory while a request waits.
+        client_id: header.client_id.as_deref().map_or(Str::EMPTY, Str::from),
     };
     match key {
         ApiKey::Produce => produce(context, &header, reader),

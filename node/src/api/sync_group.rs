@@ -31,7 +31,10 @@ pub async fn handle(context: Context, request: SyncGroupRequest) -> SyncGroupRes
             .map(|one| (member_id(&one.member_id), one.assignment.clone()))
             .collect(),
     };
-    match groups::ask(&context, &request.group_id, Request::Sync(sync)).await {
+    let group = sync.group.clone();
+    // The answer may be long in coming: the frame must not be kept in memory until then.
+    drop(request);
+    match groups::ask(&context, &group, Request::Sync(sync)).await {
         Ok(Response::Synced(Ok(synced))) => SyncGroupResponse {
             protocol_type: Some(Str::from(synced.protocol_type)),
             protocol_name: Some(Str::from(synced.protocol)),

@@ -1,6 +1,7 @@
 //! What a broker serves its clients from: partitions and their drivers, and what goes on beside.
 
 mod census;
+pub mod compaction;
 mod controller;
 mod driver;
 mod fetch_sessions;

@@ -250,10 +250,13 @@ pub struct Consume {
     pub at: Broker,
     /// The topic's name.
     pub topic: String,
+    /// Read as a member of this group: it shares the partitions, and goes on where it has come to.
+    #[arg(long, short, conflicts_with = "partition")]
+    pub group: Option<String>,
     /// Read this partition only. May be given more than once.
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Vec<i32>,
-    /// Where to start: beginning, end, an offset, or @MILLISECONDS since 1970.
+    /// Where to start (a group: where it has committed nothing): beginning, end, an offset, or @MILLISECONDS since 1970.
     #[arg(long, short = 'f', value_name = "WHERE", default_value = "beginning")]
     #[arg(value_parser = start)]
     pub from: Start,

@@ -5,7 +5,6 @@
 mod arguments;
 mod cluster;
 mod consume;
-mod decompress;
 mod describe;
 mod dev;
 mod doors;

@@ -41,9 +41,10 @@ pub(super) static GROUP_KEYS: &[Key] = &[
     ),
     row(
         "offset.metadata.max.bytes",
-        bytes(0, I32),
+        bytes(0, i16::MAX as i64),
         "4096",
-        "The longest metadata that a client may commit with an offset.",
+        "The longest metadata that a client may commit with an offset. Records hold no more than \
+         32767 bytes of it.",
         set!(|c, v| c.groups.offset_metadata_max_bytes = number(v)),
     ),
     row(

@@ -448,6 +448,38 @@ static KEYS: &[Key] = &[
         "How often each partition looks for segments that retention may delete.",
         set!(|c, v| c.retention_check_interval = millis_of(v)),
     ),
+    row(
+        "log.cleaner.enable",
+        Kind::Bool,
+        "true",
+        "Whether topics with `cleanup.policy=compact` are compacted.",
+        set!(|c, v| c.cleaner_enabled = *v == Value::Bool(true)),
+    ),
+    row(
+        "log.cleaner.backoff.ms",
+        millis(0, ANY),
+        "15000",
+        "How long compaction rests when no partition needs it.",
+        set!(|c, v| c.cleaner_backoff = millis_of(v)),
+    ),
+    row(
+        "log.cleaner.dedupe.buffer.size",
+        bytes(1 << 20, ANY),
+        "134217728",
+        "Memory for the keys of a partition that is compacted: 24 bytes for each, a fifth of it \
+         left free. What does not fit is compacted in another pass.",
+        set!(|c, v| c.cleaner_map_bytes = number(v)),
+    ),
+    row(
+        "log.cleaner.io.max.bytes.per.second",
+        bytes(1, ANY),
+        "9223372036854775807",
+        "What compaction reads and writes in a second at most.",
+        set!(|c, v| c.cleaner_bytes_per_second = number(v)),
+    ),
+    inert("log.cleaner.threads", int(0, I32), CLEANER),
+    inert("log.cleaner.io.buffer.size", bytes(0, I32), CLEANER),
+    inert("log.cleaner.io.buffer.load.factor", Kind::Text, CLEANER),
     inert("log.flush.scheduler.interval.ms", millis(1, ANY), FLUSH),
     inert("log.flush.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),
     inert("log.flush.start.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),
@@ -466,6 +498,7 @@ static KEYS: &[Key] = &[
 
 const FLUSH: &str = "No effect: every acknowledgement comes after the flush of its records.";
 pub(super) const THREADS: &str = "No effect: the broker runs one worker per core.";
+const CLEANER: &str = "No effect: one partition is compacted at a time.";
 const BUFFERS: &str = "No effect: the system sizes the socket buffers.";
 
 fn data_dir(config: &mut BrokerConfig, value: &Value) -> Result<(), String> {

@@ -118,6 +118,14 @@ pub struct BrokerConfig {
     pub offsets_commit_timeout: Duration,
     /// How `__consumer_offsets` is created.
     pub offsets_topic: OffsetsTopic,
+    /// Whether compacted topics are compacted (`log.cleaner.enable`).
+    pub cleaner_enabled: bool,
+    /// How long compaction rests when no log needs it.
+    pub cleaner_backoff: Duration,
+    /// Bytes of the map from keys to offsets.
+    pub cleaner_map_bytes: u64,
+    /// Bytes that compaction reads and writes in a second at most.
+    pub cleaner_bytes_per_second: u64,
     /// What was set, by the key's own name; everything else has its default.
     explicit: BTreeMap<&'static str, (String, Origin)>,
 }
@@ -301,6 +309,10 @@ impl BrokerConfig {
             groups: GroupConfig::default(),
             offsets_commit_timeout: Duration::ZERO,
             offsets_topic: OffsetsTopic { partitions: 0, replication_factor: 0, segment_bytes: 0 },
+            cleaner_enabled: false,
+            cleaner_backoff: Duration::ZERO,
+            cleaner_map_bytes: 0,
+            cleaner_bytes_per_second: 0,
             explicit: BTreeMap::new(),
         };
         for key in keys().filter(|key| matches!(key.target, Target::Field(_))) {

@@ -17,6 +17,7 @@ pub(super) fn render(metrics: &Metrics) -> String {
     sockets_and_memory(&mut page, metrics);
     flushes(&mut page, metrics);
     groups(&mut page, metrics);
+    compaction(&mut page, metrics);
     page.text
 }
 
@@ -232,6 +233,33 @@ fn flushes(page: &mut Page, metrics: &Metrics) {
     let name = "highwater_flush_duration_seconds";
     page.family(name, "histogram", "How long the flush of one file took.");
     page.histogram(name, &[], &fsync.latency);
+}
+
+fn compaction(page: &mut Page, metrics: &Metrics) {
+    let compaction = &metrics.compaction;
+    for (name, help, counter) in [
+        ("highwater_compactions_total", "Compactions that ended well.", &compaction.runs),
+        ("highwater_compaction_failures_total", "Compactions that failed.", &compaction.failures),
+        ("highwater_compaction_read_bytes_total", "Bytes read.", &compaction.bytes_read),
+        ("highwater_compaction_written_bytes_total", "Bytes written.", &compaction.bytes_written),
+        ("highwater_compacted_records_total", "Records removed.", &compaction.records_removed),
+    ] {
+        page.counter(name, help, counter);
+    }
+    for (name, help, gauge) in [
+        (
+            "kafka_log_logcleanermanager_max_dirty_percent",
+            "The dirty share of the dirtiest partition, in hundredths.",
+            &compaction.max_dirty_percent,
+        ),
+        (
+            "kafka_log_logcleanermanager_uncleanable_partitions_count",
+            "Partitions that are left alone because their compaction has failed.",
+            &compaction.paused_partitions,
+        ),
+    ] {
+        page.gauge(name, help, gauge);
+    }
 }
 
 fn groups(page: &mut Page, metrics: &Metrics) {

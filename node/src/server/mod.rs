@@ -9,7 +9,7 @@ mod quorum;
 use crate::{
     broker::{
         ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
-        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared,
+        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared, compaction,
         membership::{self, Registrant},
         upkeep,
     },
@@ -170,6 +170,7 @@ impl Broker {
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
         tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));
         tasks.spawn("retention", upkeep::enforce_retention(shared.clone()));
+        tasks.spawn("compaction", compaction::compact_logs(shared.clone()));
         if let Some(peers) = &peers {
             peers.open(shared.clone());
             tasks.spawn("heartbeat", membership::beat(shared.clone(), controller));

@@ -87,8 +87,8 @@ pub async fn find(connection: &mut Connection, group: &str) -> i32 {
 pub fn join(group: &str, member: &str) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.into(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: 10_000,
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
         member_id: member.into(),
         protocol_type: "consumer".into(),
         protocols: vec![JoinGroupRequestProtocol {

@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, time::Duration};
 use view::View;
 
 /// A coordinator that moves or loads is tried so often, this long apart.
-const TRIES: u32 = 100;
+pub const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub async fn run(command: Group, output: Output) -> anyhow::Result<()> {
@@ -170,7 +170,7 @@ async fn delete(cluster: &mut Cluster, name: &str) -> anyhow::Result<()> {
 }
 
 /// The broker that coordinates a group, once one does.
-async fn coordinator(cluster: &mut Cluster, group: &str) -> anyhow::Result<i32> {
+pub async fn coordinator(cluster: &mut Cluster, group: &str) -> anyhow::Result<i32> {
     let what = format!("find the coordinator of group `{group}`");
     for tries in 1.. {
         let found = cluster.coordinator(group).await?;
@@ -187,7 +187,7 @@ async fn coordinator(cluster: &mut Cluster, group: &str) -> anyhow::Result<i32> 
 }
 
 /// Whether a code says that a coordinator moves, or reads its log.
-fn is_passing(code: i16) -> bool {
+pub fn is_passing(code: i16) -> bool {
     let passing = [
         ErrorCode::CoordinatorLoadInProgress,
         ErrorCode::CoordinatorNotAvailable,
@@ -196,7 +196,8 @@ fn is_passing(code: i16) -> bool {
     passing.iter().any(|passing| passing.code() == code)
 }
 
-async fn pause() {
+/// Waits before something is tried again.
+pub async fn pause() {
     let clock = OsClock::new();
     clock.sleep_until(clock.now().monotonic.after(PAUSE)).await;
 }

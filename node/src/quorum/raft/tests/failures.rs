@@ -65,6 +65,24 @@ async fn a_leader_that_is_cut_off_commits_nothing_and_catches_up_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_proposal_at_a_leader_that_was_replaced_is_not_waited_for_to_its_limit() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    cluster.propose(leader, allocate(1)).await;
+    let follower = cluster.follower().await;
+    let began = cluster.elapsed();
+    let (outcome, ()) = tokio::join!(cluster.node(follower).propose(allocate(1)), async {
+        // The leader has the proposal, and no follower has it yet.
+        cluster.sleep(Duration::from_micros(1500)).await;
+        cluster.cut_off(leader);
+    });
+    assert!(matches!(outcome, Err(ProposeError::Unknown(_))), "{outcome:?}");
+    let took = cluster.elapsed() - began;
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_ne!(cluster.leader().await, leader);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_follower_without_a_leader_says_so() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
