@@ -1,7 +1,9 @@
 //! ConsumerGroupDescribe (key 69, KIP-848): consumer groups and what their members own.
 
 use super::{
-    Context, errors,
+    Context,
+    authorized_operations::{self, OF_GROUP},
+    errors,
     groups::{self, generation_number, group_id, index_number},
 };
 use crate::wire::{
@@ -29,12 +31,16 @@ pub async fn handle(
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
     let mut response = ConsumerGroupDescribeResponse::default();
+    let asked = request.include_authorized_operations;
     let in_use = groups::consumer_groups_are_in_use(&context);
     for group in request.group_ids {
-        let described = match in_use {
+        let mut described = match in_use {
             true => describe(&context, &group).await,
             false => refusal(ErrorCode::UnsupportedVersion, groups::NOT_IN_USE),
         };
+        if described.error_code == ErrorCode::None as i16 {
+            described.authorized_operations = authorized_operations::when(asked, OF_GROUP);
+        }
         response.groups.push(DescribedGroup { group_id: group, ..described });
     }
     response

@@ -1,6 +1,10 @@
 //! DescribeCluster (key 60).
 
-use super::{Context, leader_hints};
+use super::{
+    Context,
+    authorized_operations::{self, OF_CLUSTER},
+    leader_hints,
+};
 use crate::wire::{
     ErrorCode, Str,
     generated::describe_cluster::{
@@ -42,6 +46,10 @@ pub async fn handle(context: Context, request: DescribeClusterRequest) -> Descri
                 }
             })
             .collect(),
+        cluster_authorized_operations: authorized_operations::when(
+            request.include_cluster_authorized_operations,
+            OF_CLUSTER,
+        ),
         ..Default::default()
     }
 }

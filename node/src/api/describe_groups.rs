@@ -1,7 +1,9 @@
 //! DescribeGroups (key 15): groups and their members, in terms of the classic protocol.
 
 use super::{
-    Context, errors,
+    Context,
+    authorized_operations::{self, OF_GROUP},
+    errors,
     groups::{self, group_id},
 };
 use crate::wire::{
@@ -15,10 +17,14 @@ use highwater_core::group::{Described, GroupError, GroupState, Request, Response
 /// Describes each group on its own.
 pub async fn handle(context: Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
     let mut response = DescribeGroupsResponse::default();
+    let asked = request.include_authorized_operations;
     for group in request.groups {
         let body = Request::Describe { group: group_id(&group) };
         let described = match groups::ask(&context, &group, body).await {
-            Ok(Response::Described(Ok(described))) => describe(described),
+            Ok(Response::Described(Ok(described))) => DescribedGroup {
+                authorized_operations: authorized_operations::when(asked, OF_GROUP),
+                ..describe(described)
+            },
             Ok(Response::Described(Err(error))) => unknown(&context, &error),
             Ok(other) => groups::mismatch(&other),
             Err(code) => DescribedGroup { error_code: code as i16, ..Default::default() },

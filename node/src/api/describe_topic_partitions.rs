@@ -1,6 +1,6 @@
 //! DescribeTopicPartitions (key 75): topics by pages of partitions (KIP-966).
 
-use super::{Context, errors, leader_hints, metadata::broker_ids};
+use super::{Context, authorized_operations::OF_TOPIC, errors, leader_hints, metadata::broker_ids};
 use crate::wire::{
     ErrorCode, Str,
     generated::describe_topic_partitions::{
@@ -94,6 +94,7 @@ fn describe(
         topic_id: topic.id,
         is_internal: is_internal_topic(&topic.name),
         partitions: partitions.collect(),
+        topic_authorized_operations: OF_TOPIC,
         ..Default::default()
     }
 }

@@ -1,6 +1,10 @@
 //! Metadata (key 3): the brokers, and the topics with the leaders of their partitions.
 
-use super::{Context, creation, errors, leader_hints};
+use super::{
+    Context,
+    authorized_operations::{self, OF_CLUSTER, OF_TOPIC},
+    creation, errors, leader_hints,
+};
 use crate::wire::{
     ErrorCode, Str,
     generated::metadata::{
@@ -25,7 +29,7 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
         }
     }
     let image = context.shared.quorum.image();
-    let topics = match &wanted {
+    let mut topics: Vec<_> = match &wanted {
         Some(topics) => {
             // Each topic once, however often it is named.
             let mut found = BTreeSet::new();
@@ -36,6 +40,10 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
         }
         None => image.topics().map(|topic| describe(&image, topic)).collect(),
     };
+    for topic in topics.iter_mut().filter(|topic| topic.error_code == ErrorCode::None as i16) {
+        topic.topic_authorized_operations =
+            authorized_operations::when(request.include_topic_authorized_operations, OF_TOPIC);
+    }
     let shared = &context.shared;
     MetadataResponse {
         brokers: leader_hints::live_nodes(&image)
@@ -49,6 +57,10 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
         cluster_id: Some(Str::from(shared.cluster_id.clone())),
         controller_id: leader_hints::controller_id(&context, &image),
         topics,
+        cluster_authorized_operations: authorized_operations::when(
+            request.include_cluster_authorized_operations,
+            OF_CLUSTER,
+        ),
         ..Default::default()
     }
 }

@@ -4,6 +4,7 @@
 
 mod alter_partition_reassignments;
 mod api_versions;
+mod authorized_operations;
 mod configs;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;

@@ -1,12 +1,14 @@
 //! The tests of franz-go's client that want a broker: producing, consuming, and chains of consumer
-//! groups with members that come and go, with both group protocols.
+//! groups with members that come and go, with both group protocols; and those that its author
+//! derived from Kafka's own integration tests, written for a fake broker in whose place a shim
+//! starts real ones.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::stage::Stage;
 use super::{Suite, Verdict, process};
@@ -65,24 +67,98 @@ impl Suite for FranzGo {
             .env("KGO_TEST_RF", NODES.to_string())
             .env("KGO_TEST_RECORDS", RECORDS)
             .env("KGO_LOG_LEVEL", "none");
-        let mut reader = Reader::default();
-        let log = stage.log("go-test");
-        let ended = process::run(&mut go, &log, LIMIT, |line| reader.read(line))?;
-        for (test, (verdict, seconds)) in reader.finish() {
-            if stage.wants(&test) {
-                stage.tell(&test, verdict, seconds);
-            }
-        }
-        ensure!(
-            matches!(ended, process::Ended::With(_)),
-            "not done within {} s; see {}",
-            LIMIT.as_secs(),
-            log.display()
-        );
-        ensure!(!stage.outcomes().is_empty(), "no test ran; see {}", log.display());
+        watch(stage, &mut go)?;
         stage.end(cluster);
         Ok(())
     }
+}
+
+/// The module with the fake broker, and the client that its tests go with.
+const FAKE: &str = "github.com/twmb/franz-go/pkg/kfake";
+const FAKE_VERSION: &str = "v0.0.0-20260918054303-01f206a7e32c";
+const FAKE_CLIENT: &str = "github.com/twmb/franz-go@v1.22.3";
+
+/// The tests that answer requests in the broker's stead.
+const ONLY_FAKES: &str = "^(TestAssignConsumeFromEnd|TestFetchOutOfRangeResetLatest\
+                          |Test848FencedEpochRecovery|Test848SessionTimeout)$";
+
+pub struct KafkaTests;
+
+impl Suite for KafkaTests {
+    fn name(&self) -> &'static str {
+        "kfake"
+    }
+
+    fn install(&self, places: &Places) -> Result<()> {
+        let home = places.work.join("kfake");
+        let shim = places.root.join("xtask/conformance/kfake/shim.go");
+        clients::unless_installed(&home, FAKE_VERSION, || {
+            clients::need(places, "go", &["golang"])?;
+            let sources = download(&home)?;
+            let module = home.join("shim");
+            if module.exists() {
+                std::fs::remove_dir_all(&module)?;
+            }
+            std::fs::create_dir_all(&module)?;
+            for part in ["go.mod", "go.sum", "kafka_tests"] {
+                let mut copy = clients::command_line("cp", &["--recursive"]);
+                copy.arg(sources.join(part)).arg(&module);
+                clients::run(places, "go", &mut copy)?;
+            }
+            // The store of modules is read-only, and so are copies of it.
+            let mut permit = clients::command_line("chmod", &["--recursive", "u+w"]);
+            clients::run(places, "go", permit.arg(&module))?;
+            std::fs::copy(&shim, module.join("shim.go"))?;
+            let mut get = clients::command_line("go", &["get", FAKE_CLIENT]);
+            clients::run(places, "go", get.current_dir(&module))
+        })?;
+        std::fs::copy(&shim, home.join("shim/shim.go"))
+            .with_context(|| format!("cannot copy {}", shim.display()))?;
+        Ok(())
+    }
+
+    fn run(&self, stage: &mut Stage<'_>) -> Result<()> {
+        let mut go = Command::new("go");
+        go.args(["test", "-json", "-timeout", "24m", "-parallel", "2", "-skip", ONLY_FAKES])
+            .arg("./kafka_tests")
+            .current_dir(stage.places.work.join("kfake/shim"))
+            .env("HIGHWATER_BINARY", stage.binary());
+        watch(stage, &mut go)
+    }
+}
+
+/// Lets go fetch the module with the fake broker and says where it is.
+fn download(home: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(home)?;
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", &format!("{FAKE}@{FAKE_VERSION}")])
+        .current_dir(home)
+        .output()
+        .context("cannot start go")?;
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("go cannot fetch {FAKE} {FAKE_VERSION}"))?;
+    let directory = answer["Dir"].as_str();
+    Ok(directory.with_context(|| format!("go does not say where {FAKE} is: {answer}"))?.into())
+}
+
+/// Runs `go test -json` and tells how each test ended.
+fn watch(stage: &mut Stage<'_>, go: &mut Command) -> Result<()> {
+    let mut reader = Reader::default();
+    let log = stage.log("go-test");
+    let ended = process::run(go, &log, LIMIT, |line| reader.read(line))?;
+    for (test, (verdict, seconds)) in reader.finish() {
+        if stage.wants(&test) {
+            stage.tell(&test, verdict, seconds);
+        }
+    }
+    ensure!(
+        matches!(ended, process::Ended::With(_)),
+        "not done within {} s; see {}",
+        LIMIT.as_secs(),
+        log.display()
+    );
+    ensure!(!stage.outcomes().is_empty(), "no test ran; see {}", log.display());
+    Ok(())
 }
 
 fn module(places: &Places) -> PathBuf {

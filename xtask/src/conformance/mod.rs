@@ -65,12 +65,13 @@ trait Suite {
     fn run(&self, stage: &mut Stage<'_>) -> Result<()>;
 }
 
-const SUITES: [&dyn Suite; 5] = [
+const SUITES: [&dyn Suite; 6] = [
     &rskafka::Rskafka,
     &kafka_python::KafkaPython,
     &librdkafka::Librdkafka { consumer_protocol: false },
     &librdkafka::Librdkafka { consumer_protocol: true },
     &franz_go::FranzGo,
+    &franz_go::KafkaTests,
 ];
 
 /// How a foreign test ended.

@@ -47,6 +47,11 @@ impl<'a> Stage<'a> {
         self.wanted.is_empty() || self.wanted.iter().any(|part| test.contains(part.as_str()))
     }
 
+    /// The broker's binary.
+    pub fn binary(&self) -> &Path {
+        self.binary
+    }
+
     /// Starts `nodes` nodes with these lines of configuration more. One node is a broker alone.
     pub fn cluster(&self, nodes: usize, settings: &[&str]) -> Result<Cluster> {
         let directory = self.places.fresh(&format!("nodes-{}", self.suite))?;
