@@ -68,11 +68,14 @@ pub struct Decision<R, A> {
     pub records: Vec<R>,
     /// To be given when the records, and all before them, are below the high watermark.
     pub answers: Vec<(RequestId, A)>,
+    /// Nothing follows from it but its records: if they are not appended, only its answers are
+    /// refused, and the shard stays.
+    pub stands_alone: bool,
 }
 
 impl<R, A> Default for Decision<R, A> {
     fn default() -> Self {
-        Self { records: Vec::new(), answers: Vec::new() }
+        Self { records: Vec::new(), answers: Vec::new(), stands_alone: false }
     }
 }
 
@@ -142,7 +145,7 @@ pub enum Input<S: Shard> {
         /// Behind its last record.
         end: Offset,
     },
-    /// [`Effect::Append`] was refused, or may not become durable.
+    /// [`Effect::Append`] was refused: nothing of it is in the log.
     AppendFailed {
         /// Of the effect.
         write: WriteId,

@@ -12,8 +12,10 @@
 //! * Every answer, to a question too, waits until the high watermark has passed the end of the log
 //!   as it was when the answer was decided: what the answer tells is then durable. One that waits
 //!   for too long is refused; what it would have told may still become durable.
-//! * An append that is refused or fails drops the shard, since it has decided by a state that the
-//!   log does not lead to. If this broker still leads the partition, it loads again.
+//! * An append that is refused drops the shard, whose soft state has moved on to where the log does
+//!   not lead. If this broker still leads the partition, it loads again. Where nothing but records
+//!   came of a decision ([`Decision::stands_alone`]), only its answers are refused: clients that
+//!   commit below `min.insync.replicas` do not make every group load again and again.
 //! * Resigned, everything that waits is refused with [`CoordinatorError::NotCoordinator`]: what
 //!   was appended may have become durable or not, and the client tries again elsewhere. A load
 //!   that ends after that is of an older epoch and is dropped.
@@ -324,12 +326,20 @@ impl<S: Shard> Coordinator<S> {
     }
 
     fn on_append_failed(&mut self, write: WriteId, effects: &mut Effects<S>) {
-        let State::Active { epoch, appending, .. } = &self.state else { return };
+        let State::Active { epoch, appending, .. } = &mut self.state else { return };
         if appending.as_ref().is_none_or(|begun| begun.write != write) {
             return;
         }
         let epoch = *epoch;
-        self.refuse_all(CoordinatorError::NotAvailable, effects);
+        let error = CoordinatorError::NotAvailable;
+        if let Some(Appending { decision, .. }) =
+            appending.take_if(|begun| begun.decision.stands_alone)
+        {
+            let refused = decision.answers.into_iter();
+            effects.extend(refused.map(|(request, _)| Effect::Refuse { request, error }));
+            return;
+        }
+        self.refuse_all(error, effects);
         self.load(epoch, effects);
     }
 

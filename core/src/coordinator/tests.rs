@@ -17,6 +17,8 @@ struct Sum {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ask {
     Add(u64),
+    /// Adds, and nothing else follows from it.
+    JustAdd(u64),
     AddTwice(u64),
     Read,
     Park,
@@ -45,6 +47,11 @@ impl Shard for Sum {
             Ask::Add(amount) => {
                 decision.record(amount);
                 decision.answer(request, self.total + amount);
+            }
+            Ask::JustAdd(amount) => {
+                decision.record(amount);
+                decision.answer(request, self.total + amount);
+                decision.stands_alone = true;
             }
             Ask::AddTwice(amount) => {
                 decision.record(amount);
@@ -249,6 +256,19 @@ fn a_refused_append_drops_the_shard_and_loads_it_again() {
     world.loaded(5, &[(0, 10), (1, 20), (2, 5)], 3);
     world.load_ended(5, 3, 3);
     assert_eq!(world.total(), Some(35), "what the log says");
+}
+
+#[test]
+fn a_refused_append_that_nothing_follows_from_is_all_that_is_refused() {
+    let mut world = World::active();
+    world.ask(9, Ask::Park);
+    world.add(1, 5, 2);
+    world.ask(2, Ask::JustAdd(6));
+    let failed = world.step(Input::AppendFailed { write: WriteId(4) });
+    assert_eq!(failed, [refuse(2, CoordinatorError::NotAvailable)]);
+    assert_eq!(world.total(), Some(35));
+    assert_eq!(world.add(3, 1, 3), []);
+    assert_eq!(world.high_watermark(3, 4), [respond(1, 35), respond(3, 36)]);
 }
 
 #[test]

@@ -86,6 +86,8 @@ impl Shard for GroupShard {
             decision.answer(request, refusal);
             return;
         }
+        decision.stands_alone =
+            matches!(body, Request::CommitOffsets(_) | Request::DeleteOffsets { .. });
         let config = self.config.clone();
         let step = &mut Step { now, config: &config, decision };
         match body {
