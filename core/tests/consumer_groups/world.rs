@@ -247,6 +247,8 @@ impl World {
         request: &ConsumerHeartbeat,
         outcome: &Result<ConsumerHeartbeatAnswer, GroupError>,
     ) {
+        let is_fenced = *outcome == Err(GroupError::FencedMemberEpoch);
+        assert!(!is_fenced || request.epoch != MemberEpoch::Join, "who joins has no epoch");
         let Ok(answer) = outcome else { return };
         if let (MemberEpoch::Stay(epoch), Some(known)) =
             (request.epoch, before.current.get(&request.member))

@@ -190,13 +190,13 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: &MemberId) {
 /// Decides that a static member comes back under another id: it has what it had. Returns it.
 pub(super) fn replace(draft: &mut Draft<'_>, from: &MemberId, to: &MemberId) -> Member {
     let member = draft.group().member(from).cloned().unwrap_or_default();
-    let target = draft.group().target_of(from);
+    let target = match Mutant::StaticMemberLosesPartitions.is_planted() {
+        true => Arc::default(),
+        false => draft.group().target_of(from),
+    };
     let mut current = (*member.current).clone();
     current.epoch = Some(0);
     current.previous_epoch = 0;
-    if Mutant::StaticMemberLosesPartitions.is_planted() {
-        current.assigned.clear();
-    }
     remove(draft, from);
     let about = (*member.about).clone();
     let (group, id) = (draft.id.clone(), to.clone());
