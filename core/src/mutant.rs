@@ -125,6 +125,10 @@ mutants! {
     MemberEpochBumpedUnrevoked = "member-epoch-bumped-unrevoked",
     /// A static member that comes back has lost its partitions.
     StaticMemberLosesPartitions = "static-member-loses-partitions",
+    /// An older member epoch commits offsets of partitions that another member may have by now.
+    OldEpochCommitsAnything = "old-epoch-commits-anything",
+    /// A member that does not give partitions up in time keeps them.
+    LateMemberKeepsPartitions = "late-member-keeps-partitions",
     /// Offsets of a group that has members expire like those of a simple group (KIP-211).
     LiveGroupsOffsetsExpire = "live-groups-offsets-expire",
     /// A group that was loaded gives out the number of a generation again that had no assignment.

@@ -147,7 +147,7 @@ async fn features_are_finalized_within_what_is_supported() {
         features.map(|feature| (feature.name.to_string(), feature.max_version_level)).collect()
     };
     let groups = ("group.version".to_string(), 1);
-    assert_eq!(finalized(&versions), [groups.clone()], "nothing was changed");
+    assert_eq!(finalized(&versions), std::slice::from_ref(&groups), "nothing was changed");
     let supported = versions.supported_features.iter().map(|feature| &*feature.name);
     assert_eq!(supported.collect::<Vec<_>>(), ["group.version", "metadata.version"]);
     let epoch = versions.finalized_features_epoch;

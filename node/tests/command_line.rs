@@ -187,6 +187,24 @@ fn groups_are_listed_reset_and_deleted_and_survive_a_kill() {
 }
 
 #[test]
+fn a_member_of_a_group_goes_on_where_the_one_before_it_was() {
+    let data = directory("member").join("data");
+    let broker = Broker::start(&data);
+    broker.done("topic create events -p 3", b"");
+    let read = |broker: &Broker| {
+        let printed = broker.done("consume events --group readers", b"");
+        let mut lines: Vec<_> = printed.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    broker.done("produce events -K :", b"a:1\nb:2\nc:3\nd:4\n");
+    assert_eq!(read(&broker), ["1", "2", "3", "4"]);
+    broker.done("produce events -K :", b"a:5\nb:6\n");
+    assert_eq!(read(&broker), ["5", "6"]);
+    assert!(read(&broker).is_empty());
+}
+
+#[test]
 fn a_second_broker_on_the_same_data_is_refused() {
     let data = directory("locked").join("data");
     let _first = Broker::start(&data);

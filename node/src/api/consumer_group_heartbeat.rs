@@ -56,6 +56,10 @@ fn heartbeat(
     if context.version >= 1 && request.member_id.trim().is_empty() {
         return Err("the member id is missing");
     }
+    // The other APIs of groups have a code of its own for that.
+    if request.group_id.trim().is_empty() {
+        return Err("the group id is missing");
+    }
     let epoch = match request.member_epoch {
         JOIN => MemberEpoch::Join,
         LEAVE => MemberEpoch::Leave,

@@ -310,9 +310,9 @@ fn batch_of(now: Now, records: &[Record]) -> Result<Batch, EncodeError> {
     Ok(Batch::parse(batch, usize::MAX, Origin::Client).expect("a batch that was just built"))
 }
 
-/// Whether a record says that a classic group has members with an assignment.
+/// Whether a record says that the leader of a classic group has assigned.
 fn completes_rebalance(record: &Record) -> bool {
-    matches!(record, Record::Group { value: Some(group), .. } if !group.members.is_empty())
+    matches!(record, Record::Group { value: Some(group), .. } if group.leader.is_some())
 }
 
 async fn next_piece(loading: &mut Option<Loading>) -> Result<Piece, LogError> {

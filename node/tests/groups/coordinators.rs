@@ -1,7 +1,10 @@
 //! Coordinators that end and begin anew: what they knew is in their log.
 
 use super::support::*;
-use highwater_node::wire::{ErrorCode, generated::describe_groups::DescribeGroupsRequest};
+use highwater_node::{
+    client::Connection,
+    wire::{ErrorCode, generated::describe_groups::DescribeGroupsRequest},
+};
 
 #[tokio::test]
 async fn a_group_outlives_its_coordinator() {
@@ -21,7 +24,9 @@ async fn a_group_outlives_its_coordinator() {
     let broker = start(dir.path()).await;
     let mut connection = connect(&broker).await;
     assert_eq!(find(&mut connection, "g").await, 1);
-    wait_until_loaded(&mut connection).await;
+    for group in ["g", "simple"] {
+        wait_until_loaded(&mut connection, group).await;
+    }
     assert_eq!(heartbeat(&mut connection, "g", &member, generation).await, 0);
     assert_eq!(committed(&mut connection, "g", 1).await, (0, 8));
     assert_eq!(committed(&mut connection, "simple", 0).await, (0, 499));
@@ -34,11 +39,11 @@ async fn a_group_outlives_its_coordinator() {
     assert_eq!((again.error_code, again.generation_id), (0, generation + 1));
 }
 
-async fn wait_until_loaded(connection: &mut highwater_node::client::Connection) {
+async fn wait_until_loaded(connection: &mut Connection, group: &str) {
     let loading = ErrorCode::CoordinatorLoadInProgress.code();
     let opening = ErrorCode::CoordinatorNotAvailable.code();
     for _ in 0..1_000 {
-        let (code, _) = committed(connection, "g", 0).await;
+        let (code, _) = committed(connection, group, 0).await;
         if code != loading && code != opening {
             assert_eq!(code, 0);
             return;

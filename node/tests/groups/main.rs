@@ -2,6 +2,7 @@
 
 mod apis;
 mod cluster;
+mod consumer;
 mod coordinators;
 mod offsets;
 mod support;

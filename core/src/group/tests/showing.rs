@@ -67,7 +67,7 @@ fn groups_are_listed_by_state_and_type_whatever_their_case() {
         let list = Request::List { states: strings(states), types: strings(types) };
         let Response::Listed(listed) = fixture.ask(list) else { panic!("a list") };
         let shown = listed.iter().map(|group| {
-            assert_eq!(group.kind.name(), "Classic");
+            assert_eq!(group.kind.name(), "classic");
             format!("{} {} {}", group.group, group.protocol_type, group.state.name())
         });
         assert_eq!(shown.collect::<Vec<_>>(), expected, "{states:?} {types:?}");

@@ -55,3 +55,12 @@ fn a_coordinator_appends_nothing_to_a_log_that_has_failed() {
     let effects = fixture.step(append_in(EPOCH, batch(1)));
     assert_eq!(effects, [failed(1, PartitionError::StorageFailed)]);
 }
+
+#[test]
+fn a_coordinator_may_append_more_than_a_client() {
+    let mut fixture = Fixture::leading(&[1, 2]);
+    let config = TopicConfig { max_message_bytes: 1, ..TopicConfig::default() };
+    fixture.step(Input::ConfigChanged(config));
+    let effects = fixture.step(append_in(EPOCH, batch(1)));
+    assert_eq!(effects, [append(1, batch(1), 0), answered(0, 1)]);
+}

@@ -1,5 +1,6 @@
 //! Rule tests: a heartbeat to the exact records and answer that it comes to.
 
+mod both;
 mod commits;
 mod describing;
 mod epochs;
@@ -8,6 +9,7 @@ mod joining;
 mod leaving;
 mod metadata;
 mod migrating;
+mod mixing;
 mod protocols;
 mod reconciling;
 mod statics;
