@@ -24,16 +24,17 @@ const NODES: usize = 3;
 const LIMIT: Duration = Duration::from_secs(1500);
 
 /// How many records go through each chain of groups; 500,000 when nothing is said.
-const RECORDS: &str = "50000";
+const RECORDS: &str = "20000";
 
-/// The tests that talk to brokers; all others of the package are of the client alone.
+/// The tests that talk to brokers; all others of the package are of the client alone. Left out are
+/// those of what is not served, some of which would wait for it without an end: `TestTxnEtl`,
+/// `TestShareGroup…`, `TestSCRAM…`.
 const TESTS: &str = "^(TestUnknownGroupOffsetFetchPinned|TestPing|TestIssue(1034|325|337|434|523|648\
                      |810|865|769|831)|TestConsumeTopicRetrieval(_Many)?|TestConsumeRegex\
                      |TestDirectPartitionPurge|TestAddRemovePartitions|TestPauseIssue489\
                      |TestPauseIssueOct2023|TestPooling|TestGroupSimple|TestHookPollStart\
                      |TestGroupETL|TestClient_Produce(LargeMessages)?\
-                     |TestIssueProduceSyncManualPartitionNegativeDoesNotPanic\
-                     |TestShareGroup.*|TestTxnEtl|TestSCRAM.*)$";
+                     |TestIssueProduceSyncManualPartitionNegativeDoesNotPanic)$";
 
 pub struct FranzGo;
 
