@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The most that one batch may grow to: a small batch of zeros can claim to be any size.
-pub const MAX_BODY_BYTES: u64 = 256 << 20;
+pub const MAX_BODY_BYTES: u64 = 64 << 20;
 /// What opens the framing of snappy-java: eight bytes of magic, then version and compatible
 /// version, four bytes each.
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";

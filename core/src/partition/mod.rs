@@ -68,6 +68,7 @@ pub use messages::{
     Acks, Effect, Effects, Input, OffsetSpec, PLENTY, Readable, ReplicaReadable, Response,
     SegmentSummary,
 };
+pub use produce::COORDINATOR_BATCH_MAX_BYTES;
 pub use replica::{ReplicaBatches, ReplicaFetchError, ReplicaPosition};
 pub use role::Assignment;
 pub use side_state::{ReplayError, SideState};

@@ -10,10 +10,10 @@ use crate::{
 };
 use core::time::Duration;
 
-/// The largest batch of a coordinator. `max.message.bytes` does not bind it: it has to be able to
+/// The largest batch of a coordinator, in bytes. `max.message.bytes` does not bind it: it has to be able to
 /// write down whatever its requests, which are bounded, have made of a group. Followers must be able
 /// to fetch it.
-const COORDINATOR_BATCH_MAX_BYTES: u32 = 64 << 20;
+pub const COORDINATOR_BATCH_MAX_BYTES: u32 = 64 << 20;
 
 /// What becomes of a batch that was not refused.
 enum Admission {

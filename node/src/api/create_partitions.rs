@@ -9,7 +9,7 @@ use crate::wire::{
     },
 };
 use highwater_core::{
-    metadata::{Command, MetadataError},
+    metadata::{Command, MetadataError, is_internal_topic},
     types::{BrokerId, PartitionIndex},
 };
 
@@ -42,6 +42,11 @@ fn command(
     let topic = image
         .topic_named(&wanted.name)
         .ok_or_else(|| (ErrorCode::UnknownTopicOrPartition, "no such topic".to_string()))?;
+    if is_internal_topic(&topic.name) {
+        // Which partition holds a group follows from their number.
+        let reason = format!("the number of partitions of {} cannot change", topic.name);
+        return Err((ErrorCode::InvalidRequest, reason));
+    }
     let current = topic.partitions.len();
     let count = usize::try_from(wanted.count).unwrap_or(0);
     if count <= current || count > highwater_core::metadata::MAX_PARTITIONS_PER_TOPIC {

@@ -9,6 +9,7 @@ use crate::wire::{
     ErrorCode, Str,
     generated::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember},
 };
+use bytes::Bytes;
 use highwater_core::group::{Join, JoinRefused, Joined, Request, Response};
 
 /// Lets the client join.
@@ -50,7 +51,11 @@ fn join(context: &Context, request: &JoinGroupRequest) -> Join {
         session_timeout: groups::millis(request.session_timeout_ms),
         rebalance_timeout: groups::millis(rebalance_timeout_ms),
         protocol_type: request.protocol_type.to_string(),
-        protocols: protocols.map(|one| (one.name.to_string(), one.metadata.clone())).collect(),
+        // Copied, since members outlive requests: a slice would keep the whole frame in memory,
+        // and what it takes of the budget for requests.
+        protocols: protocols
+            .map(|one| (one.name.to_string(), Bytes::copy_from_slice(&one.metadata)))
+            .collect(),
         must_know_its_id: context.version >= 4,
         can_skip_assignment: context.version >= 9,
         reason: request.reason.as_ref().map(Str::to_string),

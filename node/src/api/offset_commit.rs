@@ -12,7 +12,7 @@ use crate::wire::{
     },
 };
 use highwater_core::{
-    group::{CommitOffsets, OffsetToCommit, Request, Response},
+    group::{CommitOffsets, GroupError, OffsetToCommit, Request, Response},
     metadata::{Image, Topic},
     types::{Offset, PartitionIndex},
 };
@@ -112,10 +112,21 @@ async fn commit(
     match groups::ask(context, &request.group_id, Request::CommitOffsets(body)).await {
         Ok(Response::Committed(Ok(outcomes))) => outcomes
             .iter()
-            .map(|outcome| outcome.as_ref().map_or_else(errors::of_group, |()| ErrorCode::None))
+            .map(|outcome| {
+                outcome.as_ref().map_or_else(|error| code(context, error), |()| ErrorCode::None)
+            })
             .collect(),
-        Ok(Response::Committed(Err(error))) => vec![errors::of_group(&error); count],
+        Ok(Response::Committed(Err(error))) => vec![code(context, &error); count],
         Ok(other) => groups::mismatch(&other),
         Err(code) => vec![code; count],
+    }
+}
+
+/// Before version 9 clients know neither groups that are not there nor member epochs (KIP-848).
+fn code(context: &Context, error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::GroupIdNotFound if context.version < 9 => ErrorCode::IllegalGeneration,
+        GroupError::StaleMemberEpoch if context.version < 9 => ErrorCode::UnsupportedVersion,
+        error => errors::of_group(error),
     }
 }

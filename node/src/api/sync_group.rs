@@ -9,6 +9,7 @@ use crate::wire::{
     ErrorCode, Str,
     generated::sync_group::{SyncGroupRequest, SyncGroupResponse},
 };
+use bytes::Bytes;
 use highwater_core::group::{Request, Response, Sync};
 
 /// Takes the leader's assignments, and tells the client its own.
@@ -28,7 +29,8 @@ pub async fn handle(context: Context, request: SyncGroupRequest) -> SyncGroupRes
         protocol_type: request.protocol_type.as_ref().map(Str::to_string),
         protocol: request.protocol_name.as_ref().map(Str::to_string),
         assignments: assignments
-            .map(|one| (member_id(&one.member_id), one.assignment.clone()))
+            // Copied, since assignments outlive requests.
+            .map(|one| (member_id(&one.member_id), Bytes::copy_from_slice(&one.assignment)))
             .collect(),
     };
     let group = sync.group.clone();

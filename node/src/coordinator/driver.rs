@@ -18,10 +18,11 @@ use crate::{
     quorum::Quorum,
     wire::{EncodeError, record_batch},
 };
+use bytes::Bytes;
 use highwater_core::{
     coordinator::{Coordinator, Effect, Effects, Input},
     group::{GroupConfig, GroupShard, Record, Request, Response},
-    partition,
+    partition::{self, COORDINATOR_BATCH_MAX_BYTES},
     record::{Batch, Origin},
     time::{Instant, Now},
     types::{LeaderEpoch, MetadataOffset, RequestId, WriteId},
@@ -77,6 +78,9 @@ pub struct Driver {
     next_request: u64,
     loading: Option<Loading>,
     load_again_at: Option<Instant>,
+    /// A load that was asked for soon after another one, and when it begins.
+    postponed: Option<(WriteId, Instant)>,
+    last_load: Option<Instant>,
     /// The image that the machine has been told of.
     image_at: MetadataOffset,
     census: Census,
@@ -94,6 +98,8 @@ impl Driver {
             next_request: 0,
             loading: None,
             load_again_at: None,
+            postponed: None,
+            last_load: None,
             image_at: MetadataOffset(0),
             census: Census::default(),
         }
@@ -101,7 +107,6 @@ impl Driver {
 
     /// Coordinates until the leadership ends, which is when `ended` resolves.
     pub async fn run(mut self, mut queue: mpsc::Receiver<Asked>, mut ended: oneshot::Receiver<()>) {
-        self.parts.partition.report_commits_to(self.parts.changed.clone());
         self.elect();
         loop {
             let (clock, changed) = (self.parts.clock.clone(), self.parts.changed.clone());
@@ -111,11 +116,11 @@ impl Driver {
                 _ = &mut ended => break,
                 () = changed.notified() => self.look(),
                 () = sleep_until(&*clock, deadline) => self.on_deadline(),
+                piece = next_piece(&mut self.loading) => self.on_piece(piece),
                 asked = queue.recv() => match asked {
                     Some(asked) => self.take(asked),
                     None => break,
                 },
-                piece = next_piece(&mut self.loading) => self.on_piece(piece),
             }
         }
         let epoch = LeaderEpoch(self.parts.epoch.0 + 1);
@@ -152,7 +157,8 @@ impl Driver {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let due = [self.machine.next_deadline(), self.load_again_at, self.census.due];
+        let postponed = self.postponed.map(|(_, at)| at);
+        let due = [self.machine.next_deadline(), self.load_again_at, postponed, self.census.due];
         due.into_iter().flatten().min()
     }
 
@@ -163,6 +169,9 @@ impl Driver {
             // A machine that has failed to load stays so; nobody waits for it.
             self.machine = Coordinator::new(self.parts.config.clone(), self.parts.answer_timeout);
             self.elect();
+        }
+        if let Some((attempt, _)) = self.postponed.take_if(|(_, at)| *at <= now) {
+            self.load(attempt, now);
         }
         if self.census.due.is_some_and(|at| at <= now) {
             self.census.take(&self.machine, &self.parts.metrics.groups);
@@ -194,6 +203,18 @@ impl Driver {
                 );
                 self.fail_loading(attempt);
             }
+        }
+    }
+
+    fn load(&mut self, attempt: WriteId, now: Instant) {
+        self.last_load = Some(now);
+        let Parts { partition, epoch, .. } = &self.parts;
+        self.loading = Loading::begin(partition, *epoch, attempt, now);
+        if self.loading.is_none() {
+            // Another leadership has begun, and the image will tell of it: this ends.
+            let (partition, epoch) = (&partition.id, *epoch);
+            tracing::debug!(%partition, %epoch, "groups are not loaded: the leadership is over");
+            self.postponed = Some((attempt, now.after(LOAD_AGAIN)));
         }
     }
 
@@ -230,12 +251,12 @@ impl Driver {
 
     fn perform(&mut self, now: Now, effect: Effect<GroupShard>) -> Option<Input<GroupShard>> {
         match effect {
-            Effect::Load { epoch, attempt } => {
-                self.loading = Loading::begin(&self.parts.partition, epoch, attempt, now.monotonic);
-                if self.loading.is_none() {
-                    // Another leadership has begun, and the image will tell of it.
-                    self.load_again_at = Some(now.monotonic.after(LOAD_AGAIN));
-                    return Some(Input::LoadFailed { attempt });
+            Effect::Load { attempt, .. } => {
+                let now = now.monotonic;
+                // Appends that are refused again and again must not read the log again and again.
+                match self.last_load.map(|last| last.after(LOAD_AGAIN)).filter(|at| *at > now) {
+                    Some(at) => self.postponed = Some((attempt, at)),
+                    None => self.load(attempt, now),
                 }
                 None
             }
@@ -303,10 +324,27 @@ impl Driver {
     }
 }
 
+/// Why records cannot be made a batch.
+#[derive(Debug, thiserror::Error)]
+enum BatchOfError {
+    #[error("a record cannot be encoded: {0}")]
+    Encode(#[from] EncodeError),
+    #[error("it is larger than the {COORDINATOR_BATCH_MAX_BYTES} bytes that a batch may have")]
+    TooLarge,
+}
+
 /// One batch of records, all or none.
-fn batch_of(now: Now, records: &[Record]) -> Result<Batch, EncodeError> {
-    let encoded: Result<Vec<_>, _> = records.iter().map(records::encode).collect();
-    let batch = record_batch::build(&encoded?, now.wall);
+fn batch_of(now: Now, records: &[Record]) -> Result<Batch, BatchOfError> {
+    let (mut encoded, mut bytes) = (Vec::with_capacity(records.len()), 0);
+    for record in records {
+        let (key, value) = records::encode(record)?;
+        bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        if bytes > COORDINATOR_BATCH_MAX_BYTES as usize {
+            return Err(BatchOfError::TooLarge);
+        }
+        encoded.push((key, value));
+    }
+    let batch = record_batch::build(&encoded, now.wall);
     Ok(Batch::parse(batch, usize::MAX, Origin::Client).expect("a batch that was just built"))
 }
 

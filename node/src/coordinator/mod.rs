@@ -161,6 +161,9 @@ impl Coordinators {
         let (leads, ended) = oneshot::channel();
         let changed = Arc::new(Notify::new());
         let topic = partition.id.topic_id;
+        // Here and not in the task: tasks need not begin in the order in which they were spawned,
+        // and an older coordinator must not take the place of this one.
+        partition.report_commits_to(changed.clone());
         let driver = Driver::new(driver::Parts {
             config: self.config.clone(),
             answer_timeout: self.answer_timeout,

@@ -235,8 +235,8 @@ fn classic_from_wire(value: &GroupMetadataValue) -> ClassicGroupValue {
             given => given,
         }),
         session_timeout: duration(member.session_timeout),
-        subscription: member.subscription.clone(),
-        assignment: member.assignment.clone(),
+        subscription: copied(&member.subscription),
+        assignment: copied(&member.assignment),
     });
     let since = value.current_state_timestamp;
     ClassicGroupValue {
@@ -283,7 +283,7 @@ fn member_from_wire(value: &ConsumerGroupMemberMetadataValue) -> ConsumerMemberV
         protocols: classic
             .supported_protocols
             .iter()
-            .map(|protocol| (protocol.name.to_string(), protocol.metadata.clone()))
+            .map(|protocol| (protocol.name.to_string(), copied(&protocol.metadata)))
             .collect(),
     });
     ConsumerMemberValue {
@@ -363,6 +363,11 @@ fn epochs_from_wire(topics: &[OwnedPartitions], member: Option<u32>) -> Epochs {
 
 fn text(text: &str) -> Str {
     Str::from(text)
+}
+
+/// A copy: a slice would keep the piece of the log in memory that it was read with.
+fn copied(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
 }
 
 fn shared(text: &Str) -> Arc<str> {
