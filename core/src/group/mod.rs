@@ -8,6 +8,8 @@ mod messages;
 mod offsets;
 mod record;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 pub use classic::MAX_PENDING_MEMBERS;
 pub use config::{GroupConfig, MigrationPolicy};

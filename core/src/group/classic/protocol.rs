@@ -60,3 +60,72 @@ pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<BTreeSet<Arc<str>>> {
     }
     Some(topics)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+    use core::time::Duration;
+
+    fn member(protocols: &str) -> Member {
+        let protocols = protocols.split_whitespace().map(|name| (name.into(), Bytes::new()));
+        Member {
+            instance: None,
+            client_id: String::new(),
+            client_host: String::new(),
+            rebalance_timeout: Duration::ZERO,
+            session_timeout: Duration::ZERO,
+            protocols: protocols.collect(),
+            assignment: Bytes::new(),
+            is_new: false,
+            session_deadline: Instant(0),
+            joining: None,
+            syncing: None,
+        }
+    }
+
+    #[test]
+    fn the_protocol_is_what_most_prefer_of_what_all_speak() {
+        let table: [(&[&str], Option<&str>); 11] = [
+            (&["a"], Some("a")),
+            (&["b a"], Some("b")),
+            (&["a b", "a b"], Some("a")),
+            (&["a b", "b a"], Some("a")),
+            (&["a b", "b a", "b a"], Some("b")),
+            (&["a b", "b"], Some("b")),
+            (&["x a b", "y b a", "z b a"], Some("b")),
+            (&["a b c", "c b", "c b"], Some("c")),
+            (&["a", "b"], None),
+            (&["a", ""], None),
+            (&[], None),
+        ];
+        for (members, expected) in table {
+            let members: Vec<Member> = members.iter().map(|protocols| member(protocols)).collect();
+            assert_eq!(select(members.iter()).as_deref(), expected, "{members:?}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_is_read_as_far_as_every_version_has_it() {
+        let table: [(&[u8], Option<&[&str]>); 12] = [
+            (b"", None),
+            (b"\0", None),
+            (b"\0\0", None),
+            (b"\0\0\0\0\0\0", Some(&[])),
+            (b"\0\0\0\0\0\x01", None),
+            (b"\0\0\0\0\0\x01\0\x02ab", Some(&["ab"])),
+            (b"\0\x03\0\0\0\x02\0\x01b\0\x01amore", Some(&["a", "b"])),
+            (b"\x7f\xff\0\0\0\x01\0\x01b", Some(&["b"])),
+            (b"\xff\xff\0\0\0\x01\0\x01b", None),
+            (b"\0\0\0\0\0\x01\0\x03ab", None),
+            (b"\0\0\0\0\0\x01\0\x01\xff", None),
+            (b"\0\0\xff\xff\xff\xff", None),
+        ];
+        for (metadata, expected) in table {
+            let topics = subscribed_topics(metadata);
+            let topics = topics.as_ref().map(|topics| topics.iter().map(|name| &**name));
+            let topics: Option<Vec<&str>> = topics.map(Iterator::collect);
+            assert_eq!(topics.as_deref(), expected, "{metadata:?}");
+        }
+    }
+}
