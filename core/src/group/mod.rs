@@ -4,6 +4,7 @@ mod classic;
 mod config;
 pub mod consumer;
 mod error;
+mod membership;
 mod messages;
 mod offsets;
 mod record;

@@ -8,7 +8,8 @@ use super::{
     ClassicGroupValue, CommitOffsets, CommittedOffset, Decided, Described, FetchOffsets,
     GroupConfig, GroupError, GroupId, GroupState, GroupType, JoinRefused, Listed, OffsetToCommit,
     Record, Request, Response, TopicOffsets,
-    classic::{ClassicGroups, Step},
+    classic::{ClassicGroups, Expiry, Step},
+    consumer::{ConsumerGroup, ConsumerGroups},
     offsets::{MAX_TOMBSTONES, Offsets, tombstone},
 };
 use crate::{
@@ -32,7 +33,8 @@ const MAX_GROUP_ID: usize = i16::MAX as usize;
 #[derive(Clone, Debug)]
 pub struct GroupShard {
     config: GroupConfig,
-    classic: ClassicGroups,
+    pub(super) classic: ClassicGroups,
+    pub(super) consumer: ConsumerGroups,
     offsets: Offsets,
     /// When offsets are next looked through for those that have expired; `None` before the log has
     /// been read.
@@ -48,6 +50,8 @@ pub struct GroupShard {
 pub struct HardState {
     /// Classic groups.
     pub groups: BTreeMap<GroupId, ClassicGroupValue>,
+    /// Consumer groups.
+    pub consumer_groups: BTreeMap<GroupId, ConsumerGroup>,
     /// Committed offsets, and where the log has them.
     pub offsets: BTreeMap<(GroupId, Arc<str>, PartitionIndex), (Offset, CommittedOffset)>,
 }
@@ -62,6 +66,7 @@ impl Shard for GroupShard {
         Self {
             config: config.clone(),
             classic: ClassicGroups::default(),
+            consumer: ConsumerGroups::default(),
             offsets: Offsets::default(),
             next_check: None,
             compared: None,
@@ -84,14 +89,14 @@ impl Shard for GroupShard {
         let config = self.config.clone();
         let step = &mut Step { now, config: &config, decision };
         match body {
-            Request::Join(join) => self.classic.join(step, request, join),
-            Request::Sync(sync) => self.classic.sync(step, request, sync),
+            Request::Join(join) => self.join(step, image, request, join),
+            Request::Sync(sync) => self.sync(step, image, request, sync),
             Request::Heartbeat { group, identity } => {
-                let outcome = self.classic.heartbeat(step, &group, &identity);
+                let outcome = self.heartbeat(step, &group, &identity);
                 step.decision.answer(request, Response::Heartbeat(outcome));
             }
             Request::Leave { group, members } => {
-                let outcomes = self.classic.leave(step, &group, &members);
+                let outcomes = self.leave(step, image, &group, &members);
                 step.decision.answer(request, Response::Left(Ok(outcomes)));
             }
             Request::CommitOffsets(commit) => {
@@ -113,17 +118,16 @@ impl Shard for GroupShard {
             Request::Describe { group } => {
                 step.decision.answer(request, Response::Described(self.describe(&group)));
             }
-            Request::DescribeConsumer { .. } => {
-                let answer = Response::ConsumerDescribed(Err(GroupError::GroupIdNotFound));
+            Request::DescribeConsumer { group } => {
+                let answer = Response::ConsumerDescribed(self.consumer.describe(&group));
                 step.decision.answer(request, answer);
             }
             Request::List { states, types } => {
                 step.decision.answer(request, Response::Listed(self.list(&states, &types)));
             }
-            Request::ConsumerHeartbeat(_) => {
-                let reason = String::from("this coordinator serves classic groups only");
-                let answer = Response::ConsumerHeartbeat(Err(GroupError::InvalidRequest(reason)));
-                step.decision.answer(request, answer);
+            Request::ConsumerHeartbeat(heartbeat) => {
+                let answer = self.consumer_heartbeat(step, image, &heartbeat);
+                step.decision.answer(request, Response::ConsumerHeartbeat(answer));
             }
         }
         self.note_use(now, decision);
@@ -132,6 +136,7 @@ impl Shard for GroupShard {
     fn tick(&mut self, now: Now, image: &Image, decision: &mut Decided) {
         let config = self.config.clone();
         self.classic.tick(&mut Step { now, config: &config, decision });
+        self.consumer.tick(now, image, &config, &mut decision.records);
         // Each of these is decided by what the log says, and so alone; what is left stays due.
         if decision.records.is_empty() && self.compared != Some(image.applied()) {
             self.offsets.drop_deleted_topics(now, image, &config, &mut decision.records);
@@ -148,6 +153,7 @@ impl Shard for GroupShard {
 
     fn loaded(&mut self, now: Now, _image: &Image) {
         self.classic.loaded(now, &self.config);
+        self.consumer.loaded(now, &self.config);
         self.offsets.loaded(now);
         self.next_check = Some(now.monotonic.after(self.config.offsets_retention_check_interval));
         self.again = Some(now.monotonic);
@@ -164,16 +170,20 @@ impl Shard for GroupShard {
             | Record::TargetAssignmentEpoch { .. }
             | Record::TargetAssignment { .. }
             | Record::CurrentAssignment { .. }
-            | Record::RegularExpression { .. } => {}
+            | Record::RegularExpression { .. } => self.consumer.replay(offset, record),
         }
     }
 
     fn replayed(&mut self, now: Now, _image: &Image) {
+        for group in self.consumer.take_downgraded() {
+            self.classic.adopt(now, &self.config, &group);
+        }
         self.offsets.replayed(now);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.classic.next_deadline().into_iter().chain(self.next_check).chain(self.again).min()
+        let groups = self.classic.next_deadline().into_iter().chain(self.consumer.next_deadline());
+        groups.chain(self.next_check).chain(self.again).min()
     }
 
     fn waiting(&mut self) -> Vec<RequestId> {
@@ -186,11 +196,37 @@ impl GroupShard {
     #[must_use]
     pub fn hard_state(&self) -> HardState {
         let groups = self.classic.values().map(|(id, value)| (id.clone(), value.clone()));
-        HardState { groups: groups.collect(), offsets: self.offsets.hard_state() }
+        let consumer_groups = self.consumer.values().map(|(id, group)| (id.clone(), group.clone()));
+        HardState {
+            groups: groups.collect(),
+            consumer_groups: consumer_groups.collect(),
+            offsets: self.offsets.hard_state(),
+        }
     }
 
     fn contains(&self, group: &str) -> bool {
-        self.classic.contains(group) || self.offsets.contains(group)
+        let has_members = self.classic.contains(group) || self.consumer.contains(group);
+        has_members || self.offsets.contains(group)
+    }
+
+    /// Whether offsets of a topic are in use by a member of the group.
+    fn is_subscribed(&self, group: &str, topic: &str) -> bool {
+        self.classic.is_subscribed(group, topic) || self.consumer.is_subscribed(group, topic)
+    }
+
+    /// Whether somebody may commit these offsets.
+    fn check_commit(
+        &mut self,
+        step: &Step<'_>,
+        image: &Image,
+        commit: &CommitOffsets,
+    ) -> Result<(), GroupError> {
+        if !self.consumer.contains(&commit.group) {
+            return self.classic.check_commit(step, commit);
+        }
+        let named = commit.offsets.iter();
+        let named = named.map(|offset| (&*offset.topic, offset.topic_id, offset.partition));
+        self.consumer.check_commit(image, &commit.group, &commit.identity, named)
     }
 
     fn commit(
@@ -200,7 +236,7 @@ impl GroupShard {
         commit: CommitOffsets,
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
         let stored = self.offsets.contains(&commit.group);
-        let outcome = self.classic.check_commit(step, &commit);
+        let outcome = self.check_commit(step, image, &commit);
         match outcome {
             // A simple group exists, and no member of it does.
             Err(GroupError::GroupIdNotFound) if stored => return Err(GroupError::UnknownMemberId),
@@ -236,7 +272,10 @@ impl GroupShard {
 
     /// No transaction commits offsets here, and so every offset is stable (KIP-447).
     fn fetch(&self, image: &Image, fetch: FetchOffsets) -> Result<Vec<TopicOffsets>, GroupError> {
-        let FetchOffsets { group, topics, .. } = fetch;
+        let FetchOffsets { group, member, topics, .. } = fetch;
+        if self.consumer.contains(&group) {
+            self.consumer.check_fetch(&group, member.as_ref())?;
+        }
         let Some(topics) = topics else {
             let all = self.offsets.of_group(image, &group).map(|(topic, partitions)| {
                 let partitions = partitions.into_iter();
@@ -268,7 +307,7 @@ impl GroupShard {
         self.classic.check_delete_offsets(group)?;
         let mut outcomes = Vec::new();
         for (topic, partitions) in topics {
-            let in_use = self.classic.is_subscribed(group, topic);
+            let in_use = self.is_subscribed(group, topic);
             for partition in partitions {
                 if in_use {
                     outcomes.push(Err(GroupError::GroupSubscribedToTopic));
@@ -287,17 +326,21 @@ impl GroupShard {
         if !self.contains(group) {
             return Err(GroupError::GroupIdNotFound);
         }
-        if !self.classic.is_empty(group) {
+        if !self.classic.is_empty(group) || !self.consumer.is_empty(group) {
             return Err(GroupError::NonEmptyGroup);
         }
         self.offsets.delete_group(group, &mut step.decision.records);
         self.classic.delete(group, &mut step.decision.records);
+        if self.consumer.contains(group) {
+            self.consumer.delete(group, &mut step.decision.records)?;
+        }
         Ok(())
     }
 
     fn describe(&self, group: &GroupId) -> Result<Described, GroupError> {
         match self.classic.describe(group) {
             Some(described) => Ok(described),
+            None if self.consumer.contains(group) => Err(GroupError::GroupIdNotFound),
             None if self.offsets.contains(group) => Ok(Described {
                 state: GroupState::Empty,
                 protocol_type: String::new(),
@@ -312,14 +355,16 @@ impl GroupShard {
         let named = |names: &[String], name: &str| {
             names.is_empty() || names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
-        let simple = self.offsets.groups().filter(|group| !self.classic.contains(group));
+        let has_members =
+            |group: &&GroupId| self.classic.contains(group) || self.consumer.contains(group);
+        let simple = self.offsets.groups().filter(|group| !has_members(group));
         let simple = simple.map(|group| Listed {
             group: group.clone(),
             protocol_type: String::new(),
             state: GroupState::Empty,
             kind: GroupType::Classic,
         });
-        let all = self.classic.list().chain(simple);
+        let all = self.classic.list().chain(self.consumer.list()).chain(simple);
         let wanted = all.filter(|listed| {
             named(states, listed.state.name()) && named(types, listed.kind.name())
         });
@@ -330,11 +375,16 @@ impl GroupShard {
 
     /// Drops what has expired: offsets first, then groups that have none.
     fn check_retention(&mut self, now: Now, image: &Image, decision: &mut Decided) {
-        let Self { config, classic, offsets, .. } = self;
+        let Self { config, classic, consumer, offsets, .. } = self;
         offsets.drop_deleted_topics(now, image, config, &mut decision.records);
         if decision.records.is_empty() {
-            let is_subscribed = |group: &GroupId, topic: &str| classic.is_subscribed(group, topic);
-            let expiry = |group: &GroupId| classic.expiry(group);
+            let is_subscribed = |group: &GroupId, topic: &str| {
+                classic.is_subscribed(group, topic) || consumer.is_subscribed(group, topic)
+            };
+            let expiry = |group: &GroupId| match consumer.contains(group) {
+                true => Expiry::Unsubscribed,
+                false => classic.expiry(group),
+            };
             offsets.expire(now, config, expiry, is_subscribed, &mut decision.records);
         }
         if decision.records.is_empty() {
@@ -342,6 +392,13 @@ impl GroupShard {
             let unused: Vec<GroupId> = unused.take(MAX_TOMBSTONES).cloned().collect();
             for group in &unused {
                 classic.delete(group, &mut decision.records);
+            }
+        }
+        if decision.records.is_empty() {
+            let unused = consumer.idle().filter(|group| !offsets.contains(group));
+            for group in unused.take(MAX_TOMBSTONES) {
+                let deleted = consumer.delete(group, &mut decision.records);
+                assert_eq!(deleted, Ok(()), "a group without members may be deleted");
             }
         }
         if decision.records.is_empty() {
@@ -356,13 +413,17 @@ impl GroupShard {
             .records
             .iter()
             .filter_map(|record| match record {
-                Record::Group { group, .. } => Some(group),
+                Record::Group { group, .. }
+                | Record::ConsumerMember { group, .. }
+                | Record::RegularExpression { group, .. } => Some(group),
                 _ => None,
             })
             .collect();
         for group in groups {
-            let classic = &self.classic;
-            self.offsets.used(now, group, |topic| classic.is_subscribed(group, topic));
+            let Self { classic, consumer, offsets, .. } = self;
+            offsets.used(now, group, |topic| {
+                classic.is_subscribed(group, topic) || consumer.is_subscribed(group, topic)
+            });
         }
     }
 }

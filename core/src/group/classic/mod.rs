@@ -52,6 +52,7 @@
 mod group;
 mod join;
 mod member;
+mod migration;
 mod protocol;
 mod rebalance;
 mod sync;

@@ -140,6 +140,11 @@ impl ConsumerGroup {
         self.target.get(member).cloned().unwrap_or_default()
     }
 
+    /// Whether all members speak the classic protocol.
+    pub(super) fn is_all_classic(&self) -> bool {
+        self.census.classic == self.members.len()
+    }
+
     /// The assignor that most members prefer, of several the last by name; uniform when nobody
     /// prefers any.
     pub(super) fn assignor(&self) -> Assignor {

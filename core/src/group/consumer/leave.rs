@@ -1,15 +1,16 @@
 //! A member goes: it says so, or it was not heard of for too long.
 
 use super::{
-    ConsumerGroups, draft::Draft, expressions, heartbeat, member::EpochsByPartition, timers::Duty,
+    ConsumerGroups, downgrade, draft::Draft, expressions, heartbeat, member::EpochsByPartition,
+    timers::Duty,
 };
 use crate::{
     group::{
-        ConsumerHeartbeat, ConsumerHeartbeatAnswer, CurrentAssignmentValue, GroupError, GroupId,
-        MemberEpoch, MemberId, MemberState, Record,
+        ConsumerHeartbeat, ConsumerHeartbeatAnswer, CurrentAssignmentValue, GroupConfig,
+        GroupError, GroupId, MemberEpoch, MemberId, MemberState, Record,
     },
     metadata::Image,
-    time::Instant,
+    time::Now,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,9 @@ impl ConsumerGroups {
     /// A heartbeat of a member that leaves.
     pub(super) fn leave(
         &mut self,
+        now: Now,
         image: &Image,
+        config: &GroupConfig,
         request: &ConsumerHeartbeat,
     ) -> Result<(Vec<Record>, ConsumerHeartbeatAnswer), GroupError> {
         let group = self.groups.get(&request.group).ok_or(GroupError::GroupIdNotFound)?;
@@ -47,7 +50,8 @@ impl ConsumerGroups {
         if request.epoch == MemberEpoch::LeaveForNow {
             return Ok((self.step_out(&request.group, &id).into_iter().collect(), answer));
         }
-        let records = self.fence(image, &request.group, &BTreeSet::from([id]));
+        let leavers = BTreeSet::from([id]);
+        let records = self.fence(now, image, config, &request.group, &leavers);
         Ok((records, answer))
     }
 
@@ -70,10 +74,13 @@ impl ConsumerGroups {
     }
 
     /// Removes members: a new epoch begins without them, and its target is computed by the next
-    /// heartbeat. Decides nothing if none of them is a member.
+    /// heartbeat; or the group becomes a classic one, if all others speak the classic protocol and
+    /// that may be. Decides nothing if none of them is a member.
     pub(super) fn fence(
         &mut self,
+        now: Now,
         image: &Image,
+        config: &GroupConfig,
         group: &GroupId,
         members: &BTreeSet<MemberId>,
     ) -> Vec<Record> {
@@ -86,6 +93,14 @@ impl ConsumerGroups {
         if draft.group().members.len() == known.members.len() {
             return Vec::new();
         }
+        let left = draft.group();
+        if !known.is_all_classic() && downgrade::is_possible(left, config, image) {
+            for id in left.members.keys() {
+                self.timers.cancel_all(group, id);
+            }
+            self.downgraded.insert(group.clone());
+            return downgrade::records(group, known, left, image, now.wall, false);
+        }
         expressions::forget_unused(&mut draft);
         let hash = draft.metadata_hash(image);
         draft.bump(hash);
@@ -93,15 +108,21 @@ impl ConsumerGroups {
     }
 
     /// Fences the members that have not done in time what they have to.
-    pub(super) fn fence_late(&mut self, now: Instant, image: &Image, records: &mut Vec<Record>) {
+    pub(super) fn fence_late(
+        &mut self,
+        now: Now,
+        image: &Image,
+        config: &GroupConfig,
+        records: &mut Vec<Record>,
+    ) {
         let mut late: BTreeMap<GroupId, BTreeSet<MemberId>> = BTreeMap::new();
-        for (group, member, duty) in self.timers.due(now) {
+        for (group, member, duty) in self.timers.due(now.monotonic) {
             if self.is_owed(&group, &member, duty) {
                 late.entry(group).or_default().insert(member);
             }
         }
         for (group, members) in late {
-            records.extend(self.fence(image, &group, &members));
+            records.extend(self.fence(now, image, config, &group, &members));
         }
     }
 
@@ -114,7 +135,8 @@ impl ConsumerGroups {
                 member.current.epoch.is_some()
                     && member.current.state == MemberState::UnrevokedPartitions
             }
-            Duty::Session | Duty::Join | Duty::Sync => true,
+            Duty::Join | Duty::Sync => member.is_classic(),
+            Duty::Session => true,
         })
     }
 }

@@ -28,6 +28,11 @@
 //! * **Offsets** are committed with the member epoch, or with an older one if the partition was
 //!   assigned to the member by then and still is (KIP-1251).
 //!
+//! * **Migration.** A group may have members of both protocols. A classic group becomes a consumer
+//!   group with the first member that joins it so, a consumer group becomes a classic one with the
+//!   last one that leaves, if `group.consumer.migration.policy` allows it; nobody loses partitions
+//!   for that.
+//!
 //! # Decisions
 //!
 //! A heartbeat may decide on several records of which each follows from those before: a member, a
@@ -36,7 +41,9 @@
 
 pub mod assignor;
 mod census;
+mod classic;
 mod describe;
+mod downgrade;
 mod draft;
 mod expressions;
 mod group;
@@ -44,16 +51,19 @@ mod heartbeat;
 mod leave;
 mod member;
 mod offsets;
+mod protocol;
 mod reconcile;
 mod soft;
 mod target;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod upgrade;
 mod validate;
 
 pub use expressions::MAX_EXPRESSION_BYTES;
 pub use group::ConsumerGroup;
+pub use upgrade::{ClassicSnapshot, ClassicSnapshotMember};
 
 use crate::{
     group::{
@@ -64,7 +74,10 @@ use crate::{
     time::{Instant, Now},
     types::Offset,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use draft::Draft;
 use soft::Soft;
 use timers::{Duty, Timers};
@@ -76,6 +89,8 @@ pub struct ConsumerGroups {
     groups: BTreeMap<GroupId, ConsumerGroup>,
     soft: BTreeMap<GroupId, Soft>,
     timers: Timers,
+    /// Groups that have been decided to become classic ones.
+    downgraded: BTreeSet<GroupId>,
 }
 
 impl ConsumerGroups {
@@ -91,7 +106,7 @@ impl ConsumerGroups {
     ) -> Result<ConsumerHeartbeatAnswer, GroupError> {
         validate::validate(request)?;
         if matches!(request.epoch, MemberEpoch::Leave | MemberEpoch::LeaveForNow) {
-            let (decided, answer) = self.leave(image, request)?;
+            let (decided, answer) = self.leave(now, image, config, request)?;
             records.extend(decided);
             return Ok(answer);
         }
@@ -110,8 +125,31 @@ impl ConsumerGroups {
     }
 
     /// Removes the members that are late.
-    pub fn tick(&mut self, now: Now, image: &Image, records: &mut Vec<Record>) {
-        self.fence_late(now.monotonic, image, records);
+    pub fn tick(
+        &mut self,
+        now: Now,
+        image: &Image,
+        config: &GroupConfig,
+        records: &mut Vec<Record>,
+    ) {
+        self.fence_late(now, image, config, records);
+    }
+
+    /// Takes the groups whose records make them classic ones, when those have been replayed.
+    #[must_use]
+    pub fn take_downgraded(&mut self) -> BTreeSet<GroupId> {
+        core::mem::take(&mut self.downgraded)
+    }
+
+    /// What the log says of every group.
+    pub fn values(&self) -> impl Iterator<Item = (&GroupId, &ConsumerGroup)> {
+        self.groups.iter()
+    }
+
+    /// Groups that have no members.
+    pub fn idle(&self) -> impl Iterator<Item = &GroupId> {
+        let idle = |(_, group): &(&GroupId, &ConsumerGroup)| group.members.is_empty();
+        self.groups.iter().filter(idle).map(|(id, _)| id)
     }
 
     /// When [`ConsumerGroups::tick`] is due, at the latest.

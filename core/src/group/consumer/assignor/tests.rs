@@ -226,10 +226,12 @@ fn random(rng: &mut ChaCha8Rng, all_alike: bool) -> Input {
         .map(|number| (topic(number), rng.random_range(1..12)))
         .collect();
     let members = (0..rng.random_range(1..13)).map(|number| {
-        let subscribed = topics.keys().copied().filter(|_| all_alike || rng.random_bool(0.6));
+        let all = topics.keys().copied();
+        let subscribed: BTreeSet<TopicId> =
+            all.filter(|_| all_alike || rng.random_bool(0.6)).collect();
         let subscriber = Subscriber {
             instance: rng.random_bool(0.3).then(|| format!("i{}", 20 - number).as_str().into()),
-            topics: Arc::new(subscribed.collect()),
+            topics: Arc::new(subscribed),
             target: Arc::default(),
         };
         (MemberId::from(format!("m{number}").as_str()), subscriber)

@@ -7,6 +7,8 @@ mod expressions;
 mod joining;
 mod leaving;
 mod metadata;
+mod migrating;
+mod protocols;
 mod reconciling;
 mod statics;
 mod timeouts;
@@ -132,7 +134,7 @@ impl World {
 
     fn tick(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
-        self.groups.tick(self.now, &self.image, &mut records);
+        self.groups.tick(self.now, &self.image, &self.config, &mut records);
         self.replay(&records);
         records
     }
