@@ -125,6 +125,10 @@ mutants! {
     MemberEpochBumpedUnrevoked = "member-epoch-bumped-unrevoked",
     /// A static member that comes back has lost its partitions.
     StaticMemberLosesPartitions = "static-member-loses-partitions",
+    /// An older member epoch commits offsets of partitions that another member may have by now.
+    OldEpochCommitsAnything = "old-epoch-commits-anything",
+    /// A member that does not give partitions up in time keeps them.
+    LateMemberKeepsPartitions = "late-member-keeps-partitions",
     /// Offsets of a group that has members expire like those of a simple group (KIP-211).
     LiveGroupsOffsetsExpire = "live-groups-offsets-expire",
     /// A group that was loaded gives out the number of a generation again that had no assignment.
@@ -147,6 +151,12 @@ mutants! {
     OffsetsExpireByWallClock = "offsets-expire-by-wall-clock",
     /// A topic that was created again has the offsets of its predecessor.
     OffsetsOutliveTopic = "offsets-outlive-topic",
+    /// Compaction removes tombstones as soon as it comes upon them.
+    TombstoneRemovedTooEarly = "tombstone-removed-too-early",
+    /// Compaction drops the last batch of a producer with its records (KAFKA-8335).
+    CompactionForgetsProducers = "compaction-forgets-producers",
+    /// A compacted segment is swapped in before its directory entry is durable.
+    SwapWithoutDirSync = "swap-without-dir-sync",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

@@ -7,7 +7,9 @@
 pub mod api;
 pub mod broker;
 pub mod client;
+pub mod codec;
 pub mod config;
+pub mod coordinator;
 pub mod env;
 pub mod internal;
 pub mod log;

@@ -5,6 +5,7 @@
 
 mod text;
 
+use highwater_core::group::GroupState;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -104,12 +105,16 @@ pub struct Metrics {
     pub network: NetworkMetrics,
     /// Flushes of logs.
     pub fsync: FsyncMetrics,
+    /// Compaction.
+    pub compaction: CompactionMetrics,
     /// Partitions and their state.
     pub replicas: ReplicaMetrics,
     /// The cluster.
     pub cluster: ClusterMetrics,
     /// The memory that requests in flight may take.
     pub memory: MemoryMetrics,
+    /// The groups that this broker coordinates.
+    pub groups: GroupMetrics,
     /// Indexed by API key.
     apis: [OnceLock<Box<ApiMetrics>>; API_KEYS],
     topics: Mutex<BTreeMap<String, Arc<TopicMetrics>>>,
@@ -150,6 +155,25 @@ pub struct FsyncMetrics {
     pub bytes: Counter,
     /// Flushes that failed. Each takes a partition offline.
     pub failures: Counter,
+}
+
+/// Compaction of logs.
+#[derive(Debug, Default)]
+pub struct CompactionMetrics {
+    /// Compactions of a partition that ended well.
+    pub runs: Counter,
+    /// Compactions that failed. Each left the partition as it was.
+    pub failures: Counter,
+    /// Bytes of segments read.
+    pub bytes_read: Counter,
+    /// Bytes of segments written.
+    pub bytes_written: Counter,
+    /// Records that are gone.
+    pub records_removed: Counter,
+    /// The dirty share of the dirtiest partition, in hundredths.
+    pub max_dirty_percent: Gauge,
+    /// Partitions that are left alone because their compaction has failed.
+    pub paused_partitions: Gauge,
 }
 
 /// Partitions and their state.
@@ -205,6 +229,25 @@ pub struct MemoryMetrics {
     pub wait_latency: Histogram,
 }
 
+/// The groups that this broker coordinates.
+#[derive(Debug, Default)]
+pub struct GroupMetrics {
+    /// Groups by their state, in the order of [`GroupState::ALL`].
+    pub groups: [Gauge; GroupState::ALL.len()],
+    /// Their members.
+    pub members: Gauge,
+    /// Rebalances of classic groups that were completed.
+    pub rebalances: Counter,
+    /// Offsets of partitions that were committed.
+    pub offset_commits: Counter,
+    /// How long a coordinator took to read its log.
+    pub load_latency: Histogram,
+    /// Answers that wait for the high watermark.
+    pub deferred_answers: Gauge,
+    /// Requests that were refused because too many waited for their coordinator.
+    pub queue_refusals: Counter,
+}
+
 /// One topic.
 #[derive(Debug, Default)]
 pub struct TopicMetrics {
@@ -245,9 +288,11 @@ impl Metrics {
             all_topics: Arc::default(),
             network: NetworkMetrics::default(),
             fsync: FsyncMetrics::default(),
+            compaction: CompactionMetrics::default(),
             replicas: ReplicaMetrics::default(),
             cluster: ClusterMetrics::default(),
             memory: MemoryMetrics::default(),
+            groups: GroupMetrics::default(),
             apis: [const { OnceLock::new() }; API_KEYS],
             topics: Mutex::default(),
         }

@@ -11,7 +11,7 @@ use highwater_node::{
         alter_partition_reassignments::{
             AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
         },
-        api_versions::ApiVersionsRequest,
+        api_versions::{ApiVersionsRequest, ApiVersionsResponse},
         describe_quorum::{DescribeQuorumPartition, DescribeQuorumRequest, DescribeQuorumTopic},
         elect_leaders::{ElectLeadersRequest, TopicPartitions},
         list_partition_reassignments::ListPartitionReassignmentsRequest,
@@ -142,14 +142,20 @@ async fn features_are_finalized_within_what_is_supported() {
     only_tried.validate_only = true;
     assert_eq!(connection.call(&only_tried).await.unwrap().error_code, 0);
     let versions = connection.call(&ApiVersionsRequest::default()).await.unwrap();
-    assert!(versions.finalized_features.is_empty(), "nothing was changed");
-    assert_eq!(&*versions.supported_features[0].name, "metadata.version");
+    let finalized = |versions: &ApiVersionsResponse| -> Vec<(String, i16)> {
+        let features = versions.finalized_features.iter();
+        features.map(|feature| (feature.name.to_string(), feature.max_version_level)).collect()
+    };
+    let groups = ("group.version".to_string(), 1);
+    assert_eq!(finalized(&versions), [groups.clone()], "nothing was changed");
+    let supported = versions.supported_features.iter().map(|feature| &*feature.name);
+    assert_eq!(supported.collect::<Vec<_>>(), ["group.version", "metadata.version"]);
     let epoch = versions.finalized_features_epoch;
 
     let done = connection.call(&update("metadata.version", 1, 1)).await.unwrap();
     assert_eq!((done.error_code, done.error_message), (0, None));
     let versions = connection.call(&ApiVersionsRequest::default()).await.unwrap();
-    assert_eq!(versions.finalized_features[0].max_version_level, 1);
+    assert_eq!(finalized(&versions), [groups, ("metadata.version".to_string(), 1)]);
     assert!(versions.finalized_features_epoch > epoch);
 
     for (name, level, upgrade_type) in

@@ -151,6 +151,42 @@ fn acknowledged_lines_survive_a_kill() {
 }
 
 #[test]
+fn groups_are_listed_reset_and_deleted_and_survive_a_kill() {
+    let data = directory("groups").join("data");
+    let broker = Broker::start(&data);
+    broker.done("produce events", b"0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    let json = |broker: &Broker, line: &str| -> Value {
+        let printed = broker.done(&format!("{line} --output json"), b"");
+        serde_json::from_str(&printed).expect("it is JSON")
+    };
+    assert_eq!(json(&broker, "group list"), serde_json::json!([]));
+    let missing = broker.client("group offsets readers", b"");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(error_of(&missing).contains("GROUP_ID_NOT_FOUND"), "{}", error_of(&missing));
+
+    // A group may get its first offsets here.
+    broker.done("group reset readers --topic events --to-offset 4", b"");
+    let listed = json(&broker, "group list");
+    assert_eq!((&listed[0]["group"], &listed[0]["state"]), (&"readers".into(), &"Empty".into()));
+    broker.stop(Signal::KILL);
+
+    let broker = Broker::start(&data);
+    let offsets = json(&broker, "group offsets readers");
+    let shown = ["committed", "end", "lag"].map(|field| offsets[0][field].as_i64());
+    assert_eq!(shown, [Some(4), Some(10), Some(6)]);
+    let planned = json(&broker, "group reset readers --shift-by -3 --dry-run");
+    assert_eq!((&planned["committed"], &planned["offsets"][0]["to"]), (&false.into(), &1.into()));
+    assert_eq!(json(&broker, "group offsets readers")[0]["committed"], 4, "nothing was changed");
+    let reset = broker.client("group reset readers --to-latest", b"");
+    assert!(error_of(&reset).contains("6 records are skipped"), "{}", error_of(&reset));
+    assert_eq!(json(&broker, "group offsets readers")[0]["committed"], 10);
+    let described = json(&broker, "group describe");
+    assert_eq!(described[0]["offsets"][0]["lag"], 0);
+    assert_eq!(broker.done("group delete readers", b""), "deleted readers\n");
+    assert_eq!(json(&broker, "group list"), serde_json::json!([]));
+}
+
+#[test]
 fn a_second_broker_on_the_same_data_is_refused() {
     let data = directory("locked").join("data");
     let _first = Broker::start(&data);

@@ -12,7 +12,10 @@ use crate::{
     trace::{Effect, Trace},
     workload::{self, ClientNumber, Clients, Session},
 };
-use highwater_core::mutant::Mutant;
+use highwater_core::{
+    mutant::Mutant,
+    types::{PartitionIndex, TopicId},
+};
 use madsim::{
     runtime::{Handle, NodeHandle, Runtime},
     task, time,
@@ -284,12 +287,20 @@ async fn settle(cluster: &Cluster) {
     cluster.recorder.note(format_args!("settled: {}", cluster.is_in_sync()));
 }
 
+/// Whether all replicas of a partition end at the same offset. What is left on a disk of a partition
+/// that was deleted, or has moved, is none.
 fn are_equal(cluster: &Cluster) -> bool {
+    let Some(image) = cluster.image() else { return false };
+    let topics = cluster.recorder.history().topics.clone();
     let mut ends: BTreeMap<Partition, BTreeSet<Option<i64>>> = BTreeMap::new();
     for machine in cluster.machines.iter() {
         for (partition, log) in machine.images() {
-            let end = log.batches.last().map(|batch| batch.last_offset);
-            ends.entry(partition).or_default().insert(end);
+            let id = TopicId(topics[partition.topic].id);
+            let known = image.partition(id, PartitionIndex(partition.index as u32));
+            if known.is_some_and(|known| known.replicas.contains(&machine.id)) {
+                let end = log.batches.last().map(|batch| batch.last_offset);
+                ends.entry(partition).or_default().insert(end);
+            }
         }
     }
     ends.values().all(|ends| ends.len() == 1)

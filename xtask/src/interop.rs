@@ -2,8 +2,8 @@
 //!
 //! Each client's program lives in `xtask/interop/` and is installed with its libraries into
 //! `target/interop`. It prints one line when a step begins and one when it ends (see
-//! [`program`]). Then the crash tests of [`crash`] kill and restart a broker of their own, and
-//! those of [`cluster`] the leaders of three nodes.
+//! [`program`]). Then the crash tests of [`crash`] kill and restart a broker of their own, those of
+//! [`groups`] one under consumer groups, and those of [`cluster`] the leaders of three nodes.
 //!
 //! One line for each step, the reason of a failure under it; the last line is
 //! `N passed, N failed`. What the clients wrote to stderr and what the brokers logged stays in
@@ -13,10 +13,11 @@
     reason = "automation works on the real machine; the doors belong to the broker"
 )]
 
-mod broker;
+pub(crate) mod broker;
 pub(crate) mod clients;
 mod cluster;
 mod crash;
+mod groups;
 mod program;
 
 use std::path::{Path, PathBuf};
@@ -34,8 +35,8 @@ use crate::counts::Counts;
 /// What `cargo xtask interop` is asked for.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
-    /// The clients to run, `crash` for the tests that kill a broker, `cluster` for those that kill
-    /// leaders of three nodes; all of it when none is named.
+    /// The clients to run, `crash` for the tests that kill a broker, `groups` for those with consumer
+    /// groups, `cluster` for those that kill leaders of three nodes; all of it when none is named.
     #[arg(value_name = "CLIENT", value_parser = known_client)]
     pub clients: Vec<String>,
 
@@ -81,7 +82,7 @@ struct Report {
 pub(crate) struct Places {
     /// The top level of the repository.
     pub(crate) root: PathBuf,
-    /// `target/interop`: installed clients, data directories and logs.
+    /// `target/interop`, or that of another command: what was installed, data directories and logs.
     pub(crate) work: PathBuf,
 }
 
@@ -105,6 +106,9 @@ pub fn run(args: &Args) -> Result<Counts> {
         if asked(crash::NAME) {
             crash::run(&places, binary, &has, &mut report);
         }
+        if asked(groups::NAME) {
+            groups::run(&places, binary, &has, &mut report);
+        }
         if asked(cluster::NAME) {
             cluster::run(&places, binary, &has, &mut report);
         }
@@ -119,7 +123,7 @@ pub fn run(args: &Args) -> Result<Counts> {
 
 fn known_client(name: &str) -> Result<String, String> {
     let mut known: Vec<_> = Client::ALL.iter().map(|client| client.name()).collect();
-    known.extend([crash::NAME, cluster::NAME]);
+    known.extend([crash::NAME, groups::NAME, cluster::NAME]);
     match known.contains(&name) {
         true => Ok(name.into()),
         false => Err(format!("known are {}", known.join(", "))),
@@ -127,13 +131,14 @@ fn known_client(name: &str) -> Result<String, String> {
 }
 
 /// The clients named; the crash tests need kcat and confluent-kafka, those of the cluster the Java
-/// client as well.
+/// client as well, those of groups all that have groups.
 fn chosen(names: &[String]) -> Vec<Client> {
     let named = |client: &Client| {
         let crash = matches!(client, Client::Kcat | Client::ConfluentKafka);
         let needed = |name: &str| match name {
             crash::NAME => crash,
             cluster::NAME => crash || *client == Client::Java,
+            groups::NAME => *client != Client::Rskafka,
             name => name == client.name(),
         };
         names.iter().any(|name| needed(name))
@@ -219,11 +224,16 @@ fn run_clients(
 
 impl Places {
     pub(crate) fn prepare() -> Result<Places> {
+        Self::prepare_below("interop")
+    }
+
+    /// The same below another directory of `target`.
+    pub(crate) fn prepare_below(name: &str) -> Result<Places> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .context("the xtask package has no parent directory")?
             .to_path_buf();
-        let work = broker::target_directory(&root).join("interop");
+        let work = broker::target_directory(&root).join(name);
         std::fs::create_dir_all(work.join("logs"))
             .with_context(|| format!("cannot create {}", work.join("logs").display()))?;
         Ok(Places { root, work })
@@ -234,12 +244,12 @@ impl Places {
         self.root.join("xtask/interop")
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.work.join("logs").join(format!("{name}.log"))
     }
 
     /// An empty directory of this name.
-    fn fresh(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn fresh(&self, name: &str) -> Result<PathBuf> {
         let path = self.work.join(name);
         if path.exists() {
             std::fs::remove_dir_all(&path)
@@ -260,7 +270,7 @@ impl Report {
             Verdict::Skipped => "skipped",
         };
         let note = note.trim().to_string();
-        println!("{word:<8}{client:<18}{step:<28}{seconds:>7.2} s  {note}");
+        println!("{word:<8}{client:<26} {step:<28}{seconds:>7.2} s  {note}");
         let (client, step) = (client.to_string(), step.to_string());
         self.outcomes.push(Outcome { client, step, verdict, seconds, note });
     }

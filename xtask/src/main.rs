@@ -5,7 +5,9 @@
 mod bench;
 mod cluster;
 mod codegen;
+mod conformance;
 mod counts;
+mod fetch;
 mod interop;
 #[cfg(test)]
 mod scratch;
@@ -36,6 +38,8 @@ enum Command {
     Sim(sim::Options),
     /// Run real clients, unmodified, against a release broker.
     Interop(interop::Args),
+    /// Run test suites that other projects wrote for Kafka, unmodified.
+    Conformance(conformance::Options),
     /// Break a cluster of real nodes again and again under real clients.
     Soak(soak::Options),
     /// Generate the wire messages of the node from their schema.
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options).map(Some),
         Command::Sim(options) => sim::run(&options),
         Command::Interop(arguments) => interop::run(&arguments).map(Some),
+        Command::Conformance(options) => conformance::run(&options).map(Some),
         Command::Soak(options) => soak::run(&options).map(Some),
         Command::Codegen { check } => codegen::run(check).map(|()| None),
         Command::Tidy => tidy::run().map(Some),

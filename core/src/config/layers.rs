@@ -108,6 +108,11 @@ impl ConfigLayers<'_> {
         let has = |wanted| policy.split(',').any(|item| item.trim() == wanted);
         Ok(TopicConfig {
             cleanup_policy: CleanupPolicy { delete: has("delete"), compact: has("compact") },
+            min_cleanable_dirty_ratio_millionths: self.millionths("min.cleanable.dirty.ratio")?,
+            min_compaction_lag: self.duration("min.compaction.lag.ms")?,
+            max_compaction_lag: Some(self.duration("max.compaction.lag.ms")?)
+                .filter(|lag| *lag < Duration::from_millis(i64::MAX as u64)),
+            delete_retention: self.duration("delete.retention.ms")?,
             retention: self.limit("retention.ms")?.map(Duration::from_millis),
             retention_bytes: self.limit("retention.bytes")?,
             segment_bytes: self.int("segment.bytes")?,
@@ -153,6 +158,12 @@ impl ConfigLayers<'_> {
 
     fn int(&self, name: &str) -> Result<u32, ConfigError> {
         Ok(u32::try_from(self.integer(name)?).expect("checked against the rule of an int"))
+    }
+
+    /// A ratio from 0 to 1.
+    fn millionths(&self, name: &str) -> Result<u32, ConfigError> {
+        let ratio: f64 = self.text(name)?.trim().parse().expect("checked against the rule of one");
+        Ok((ratio * 1_000_000.0 + 0.5) as u32)
     }
 
     fn duration(&self, name: &str) -> Result<Duration, ConfigError> {

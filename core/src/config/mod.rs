@@ -21,8 +21,7 @@ use serde::{Deserialize, Serialize};
 pub struct CleanupPolicy {
     /// Delete them by age and size.
     pub delete: bool,
-    /// Keep the newest of each key. Accepted and reported; compaction itself is not done yet, so
-    /// such a topic keeps every record unless `delete` is set as well.
+    /// Keep the newest record of each key.
     pub compact: bool,
 }
 
@@ -44,6 +43,15 @@ pub enum Durability {
 pub struct TopicConfig {
     /// `cleanup.policy`.
     pub cleanup_policy: CleanupPolicy,
+    /// `min.cleanable.dirty.ratio`, in millionths: the share of a log that must be uncompacted
+    /// before it is compacted.
+    pub min_cleanable_dirty_ratio_millionths: u32,
+    /// `min.compaction.lag.ms`: the shortest time a record stays uncompacted.
+    pub min_compaction_lag: Duration,
+    /// `max.compaction.lag.ms`: the longest time a record stays uncompacted; `None` is unlimited.
+    pub max_compaction_lag: Option<Duration>,
+    /// `delete.retention.ms`: how long compaction keeps a tombstone that it has come upon.
+    pub delete_retention: Duration,
     /// `retention.ms`; `None` is unlimited.
     pub retention: Option<Duration>,
     /// `retention.bytes` of one partition; `None` is unlimited.

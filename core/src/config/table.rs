@@ -79,15 +79,15 @@ macro_rules! configs {
 pub const TOPIC_CONFIGS: &[ConfigDefinition] = configs! {
     "cleanup.policy": List = "delete", ["log.cleanup.policy"],
         Rule::AnyOf(&["delete", "compact"]), "delete, compact, or both separated by a comma",
-        "What happens to old records: delete removes whole segments by age and size. compact is \
-         accepted and reported, but compaction is not done yet: without delete, every record stays.";
+        "What happens to old records: delete removes whole segments by age and size, compact keeps \
+         the newest record of each key.";
     "compression.type": String = "producer", ["compression.type"],
         Rule::OneOf(&["producer"]),
         "producer: batches are stored as their producer compressed them, never recompressed",
         "Batches are stored as their producer compressed them.";
     "delete.retention.ms": Long = "86400000", ["log.cleaner.delete.retention.ms"],
         NOT_NEGATIVE, NOT_NEGATIVE_IN_WORDS,
-        "How long compaction keeps tombstones. Without effect until compaction is done.";
+        "How long a tombstone stays after compaction has removed what it deletes.";
     "durability": String = "fsynced", ["default.durability"],
         Rule::OneOf(&["fsynced", "replicated"]), "fsynced or replicated",
         "What an acknowledged record has survived. fsynced: it is flushed to the disks of every \
@@ -113,7 +113,8 @@ pub const TOPIC_CONFIGS: &[ConfigDefinition] = configs! {
         "Replicas whose replication is throttled on the leader's side.";
     "max.compaction.lag.ms": Long = "9223372036854775807", ["log.cleaner.max.compaction.lag.ms"],
         POSITIVE, POSITIVE_IN_WORDS,
-        "Longest time a record stays uncompacted. Without effect until compaction is done.";
+        "Time after which a record is compacted whatever min.cleanable.dirty.ratio says; segments \
+         are closed at this age too.";
     "max.message.bytes": Int = "1048588", ["message.max.bytes"],
         Rule::Integer { min: 0, max: INT_MAX }, NOT_NEGATIVE_IN_WORDS,
         "Largest record batch, after compression, its 12-byte prefix included.";
@@ -129,11 +130,10 @@ pub const TOPIC_CONFIGS: &[ConfigDefinition] = configs! {
         "Whether the producer or the broker sets the timestamps of records.";
     "min.cleanable.dirty.ratio": Double = "0.5", ["log.cleaner.min.cleanable.ratio"],
         Rule::Ratio, "a number from 0 to 1",
-        "Share of a log that must be uncompacted before it is compacted. Without effect until \
-         compaction is done.";
+        "Share of a log that must be uncompacted before it is compacted.";
     "min.compaction.lag.ms": Long = "0", ["log.cleaner.min.compaction.lag.ms"],
         NOT_NEGATIVE, NOT_NEGATIVE_IN_WORDS,
-        "Shortest time a record stays uncompacted. Without effect until compaction is done.";
+        "Shortest time a record stays uncompacted, in whole segments.";
     "min.insync.replicas": Int = "1", ["min.insync.replicas"],
         Rule::Integer { min: 1, max: INT_MAX }, POSITIVE_IN_WORDS,
         "In-sync replicas that acks=all demands, at most the number of replicas.";

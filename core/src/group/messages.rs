@@ -342,9 +342,20 @@ pub enum GroupState {
 }
 
 impl GroupState {
-    /// Its name, as ListGroups and DescribeGroups spell it.
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::PreparingRebalance,
+        Self::CompletingRebalance,
+        Self::Assigning,
+        Self::Reconciling,
+        Self::Stable,
+        Self::Dead,
+    ];
+
+    /// Kafka's name for it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
             Self::PreparingRebalance => "PreparingRebalance",
@@ -358,14 +369,23 @@ impl GroupState {
 }
 
 impl GroupType {
-    /// Its name, as ListGroups spells it.
+    /// Kafka's name for it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Classic => "Classic",
-            Self::Consumer => "Consumer",
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
         }
     }
+}
+
+/// How many groups and members a coordinator has, for its metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct GroupCensus {
+    /// Groups by their state, in the order of [`GroupState::ALL`].
+    pub groups: [usize; GroupState::ALL.len()],
+    /// Members of all groups.
+    pub members: usize,
 }
 
 /// A group in a list.

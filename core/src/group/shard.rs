@@ -6,8 +6,8 @@
 
 use super::{
     ClassicGroupValue, CommitOffsets, CommittedOffset, Decided, Described, FetchOffsets,
-    GroupConfig, GroupError, GroupId, GroupState, GroupType, JoinRefused, Listed, OffsetToCommit,
-    Record, Request, Response, TopicOffsets,
+    GroupCensus, GroupConfig, GroupError, GroupId, GroupState, GroupType, JoinRefused, Listed,
+    OffsetToCommit, Record, Request, Response, TopicOffsets,
     classic::{ClassicGroups, Expiry, Step},
     consumer::{ConsumerGroup, ConsumerGroups},
     offsets::{MAX_TOMBSTONES, Offsets, tombstone},
@@ -202,6 +202,18 @@ impl GroupShard {
             consumer_groups: consumer_groups.collect(),
             offsets: self.offsets.hard_state(),
         }
+    }
+
+    /// Counts groups and members.
+    #[must_use]
+    pub fn census(&self) -> GroupCensus {
+        let members = self.classic.members() + self.consumer.members();
+        let mut census = GroupCensus { members, ..Default::default() };
+        for listed in self.list(&[], &[]) {
+            let at = GroupState::ALL.iter().position(|state| *state == listed.state);
+            census.groups[at.expect("it is one of all states")] += 1;
+        }
+        census
     }
 
     fn contains(&self, group: &str) -> bool {

@@ -31,7 +31,8 @@ pub struct Image {
     pub(super) founder: Option<Incarnation>,
     /// Invariant: no id at or above it was ever handed out.
     pub(super) next_producer_id: u64,
-    /// Invariant: names and levels of [`super::SUPPORTED_FEATURES`], never level 0.
+    /// The features whose level is not the one that they begin with. Invariant: names and levels
+    /// of [`super::SUPPORTED_FEATURES`].
     pub(super) features: BTreeMap<String, u16>,
 }
 

@@ -24,9 +24,9 @@ mod tests;
 
 pub use command::{Command, ConfigChange, ConfigUpdate, ElectionKind, IsrChange, NewTopic, Reply};
 pub use error::MetadataError;
-pub use features::SUPPORTED_FEATURES;
+pub use features::{Feature, GROUP_VERSION, SUPPORTED_FEATURES};
 pub(crate) use hash::Fnv;
 pub use image::{
     BrokerRegistration, Endpoint, Image, MAX_PARTITIONS_PER_TOPIC, PartitionRegistration, Topic,
 };
-pub use names::{MAX_TOPIC_NAME_BYTES, validate_topic_name};
+pub use names::{MAX_TOPIC_NAME_BYTES, OFFSETS_TOPIC, is_internal_topic, validate_topic_name};

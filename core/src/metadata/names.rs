@@ -6,6 +6,15 @@ use alloc::string::ToString;
 /// The longest topic name, in bytes.
 pub const MAX_TOPIC_NAME_BYTES: usize = 249;
 
+/// The topic in which the group coordinators keep their state.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Whether a topic is the cluster's own: clients read it, and do not write to it.
+#[must_use]
+pub fn is_internal_topic(name: &str) -> bool {
+    name == OFFSETS_TOPIC
+}
+
 /// Checks a topic's name: 1 to 249 of `[a-zA-Z0-9._-]`, neither `.` nor `..`.
 pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
     let rule = if name.is_empty() {

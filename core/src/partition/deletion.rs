@@ -26,11 +26,8 @@ impl Partition {
         if Mutant::DeleteRecordsBeforeSync.is_planted() {
             self.log_start_offset = self.log_start_offset.max(to);
         }
-        if to > self.low_watermark() {
-            self.parked_deletions.insert((to, request));
-        } else {
-            effects.push(Effect::respond(request, self.records_deleted()));
-        }
+        self.parked_deletions.insert((to, request));
+        self.answer_deletions(effects);
         self.advance_log_start(to, effects);
     }
 
@@ -48,9 +45,11 @@ impl Partition {
         self.wake_replica_fetches(effects);
     }
 
-    /// Answers the deletions that every in-sync replica has made durable.
+    /// Answers the deletions that every replica has made durable that may be elected without being
+    /// unclean. Below `min.insync.replicas` these are more than the in-sync ones: whoever left is
+    /// eligible still (KIP-966), and would bring the records back.
     pub(super) fn answer_deletions(&mut self, effects: &mut Effects) {
-        if self.parked_deletions.is_empty() {
+        if self.parked_deletions.is_empty() || self.is_under_min_insync() {
             return;
         }
         let low_watermark = self.low_watermark();

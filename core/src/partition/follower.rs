@@ -200,8 +200,9 @@ impl Partition {
             && header.next_offset() > self.log_end_offset
     }
 
+    /// A gap before the batch is what compaction has taken out of the leader's log.
     fn continues(&self, header: &BatchHeader) -> bool {
-        header.base_offset == self.log_end_offset
+        header.base_offset >= self.log_end_offset
             && header.leader_epoch.is_some_and(|epoch| {
                 epoch <= self.leader_epoch && self.last_epoch().is_none_or(|last| epoch >= last)
             })
@@ -210,7 +211,9 @@ impl Partition {
     fn append_copy(&mut self, now: Now, batch: Batch, effects: &mut Effects) {
         let Batch { header, bytes } = batch;
         let epoch = header.leader_epoch.expect("checked to continue the log");
-        if !self.epochs.assign(epoch, header.base_offset) {
+        // An epoch whose first batches are compacted away counts from where the gap begins: were it
+        // later than the leader's, a log with more of the epoch before could seem to agree.
+        if !self.epochs.assign(epoch, self.log_end_offset) {
             return;
         }
         let chunks = [bytes.slice(..BATCH_HEADER_BYTES), bytes.slice(BATCH_HEADER_BYTES..)];
@@ -234,8 +237,7 @@ impl Partition {
     }
 
     fn follow_log_start(&mut self, leader: Offset, effects: &mut Effects) {
-        let to = leader.min(self.high_watermark).min(self.journal.settled_offset());
-        self.advance_log_start(to, effects);
+        self.advance_log_start(leader.min(self.high_watermark), effects);
     }
 
     pub(super) fn take_write_id(&mut self) -> WriteId {

@@ -13,7 +13,8 @@ use alloc::{
 };
 use core::time::Duration;
 
-/// A refused proposal is not repeated before this has passed, unless the metadata changes.
+/// A proposal that was refused, or whose fate is known not to be known, is not repeated before this
+/// has passed, unless the metadata changes.
 const REFUSED_BACKOFF: Duration = Duration::from_secs(1);
 /// A proposal without an answer is made again after this.
 const UNANSWERED_AFTER: Duration = Duration::from_secs(3);
@@ -27,7 +28,7 @@ pub(super) struct Progress {
     received: Option<Offset>,
     /// The end of what it has flushed of that.
     flushed: Offset,
-    /// Where its log starts.
+    /// Where its log starts for certain: it never starts below that again in this epoch.
     pub(super) log_start_offset: Offset,
     /// When it last had everything that the leader had; `None` when it never did, as far as this
     /// leader knows. A member of the ISR counts as caught up when it becomes one.
@@ -123,7 +124,12 @@ impl Progress {
             *self = Self { caught_up: self.caught_up, ..Self::unknown(now, leader_end) };
         }
         self.broker_epoch = Some(broker_epoch);
-        self.log_start_offset = self.log_start_offset.max(position.log_start_offset);
+        // An empty log may yet begin further below: where the leader's batch does that its log start
+        // is in.
+        let is_empty = position.log_start_offset == position.fetch_offset;
+        if !is_empty || position.fetch_offset == leader_end {
+            self.log_start_offset = self.log_start_offset.max(position.log_start_offset);
+        }
         let flushed = position.flushed_offset.min(position.fetch_offset);
         self.advance(position.fetch_offset, flushed);
         self.note_caught_up(now, leader_end, counts_flushed);
@@ -284,7 +290,10 @@ impl Isr {
                     proposed.again_at = again_at;
                 }
             }
-            IsrOutcome::Unknown => {}
+            // Nobody will answer it any more.
+            IsrOutcome::Unknown => {
+                proposed.again_at = proposed.again_at.min(now.after(REFUSED_BACKOFF));
+            }
         }
         None
     }

@@ -92,6 +92,11 @@ impl Leading {
         }
     }
 
+    /// Whether the committed ISR holds every replica.
+    pub(super) fn all_are_in_sync(&self) -> bool {
+        self.followers.keys().all(|replica| self.isr.committed.contains(replica))
+    }
+
     /// Fewer replicas are in sync than `acks=all` demands.
     pub(super) fn is_under_min_insync(&self) -> bool {
         self.isr.committed.len() < self.min_insync
@@ -342,6 +347,10 @@ impl Partition {
         while let Some(request) = self.parked_replica_fetches.pop_first() {
             effects.push(Effect::Wake { request });
         }
+    }
+
+    pub(super) fn is_under_min_insync(&self) -> bool {
+        matches!(&self.role, Role::Leader(leading) if leading.is_under_min_insync())
     }
 
     /// The lowest log start among this broker and the in-sync replicas.

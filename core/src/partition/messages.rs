@@ -75,6 +75,18 @@ pub enum Input {
         /// When to answer with an error although the record may still become durable.
         deadline: Instant,
     },
+    /// The coordinator whose state this partition holds appends to it. Checked as a produce of
+    /// `acks=all` is, and answered at once with [`Response::Appended`] or an error:
+    /// [`Effect::HighWatermarkAdvanced`] tells when the batch is committed.
+    AppendAsCoordinator {
+        /// The request.
+        request: RequestId,
+        /// The leader epoch that the coordinator's state was loaded in: in another one the log is
+        /// another one too.
+        leader_epoch: LeaderEpoch,
+        /// The batch, parsed with [`crate::record::Origin::Client`].
+        batch: Batch,
+    },
     /// A consumer asks what it may read. Answered at once with [`Response::Readable`] or an error.
     Fetch {
         /// The request.
@@ -307,6 +319,13 @@ pub enum Response {
         log_append_time: Option<Timestamp>,
         /// Where the log starts.
         log_start_offset: Offset,
+    },
+    /// A coordinator's batch was appended.
+    Appended {
+        /// Offset of its first record.
+        base_offset: Offset,
+        /// Behind its last record.
+        end: Offset,
     },
     /// What can be read.
     Readable(Readable),

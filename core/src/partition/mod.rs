@@ -34,9 +34,12 @@
 //!   members until the metadata says what became of them.
 //! * **Producing.** `acks=all` is refused below `min.insync.replicas`, and answered when the high
 //!   watermark has passed the record; `acks=1` when the leader has flushed it.
+//! * **Deleting** is answered when the log start is durable on the maximal ISR, and not below
+//!   `min.insync.replicas`: no clean election brings a record back that was said to be deleted.
 //!
 //! With one replica the high watermark is the flushed offset.
 
+mod compaction;
 mod deletion;
 mod error;
 mod fetch;
@@ -56,6 +59,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use compaction::CompactionBounds;
 pub use deletion::FUTURE_TIMESTAMP_TOLERANCE_MS;
 pub use error::PartitionError;
 pub use fetch::ReadPosition;
@@ -148,6 +152,8 @@ pub struct Partition {
     leader_epoch: LeaderEpoch,
     /// `None` before the first assignment.
     partition_epoch: Option<PartitionEpoch>,
+    /// Whether the metadata names every replica in sync.
+    isr_is_complete: bool,
     health: LogHealth,
     /// Invariant: `log_start_offset <= requested_log_start <= flushed_offset`.
     log_start_offset: Offset,
@@ -214,6 +220,7 @@ impl Partition {
             role: Role::Follower(Following { leader: None, agreed: false }),
             leader_epoch: LeaderEpoch(0),
             partition_epoch: None,
+            isr_is_complete: false,
             health: LogHealth::Healthy,
             log_start_offset,
             requested_log_start: log_start_offset,
@@ -241,6 +248,9 @@ impl Partition {
             Input::Assigned(assignment) => self.on_assigned(now, assignment, effects),
             Input::Produce { request, acks, batch, deadline } => {
                 self.on_produce(now, request, (acks, deadline), batch, effects);
+            }
+            Input::AppendAsCoordinator { request, leader_epoch, batch } => {
+                self.on_append_as_coordinator(now, request, leader_epoch, batch, effects);
             }
             Input::Fetch { request, position, park } => {
                 self.on_fetch(request, position, park, effects);

@@ -6,9 +6,14 @@ use crate::{
     producers::{BatchRange, MIN_IDLE_BEFORE_EVICTION, ProducerVerdict},
     record::{Batch, BatchError, BatchHeader, TimestampType},
     time::{Instant, Now, Timestamp},
-    types::{Offset, RequestId, WriteId},
+    types::{LeaderEpoch, Offset, RequestId, WriteId},
 };
 use core::time::Duration;
+
+/// The largest batch of a coordinator. `max.message.bytes` does not bind it: it has to be able to
+/// write down whatever its requests, which are bounded, have made of a group. Followers must be able
+/// to fetch it.
+const COORDINATOR_BATCH_MAX_BYTES: u32 = 64 << 20;
 
 /// What becomes of a batch that was not refused.
 enum Admission {
@@ -25,13 +30,16 @@ impl Partition {
         batch: Batch,
         effects: &mut Effects,
     ) {
-        let (base_offset, end, timestamp) = match self.admit(now, acks, &batch.header) {
-            Ok(Admission::New) => self.append(now, batch, effects),
-            Ok(Admission::Duplicate(original)) => {
-                (original.base_offset, original.last_offset.plus(1), original.timestamp)
-            }
-            Err(error) => return effects.push(Effect::respond(request, Response::Error(error))),
-        };
+        let (base_offset, end, timestamp) =
+            match self.admit(now, acks, &batch.header, self.config.max_message_bytes) {
+                Ok(Admission::New) => self.append(now, batch, effects),
+                Ok(Admission::Duplicate(original)) => {
+                    (original.base_offset, original.last_offset.plus(1), original.timestamp)
+                }
+                Err(error) => {
+                    return effects.push(Effect::respond(request, Response::Error(error)));
+                }
+            };
         let log_append_time =
             (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(timestamp);
         let log_start_offset = self.log_start_offset;
@@ -48,6 +56,33 @@ impl Partition {
         } else {
             parked.park(request, end, (now.monotonic, deadline), response);
         }
+    }
+
+    /// A batch that its producer had appended before is answered with where it is.
+    pub(super) fn on_append_as_coordinator(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        leader_epoch: LeaderEpoch,
+        batch: Batch,
+        effects: &mut Effects,
+    ) {
+        let admitted = self
+            .check_leads()
+            .and_then(|()| self.check_leader_epoch(Some(leader_epoch)))
+            .and_then(|()| self.admit(now, Acks::All, &batch.header, COORDINATOR_BATCH_MAX_BYTES));
+        let response = match admitted {
+            Ok(Admission::New) => {
+                let (base_offset, end, _) = self.append(now, batch, effects);
+                Response::Appended { base_offset, end }
+            }
+            Ok(Admission::Duplicate(original)) => Response::Appended {
+                base_offset: original.base_offset,
+                end: original.last_offset.plus(1),
+            },
+            Err(error) => Response::Error(error),
+        };
+        effects.push(Effect::respond(request, response));
     }
 
     pub(super) fn on_written(&mut self, now: Now, through: WriteId, effects: &mut Effects) {
@@ -108,6 +143,7 @@ impl Partition {
         now: Now,
         acks: Acks,
         header: &BatchHeader,
+        max_bytes: u32,
     ) -> Result<Admission, PartitionError> {
         self.check_leads()?;
         if self.health != LogHealth::Healthy {
@@ -123,7 +159,7 @@ impl Partition {
         {
             return Ok(Admission::Duplicate(original));
         }
-        self.check_size(header)?;
+        check_size(header, max_bytes)?;
         self.check_timestamp(now, header)?;
         if let ProducerVerdict::Refused(error) = verdict {
             return Err(error.into());
@@ -141,11 +177,6 @@ impl Partition {
             return Err(PartitionError::NotEnoughReplicas { in_sync, required });
         }
         Ok(())
-    }
-
-    fn check_size(&self, header: &BatchHeader) -> Result<(), BatchError> {
-        let (size, max) = (header.size_in_bytes as u64, u64::from(self.config.max_message_bytes));
-        if size > max { Err(BatchError::TooLarge { size, max }) } else { Ok(()) }
     }
 
     /// Without decompression only the batch's own newest timestamp can be checked. -1 is none.
@@ -193,4 +224,9 @@ impl Partition {
         self.journal.append(now.monotonic, write, header);
         (header.base_offset, header.next_offset(), header.max_timestamp)
     }
+}
+
+fn check_size(header: &BatchHeader, max_bytes: u32) -> Result<(), BatchError> {
+    let (size, max) = (header.size_in_bytes as u64, u64::from(max_bytes));
+    if size > max { Err(BatchError::TooLarge { size, max }) } else { Ok(()) }
 }

@@ -57,6 +57,8 @@ impl Partition {
             assignment.leader_epoch > self.leader_epoch || self.partition_epoch.is_none();
         self.leader_epoch = assignment.leader_epoch;
         self.partition_epoch = Some(assignment.partition_epoch);
+        self.isr_is_complete =
+            assignment.replicas.iter().all(|replica| assignment.isr.contains(replica));
         let leads = assignment.leader == Some(self.options.broker);
         match &mut self.role {
             Role::Leader(leading) if leads && !is_new_epoch => {

@@ -28,7 +28,7 @@ pub struct SideState {
 /// A batch that cannot follow the ones before it: the log is corrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayError {
-    /// The batch does not begin where the one before it ended.
+    /// The batch begins before the one before it ended, or the log ends before it begins.
     OffsetGap {
         /// Where it must begin.
         expected: Offset,
@@ -56,17 +56,19 @@ impl SideState {
     }
 
     /// Accounts for the next batch of the log. Batches wholly below `offset` are passed over, so
-    /// a scan may begin anywhere. The high watermark stays. On an error nothing has changed.
+    /// a scan may begin anywhere. A batch may begin further on, where compaction has taken what
+    /// came before it: a new leader epoch then counts from where the gap begins, because it may
+    /// have begun there. The high watermark stays. On an error nothing has changed.
     pub fn replay(&mut self, header: &BatchHeader) -> Result<(), ReplayError> {
         if header.next_offset() <= self.offset {
             return Ok(());
         }
-        if header.base_offset != self.offset {
+        if header.base_offset < self.offset {
             let (expected, found) = (self.offset, header.base_offset);
             return Err(ReplayError::OffsetGap { expected, found });
         }
         let assigned =
-            header.leader_epoch.is_some_and(|epoch| self.epochs.assign(epoch, header.base_offset));
+            header.leader_epoch.is_some_and(|epoch| self.epochs.assign(epoch, self.offset));
         if !assigned {
             let (found, newest) = (header.leader_epoch, self.epochs.latest());
             return Err(ReplayError::EpochRegression { found, newest });

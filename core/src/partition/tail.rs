@@ -10,7 +10,8 @@ pub(super) const TAIL_BATCHES: usize = 1024;
 /// The end of the log, batch by batch.
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
-    /// Invariant: the batches follow each other without a gap; at most [`TAIL_BATCHES`].
+    /// Invariant: ascending, at most [`TAIL_BATCHES`]. Where compaction took batches out of the
+    /// leader's log there is a gap, and a reader there is told of a batch too much.
     batches: VecDeque<TailBatch>,
     /// Bytes appended since the log was opened.
     total_bytes: u64,

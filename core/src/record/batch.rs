@@ -23,8 +23,8 @@ const MIN_RECORD_BYTES: u64 = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A produce request. Base offset and leader epoch carry nothing and are ignored; control and
-    /// transactional batches, LogAppendTime, holes between offsets and more records than
-    /// uncompressed bytes can hold are refused.
+    /// transactional batches, LogAppendTime, delete horizons, holes between offsets, batches without a
+    /// record and more records than uncompressed bytes can hold are refused.
     Client,
     /// A log: this broker's own, or another replica's.
     Log,
@@ -133,11 +133,14 @@ fn check_client_rules(header: &BatchHeader) -> Result<(), BatchError> {
     if header.is_transactional {
         return Err(BatchError::Transactional);
     }
-    if header.last_offset_delta != header.record_count - 1 {
+    if header.offset_count() != u64::from(header.record_count) {
         return Err(BatchError::CountMismatch {
             record_count: header.record_count as i32,
             last_offset_delta: header.last_offset_delta as i32,
         });
+    }
+    if header.delete_horizon.is_some() {
+        return Err(BatchError::InvalidField { rule: "only a broker sets a delete horizon" });
     }
     let body = header.size_in_bytes.saturating_sub(BATCH_HEADER_BYTES) as u64;
     if header.compression == Compression::None

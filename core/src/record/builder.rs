@@ -1,4 +1,4 @@
-//! Builds uncompressed batches: for the command line, workloads and tests.
+//! Builds uncompressed batches: for the coordinator, the command line, workloads and tests.
 
 use super::{
     BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES,
@@ -128,7 +128,7 @@ impl BatchBuilder {
     }
 }
 
-fn put_varlong(out: &mut Vec<u8>, value: i64) {
+pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut left = ((value << 1) ^ (value >> 63)) as u64;
     while left >= 0x80 {
         out.push(left as u8 | 0x80);

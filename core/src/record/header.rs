@@ -28,10 +28,11 @@ pub(super) const BASE_SEQUENCE: usize = 53;
 pub(super) const RECORD_COUNT: usize = 57;
 
 pub(super) const MAGIC_V2: i8 = 2;
-const COMPRESSION_MASK: u16 = 0b111;
+pub(super) const COMPRESSION_MASK: u16 = 0b111;
 pub(super) const LOG_APPEND_TIME_BIT: u16 = 1 << 3;
 pub(super) const TRANSACTIONAL_BIT: u16 = 1 << 4;
 pub(super) const CONTROL_BIT: u16 = 1 << 5;
+pub(super) const DELETE_HORIZON_BIT: u16 = 1 << 6;
 
 /// How a batch's records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -118,14 +119,19 @@ pub struct BatchHeader {
     pub is_control: bool,
     /// Offset of the last record, relative to the first.
     pub last_offset_delta: u32,
-    /// Timestamp that the records' timestamps are relative to.
+    /// Timestamp that the records' timestamps are relative to. In a batch with a delete horizon it
+    /// is that, and no record's.
     pub base_timestamp: Timestamp,
+    /// From when on compaction may remove the batch's tombstones (KIP-534); `None` until it has come
+    /// upon them.
+    pub delete_horizon: Option<Timestamp>,
     /// The newest timestamp as the producer (or broker) states it; -1 when it gave none.
     pub max_timestamp: Timestamp,
     /// The idempotent producer, if any.
     pub producer: Option<ProducerIdentity>,
-    /// Number of records. Invariant: at least 1; at most `last_offset_delta + 1`, and equal to it
-    /// in a batch that comes from a client (compaction removes records and keeps the delta).
+    /// Number of records. Invariant: at most `last_offset_delta + 1`, and equal to it in a batch
+    /// that comes from a client. Compaction removes records and keeps the delta; it may leave a batch
+    /// without a record.
     pub record_count: u32,
 }
 
@@ -144,6 +150,8 @@ impl BatchHeader {
         }
         let attributes = i16_at(header, ATTRIBUTES) as u16;
         let (last_offset_delta, record_count) = counts(header)?;
+        let base_timestamp = Timestamp(i64_at(header, BASE_TIMESTAMP));
+        let has_horizon = attributes & DELETE_HORIZON_BIT != 0;
         Ok(Self {
             base_offset: base_offset(header)?,
             size_in_bytes: length as usize + BATCH_PREFIX_BYTES,
@@ -158,7 +166,8 @@ impl BatchHeader {
             is_transactional: attributes & TRANSACTIONAL_BIT != 0,
             is_control: attributes & CONTROL_BIT != 0,
             last_offset_delta,
-            base_timestamp: Timestamp(i64_at(header, BASE_TIMESTAMP)),
+            base_timestamp,
+            delete_horizon: has_horizon.then_some(base_timestamp),
             max_timestamp: Timestamp(i64_at(header, MAX_TIMESTAMP)),
             producer: producer(header, last_offset_delta, attributes & CONTROL_BIT != 0)?,
             record_count,
@@ -243,7 +252,7 @@ fn leader_epoch(header: &[u8; BATCH_HEADER_BYTES]) -> Result<Option<LeaderEpoch>
 fn counts(header: &[u8; BATCH_HEADER_BYTES]) -> Result<(u32, u32), BatchError> {
     let last_offset_delta = i32_at(header, LAST_OFFSET_DELTA);
     let record_count = i32_at(header, RECORD_COUNT);
-    if record_count < 1 || last_offset_delta < record_count - 1 {
+    if record_count < 0 || last_offset_delta < 0 || last_offset_delta < record_count - 1 {
         return Err(BatchError::CountMismatch { record_count, last_offset_delta });
     }
     Ok((last_offset_delta as u32, record_count as u32))

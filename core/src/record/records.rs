@@ -42,6 +42,16 @@ pub struct Records<'a> {
     reader: VarintReader<'a>,
 }
 
+/// The bytes of one record as they stand in its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordBytes<'a> {
+    /// All of it, its length included.
+    pub(super) whole: &'a [u8],
+    pub(super) attributes: u8,
+    /// What follows the timestamp delta: the offset delta and everything behind it.
+    pub(super) after_timestamp: &'a [u8],
+}
+
 /// The records of a whole uncompressed batch: header and body. The CRC is not checked here.
 pub fn records(batch: &[u8]) -> Result<Records<'_>, BatchError> {
     let header = BatchHeader::parse(batch)?;
@@ -63,11 +73,24 @@ impl<'a> Records<'a> {
         Self { header: *header, left: header.record_count, reader: VarintReader { rest: body } }
     }
 
-    fn next_record(&mut self) -> Result<Record<'a>, BatchError> {
+    /// The next record with its bytes; `None` behind the last one, and after an error.
+    pub fn next_with_bytes(&mut self) -> Option<Result<(Record<'a>, RecordBytes<'a>), BatchError>> {
+        self.left = self.left.checked_sub(1)?;
+        let record = self.next_record();
+        if record.is_err() {
+            self.left = 0;
+        }
+        Some(record)
+    }
+
+    fn next_record(&mut self) -> Result<(Record<'a>, RecordBytes<'a>), BatchError> {
+        let before = self.reader.rest;
         let length = self.reader.length()?;
         let mut reader = VarintReader { rest: self.reader.take(length)? };
-        reader.take(1)?; // attributes: unused
+        let whole = &before[..before.len() - self.reader.rest.len()];
+        let attributes = reader.take(1)?[0]; // unused
         let timestamp_delta = reader.varlong()?;
+        let bytes = RecordBytes { whole, attributes, after_timestamp: reader.rest };
         let offset_delta = u32::try_from(reader.varint()?)
             .ok()
             .filter(|delta| *delta <= self.header.last_offset_delta)
@@ -77,7 +100,7 @@ impl<'a> Records<'a> {
         let headers = reader.length()?;
         let left = u32::try_from(headers)
             .map_err(|_| BatchError::InvalidRecord { rule: "too many headers" })?;
-        Ok(Record {
+        let record = Record {
             offset: self.header.base_offset.plus(u64::from(offset_delta)),
             timestamp: match self.header.timestamp_type {
                 TimestampType::CreateTime => {
@@ -88,7 +111,8 @@ impl<'a> Records<'a> {
             key,
             value,
             headers: Headers { left, reader },
-        })
+        };
+        Ok((record, bytes))
     }
 }
 
@@ -96,12 +120,7 @@ impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let record = self.next_record();
-        if record.is_err() {
-            self.left = 0;
-        }
-        Some(record)
+        Some(self.next_with_bytes()?.map(|(record, _)| record))
     }
 }
 

@@ -44,6 +44,12 @@ impl World {
             let committed = self.ghost.end();
             assert!(agreed >= committed, "R4, R9: {id} has {agreed} of {committed} committed");
         }
+        // L15: nor does any of them, once it leads, bring back what was said to be deleted.
+        for id in controller.isr.iter().chain(&controller.elr) {
+            let (start, told) =
+                (self.brokers[Self::index_of(*id)].disk.start, self.ghost.told_deleted);
+            assert!(start >= told, "L15: {id} starts at {start}, {told} was said to be deleted");
+        }
     }
 
     pub fn controller_changed(&mut self) {

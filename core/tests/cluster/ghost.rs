@@ -24,6 +24,8 @@ pub struct Ghost {
     /// Below it records are deleted. What a replica has there cannot be compared by its leader,
     /// which has nothing there, and goes when the replica learns of the deletion.
     pub deleted: u64,
+    /// Below it an administrator was told that records are deleted: they never come back.
+    pub told_deleted: u64,
 }
 
 fn epoch_of(entry: &Entry) -> u32 {

@@ -110,6 +110,7 @@ impl World {
             (Expected::Deleted { to }, Response::RecordsDeleted { low_watermark }) => {
                 self.statistics.deletions += 1;
                 assert!(to <= low_watermark.0);
+                self.ghost.told_deleted = self.ghost.told_deleted.max(low_watermark.0);
                 for member in process.partition.isr().into_iter().flatten() {
                     let start = self.brokers[Self::index_of(member)].disk.start;
                     assert!(start >= to, "deleted on every in-sync replica, and durable");

@@ -25,10 +25,10 @@ pub async fn handle(context: Context, _request: ApiVersionsRequest) -> ApiVersio
         api_keys: ApiKey::all().map(advertised).collect(),
         supported_features: SUPPORTED_FEATURES
             .iter()
-            .map(|(name, highest)| SupportedFeatureKey {
-                name: Str::from(*name),
+            .map(|feature| SupportedFeatureKey {
+                name: Str::from(feature.name),
                 min_version: lowest_level,
-                max_version: level_number(*highest),
+                max_version: level_number(feature.highest),
             })
             .collect(),
         finalized_features_epoch: i64::try_from(image.applied().0).unwrap_or(i64::MAX),

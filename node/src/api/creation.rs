@@ -3,7 +3,7 @@
 use super::Context;
 use crate::{quorum::ProposeError, wire::ErrorCode};
 use highwater_core::{
-    metadata::{Command, MetadataError, NewTopic, Reply},
+    metadata::{Command, MetadataError, NewTopic, OFFSETS_TOPIC, Reply},
     types::{BrokerId, TopicId},
 };
 use std::collections::BTreeMap;
@@ -52,6 +52,38 @@ pub async fn create_on_demand(context: &Context, name: &str) -> Result<(), Error
     let replicas = replicas(context, count, default_factor(context))
         .map_err(|error| super::errors::of_metadata(&error))?;
     let topic = new_topic(context, name, replicas, BTreeMap::new());
+    create_unless_there(context, topic).await
+}
+
+/// Creates the topic of the group coordinators, unless it exists.
+pub async fn create_offsets_topic(context: &Context) -> Result<(), ErrorCode> {
+    let (config, image) = (&context.shared.config, context.shared.quorum.image());
+    let wanted = config.offsets_topic;
+    // Voters are brokers, too: a cluster that is starting has not yet heard of all of them.
+    let brokers = image.brokers().count().max(config.voters.len());
+    let factor = (wanted.replication_factor as usize).min(brokers);
+    if factor < wanted.replication_factor as usize {
+        tracing::warn!(
+            replicas = factor,
+            wanted = wanted.replication_factor,
+            "{OFFSETS_TOPIC} is created with fewer replicas than \
+             offsets.topic.replication.factor: there are not more brokers"
+        );
+    }
+    let refused = |error: &MetadataError| super::errors::of_metadata(error);
+    let replicas =
+        replicas(context, wanted.partitions, factor as u32).map_err(|error| refused(&error))?;
+    let configs = [
+        ("cleanup.policy", "compact".to_owned()),
+        ("compression.type", "producer".to_owned()),
+        ("segment.bytes", wanted.segment_bytes.to_string()),
+    ];
+    let configs = configs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let topic = new_topic(context, OFFSETS_TOPIC, replicas, configs);
+    create_unless_there(context, topic).await
+}
+
+async fn create_unless_there(context: &Context, topic: NewTopic) -> Result<(), ErrorCode> {
     let created = create(context, vec![topic], false).await;
     let created = created.map_err(|error| super::errors::of_proposal(&error))?;
     match created.into_iter().next().expect("one answer for one topic") {

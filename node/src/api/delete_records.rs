@@ -1,5 +1,6 @@
 //! DeleteRecords (key 21): moves log starts forward, and answers when that is durable on every
-//! in-sync replica.
+//! in-sync replica. Below `min.insync.replicas` it does not answer before the timeout: a replica
+//! that has not deleted them may yet be elected.
 
 use super::{Context, errors, resolve, timeout};
 use crate::{

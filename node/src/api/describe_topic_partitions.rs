@@ -8,7 +8,7 @@ use crate::wire::{
         DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
     },
 };
-use highwater_core::metadata::{Image, Topic};
+use highwater_core::metadata::{Image, Topic, is_internal_topic};
 use std::collections::BTreeSet;
 
 /// The most partitions in one answer, whatever the request asks for
@@ -92,6 +92,7 @@ fn describe(
     DescribeTopicPartitionsResponseTopic {
         name: Some(Str::from(topic.name.as_str())),
         topic_id: topic.id,
+        is_internal: is_internal_topic(&topic.name),
         partitions: partitions.collect(),
         ..Default::default()
     }

@@ -6,6 +6,8 @@ use crate::{
     wire::{ErrorCode, Str},
 };
 use highwater_core::{
+    coordinator::CoordinatorError,
+    group::GroupError,
     metadata::MetadataError,
     partition::PartitionError,
     producers::SequenceError,
@@ -106,6 +108,42 @@ pub fn of_proposal(error: &ProposeError) -> ErrorCode {
         ProposeError::NotStored(_) | ProposeError::Stopped => ErrorCode::KafkaStorageError,
         ProposeError::NotLeader { .. } => ErrorCode::NotController,
         ProposeError::Unknown(_) => ErrorCode::UnknownServerError,
+    }
+}
+
+/// The code for a request that a group refused.
+pub fn of_group(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
+        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+        GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+        GroupError::InvalidRegularExpression(_) => ErrorCode::InvalidRegularExpression,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
+        GroupError::UnstableOffsetCommit => ErrorCode::UnstableOffsetCommit,
+        GroupError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+    }
+}
+
+/// The code for a request that a coordinator did not answer.
+pub fn of_coordinator(error: CoordinatorError) -> ErrorCode {
+    match error {
+        CoordinatorError::Loading => ErrorCode::CoordinatorLoadInProgress,
+        CoordinatorError::NotCoordinator => ErrorCode::NotCoordinator,
+        CoordinatorError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::wire::{
     },
 };
 use highwater_core::{
-    metadata::{Image, PartitionRegistration, Topic},
+    metadata::{Image, PartitionRegistration, Topic, is_internal_topic},
     types::{BrokerId, TopicId},
 };
 use std::collections::BTreeSet;
@@ -56,7 +56,8 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
 async fn create_missing(context: &Context, topics: &[MetadataRequestTopic]) {
     for topic in topics {
         let Some(name) = topic.name.as_deref() else { continue };
-        if context.shared.quorum.image().topic_named(name).is_some() {
+        // The cluster's own topics are created by those who use them.
+        if is_internal_topic(name) || context.shared.quorum.image().topic_named(name).is_some() {
             continue;
         }
         if let Err(code) = creation::create_on_demand(context, name).await {
@@ -106,6 +107,7 @@ fn describe(image: &Image, topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(Str::from(topic.name.as_str())),
         topic_id: topic.id,
+        is_internal: is_internal_topic(&topic.name),
         partitions: partitions.collect(),
         ..Default::default()
     }

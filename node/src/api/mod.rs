@@ -5,12 +5,16 @@
 mod alter_partition_reassignments;
 mod api_versions;
 mod configs;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod creation;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
@@ -18,15 +22,26 @@ mod describe_topic_partitions;
 mod elect_leaders;
 mod errors;
 mod fetch;
+mod find_coordinator;
+mod groups;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod keys;
 mod leader_hints;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod raft_voters;
 mod resolve;
+mod sync_group;
 mod timeout;
 mod unregister_broker;
 mod update_features;
@@ -36,7 +51,7 @@ use crate::{
     env::BoxFuture,
     wire::{
         ApiKey, DecodeError, EncodeError, HeaderError, Message, Reader, Request, RequestHeader,
-        frame,
+        Str, frame,
     },
 };
 use bytes::Bytes;
@@ -87,11 +102,14 @@ pub struct Context {
     pub version: i16,
     /// Who asks.
     pub peer: SocketAddr,
+    /// What the client calls itself; empty when it has no name.
+    pub client_id: Str,
 }
 
 /// Whether the answer to a frame may wait for something other than the disk.
 pub fn may_wait(frame: &[u8]) -> bool {
-    frame.starts_with(&(ApiKey::Fetch as i16).to_be_bytes())
+    let waits = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
+    waits.iter().any(|api| frame.starts_with(&(*api as i16).to_be_bytes()))
 }
 
 /// Starts a request. Produce appends before this returns, so that appends are in the order of the
@@ -112,7 +130,13 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
     };
     let key = header.api_key;
     shared.metrics.api(key as i16).request_bytes.add(bytes as u64);
-    let context = Context { shared: shared.clone(), version: header.api_version, peer };
+    let context = Context {
+        shared: shared.clone(),
+        version: header.api_version,
+        peer,
+        // A copy: it must not keep the frame in memory while a request waits.
+        client_id: header.client_id.as_deref().map_or(Str::EMPTY, Str::from),
+    };
     match key {
         ApiKey::Produce => produce(context, &header, reader),
         ApiKey::Fetch => fetch(context, &header, reader),
@@ -148,6 +172,23 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         ApiKey::UnregisterBroker => answer(context, &header, reader, unregister_broker::handle),
         ApiKey::AddRaftVoter => answer(context, &header, reader, raft_voters::add),
         ApiKey::RemoveRaftVoter => answer(context, &header, reader, raft_voters::remove),
+        ApiKey::FindCoordinator => answer(context, &header, reader, find_coordinator::handle),
+        ApiKey::JoinGroup => answer(context, &header, reader, join_group::handle),
+        ApiKey::SyncGroup => answer(context, &header, reader, sync_group::handle),
+        ApiKey::Heartbeat => answer(context, &header, reader, heartbeat::handle),
+        ApiKey::LeaveGroup => answer(context, &header, reader, leave_group::handle),
+        ApiKey::OffsetCommit => answer(context, &header, reader, offset_commit::handle),
+        ApiKey::OffsetFetch => answer(context, &header, reader, offset_fetch::handle),
+        ApiKey::OffsetDelete => answer(context, &header, reader, offset_delete::handle),
+        ApiKey::DescribeGroups => answer(context, &header, reader, describe_groups::handle),
+        ApiKey::ListGroups => answer(context, &header, reader, list_groups::handle),
+        ApiKey::DeleteGroups => answer(context, &header, reader, delete_groups::handle),
+        ApiKey::ConsumerGroupHeartbeat => {
+            answer(context, &header, reader, consumer_group_heartbeat::handle)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            answer(context, &header, reader, consumer_group_describe::handle)
+        }
     }
 }
 

@@ -1,17 +1,18 @@
 //! Produce (key 0): appends to each partition at once, answers when all are flushed.
 
-use super::{Context, errors, leader_hints::LeaderHints, resolve};
+use super::{Context, errors, keys, leader_hints::LeaderHints, resolve};
 use crate::{
     broker::{PartitionDriver, answered},
     wire::{
         ErrorCode,
         generated::produce::{
-            LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
-            ProduceRequest, ProduceResponse, TopicProduceResponse,
+            BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
+            PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
         },
     },
 };
 use highwater_core::{
+    metadata::is_internal_topic,
     partition::{Acks, Input, Response},
     record::{Batch, Origin},
     time::Instant,
@@ -26,6 +27,8 @@ const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 /// The state of one partition of the request.
 enum Appending {
     Refused(ErrorCode, Option<String>),
+    /// The records at these places in the batch have no key, which a compacted topic demands.
+    Keyless(Vec<i32>),
     Parked(Parked),
 }
 
@@ -147,12 +150,19 @@ fn append(
         Ok(driver) => driver,
         Err(code) => return Appending::Refused(code, None),
     };
+    if is_internal_topic(&driver.id.topic) {
+        let reason = "the topic is the cluster's own: clients do not write to it".to_string();
+        return Appending::Refused(ErrorCode::InvalidTopicException, Some(reason));
+    }
     let Some(records) = data.records else {
         let reason = "there is no record batch for the partition".to_string();
         return Appending::Refused(ErrorCode::InvalidRecord, Some(reason));
     };
     let bytes = records.len() as u64;
-    let max_bytes = driver.inspect(|machine| machine.config().max_message_bytes) as usize;
+    let (max_bytes, compacts) = driver.inspect(|machine| {
+        let config = machine.config();
+        (config.max_message_bytes as usize, config.cleanup_policy.compact)
+    });
     let batch = match Batch::parse(records, max_bytes, Origin::Client) {
         Ok(batch) => batch,
         Err(error) => {
@@ -160,6 +170,13 @@ fn append(
             return Appending::Refused(errors::of_batch(&error), Some(error.to_string()));
         }
     };
+    if compacts {
+        match keys::keyless_records(&batch) {
+            Ok(keyless) if keyless.is_empty() => {}
+            Ok(keyless) => return Appending::Keyless(keyless),
+            Err(reason) => return Appending::Refused(ErrorCode::InvalidRecord, Some(reason)),
+        }
+    }
     let records = u64::from(batch.header.record_count);
     let answer = driver.request(|request| Input::Produce { request, acks, batch, deadline });
     Appending::Parked(Parked { driver, answer, bytes, records })
@@ -173,6 +190,7 @@ async fn finish(
 ) -> PartitionProduceResponse {
     let Parked { driver, answer, bytes, records } = match appending {
         Appending::Refused(code, reason) => return refusal(index, code, reason),
+        Appending::Keyless(places) => return keyless(index, &places),
         Appending::Parked(parked) => parked,
     };
     let mut answer = answered(answer);
@@ -201,6 +219,18 @@ async fn finish(
             refusal(index, errors::of_partition(&error), Some(error.to_string()))
         }
         other => unreachable!("a produce was answered with {other:?}"),
+    }
+}
+
+fn keyless(index: i32, places: &[i32]) -> PartitionProduceResponse {
+    let reason = "a record of a compacted topic must have a key";
+    let errors = places.iter().map(|place| BatchIndexAndErrorMessage {
+        batch_index: *place,
+        batch_index_error_message: Some(errors::text(reason.to_owned())),
+    });
+    PartitionProduceResponse {
+        record_errors: errors.collect(),
+        ..refusal(index, ErrorCode::InvalidRecord, Some(reason.to_owned()))
     }
 }
 

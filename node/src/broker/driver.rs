@@ -44,6 +44,8 @@ struct State {
     checkpoint: CheckpointTurn,
     /// Told of flushes while this replica follows.
     flush_listener: Option<Arc<Notify>>,
+    /// Told of flushes and of what is committed: the coordinator whose state this is.
+    coordinator: Option<Arc<Notify>>,
 }
 
 /// What a driver is made of.
@@ -107,6 +109,7 @@ impl PartitionDriver {
             next_request: 0,
             checkpoint: CheckpointTurn::Idle,
             flush_listener: None,
+            coordinator: None,
         };
         let driver = Arc::new_cyclic(|this: &Weak<Self>| Self {
             id,
@@ -191,6 +194,12 @@ impl PartitionDriver {
         self.lock().flush_listener = Some(listener);
     }
 
+    /// Lets `coordinator` be notified from now on whenever more is flushed or committed. A
+    /// notification is all that happens under the partition's lock: how far it is has to be asked.
+    pub fn report_commits_to(&self, coordinator: Arc<Notify>) {
+        self.lock().coordinator = Some(coordinator);
+    }
+
     /// Closes the log with a checkpoint of everything flushed. Produces that came too late for it
     /// fail.
     pub async fn close(&self) -> Result<(), LogError> {
@@ -210,6 +219,7 @@ impl PartitionDriver {
                 {
                     listener.notify_one();
                 }
+                state.notify_coordinator();
             }
             LogEvent::Failed(error) => {
                 tracing::error!(
@@ -311,7 +321,7 @@ impl PartitionDriver {
                     self.isr_changes.propose(driver, leader_epoch, proposal);
                 }
             }
-            Effect::HighWatermarkAdvanced { .. } => {}
+            Effect::HighWatermarkAdvanced { .. } => state.notify_coordinator(),
         }
     }
 
@@ -333,6 +343,12 @@ impl State {
     fn next_request(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)
+    }
+
+    fn notify_coordinator(&self) {
+        if let Some(coordinator) = &self.coordinator {
+            coordinator.notify_one();
+        }
     }
 }
 

@@ -25,6 +25,10 @@ const AGAIN: Duration = Duration::from_millis(100);
 const REPORT_EVERY: u32 = 50;
 /// How long a controlled shutdown may take: then the broker stops all the same, and is fenced.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a broker that wants to stop looks whether there is a quorum that could let it.
+const QUORUM_CHECK: Duration = Duration::from_millis(400);
+/// So many looks in a row must find none: voters that restart at the same time are back soon.
+const QUORUM_CHECKS: u32 = 3;
 
 /// What the metadata log decides by.
 const DECIDING_CONFIGS: [&str; 3] =
@@ -212,16 +216,31 @@ fn take(shared: &Shared, reply: HeartbeatReply) {
     }
 }
 
-/// Hands over what this broker leads; gives up after [`HAND_OVER_TIMEOUT`].
+/// Hands over what this broker leads, the quorum last: it has to agree on the rest. Gives up after
+/// [`HAND_OVER_TIMEOUT`], or when there is nobody left to hand anything over to.
 pub async fn hand_over(shared: &Shared) {
     shared.membership.wants_shutdown.store(true, Ordering::Release);
     let until = shared.doors.clock.now().monotonic.after(HAND_OVER_TIMEOUT);
     tokio::select! {
         biased;
         () = shared.membership.handed_over.notified() => {}
+        () = quorum_lost(shared) => {
+            tracing::warn!("a majority of the voters is not running: nothing can be handed over");
+            return;
+        }
         () = shared.doors.clock.sleep_until(until) => {
             tracing::warn!("not everything was handed over; the controller will fence this broker");
         }
+    }
+    shared.quorum.hand_over().await;
+}
+
+/// Completes when the quorum was found lost several times in a row.
+async fn quorum_lost(shared: &Shared) {
+    let mut found = 0;
+    while found < QUORUM_CHECKS {
+        sleep(&*shared.doors.clock, QUORUM_CHECK).await;
+        found = if shared.quorum.is_lost().await { found + 1 } else { 0 };
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a broker serves its clients from: partitions and their drivers, and what goes on beside.
 
 mod census;
+pub mod compaction;
 mod controller;
 mod driver;
 mod fetch_sessions;
@@ -28,6 +29,7 @@ pub use replication::{Replication, ReplicationOptions};
 
 use crate::{
     config::BrokerConfig,
+    coordinator::Coordinators,
     env::Doors,
     metrics::Metrics,
     quorum::{ProposeError, Quorum, Watch},
@@ -70,6 +72,8 @@ pub struct Shared {
     pub membership: Membership,
     /// The fetchers of the partitions that this broker follows.
     pub replication: Arc<Replication>,
+    /// The coordinators of the groups whose partition this broker leads.
+    pub coordinators: Coordinators,
     /// Grants producer ids.
     pub producer_ids: ProducerIds,
     /// The cluster's id, as clients see it.

@@ -22,6 +22,7 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
 
 /// A partition, for people and for lookups.
@@ -347,8 +348,14 @@ fn partition_dir(dir: &Path, id: &TopicPartition) -> PathBuf {
 fn log_options(config: &TopicConfig) -> LogOptions {
     LogOptions {
         segment_bytes: u64::from(config.segment_bytes),
-        segment_age: config.segment_age,
+        segment_age: segment_age(config),
         index_interval_bytes: u64::from(config.index_interval_bytes),
         ..LogOptions::default()
     }
+}
+
+/// What is never closed is never compacted.
+fn segment_age(config: &TopicConfig) -> Duration {
+    let max_lag = config.max_compaction_lag.filter(|_| config.cleanup_policy.compact);
+    max_lag.map_or(config.segment_age, |max_lag| max_lag.min(config.segment_age))
 }

@@ -19,6 +19,7 @@ pub async fn follow_metadata(shared: Arc<Shared>) {
         }
         shared.partitions.follow(&image).await;
         shared.replication.follow(&shared.partitions.open());
+        shared.coordinators.follow(&image, &shared.partitions);
         shared.count_partitions();
         shared.count_changes(&followed, &image);
         followed = image;

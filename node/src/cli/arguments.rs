@@ -1,5 +1,11 @@
 //! What can be said on the command line.
 
+mod group;
+
+pub use group::{
+    DeleteGroups, DescribeGroups, Group, GroupMembers, GroupOffsets, ListGroups, ResetOffsets,
+};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -38,6 +44,9 @@ pub enum Command {
     Topic(Topic),
     Produce(Produce),
     Consume(Consume),
+    /// Look at groups of consumers, and change where they go on.
+    #[command(subcommand)]
+    Group(Group),
     /// Look at a cluster, empty a node, and change who belongs to it.
     #[command(subcommand)]
     Cluster(Cluster),
@@ -172,6 +181,9 @@ pub struct DeleteTopics {
     /// The topics' names.
     #[arg(required = true)]
     pub names: Vec<String>,
+    /// Succeed if a topic is not there.
+    #[arg(long)]
+    pub if_exists: bool,
 }
 
 /// Change the settings of a topic, or give it more partitions.
@@ -238,10 +250,13 @@ pub struct Consume {
     pub at: Broker,
     /// The topic's name.
     pub topic: String,
+    /// Read as a member of this group: it shares the partitions, and goes on where it has come to.
+    #[arg(long, short, conflicts_with = "partition")]
+    pub group: Option<String>,
     /// Read this partition only. May be given more than once.
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Vec<i32>,
-    /// Where to start: beginning, end, an offset, or @MILLISECONDS since 1970.
+    /// Where to start (a group: where it has committed nothing): beginning, end, an offset, or @MILLISECONDS since 1970.
     #[arg(long, short = 'f', value_name = "WHERE", default_value = "beginning")]
     #[arg(value_parser = start)]
     pub from: Start,
@@ -415,7 +430,8 @@ pub struct DumpLog {
     pub records: bool,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Splits `KEY=VALUE`.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
             Ok((key.trim().to_owned(), value.trim().to_owned()))

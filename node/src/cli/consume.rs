@@ -1,15 +1,19 @@
 //! `highwater consume`: prints the records of a topic.
 
+mod group;
+
 use super::{
     arguments::{Consume, Start},
-    check, connect, decompress,
+    check, connect,
     output::{Output, StdoutClosed, json_bytes},
     produce::partitions_of,
 };
+use anyhow::Context;
 use bytes::Bytes;
 use highwater_core::record::{BATCH_HEADER_BYTES, BatchHeader, Record, Records, verify_crc};
 use highwater_node::{
     client::{ClientError, Cluster, InFlight, PartitionRef},
+    codec,
     env::{Clock, OsClock},
     wire::{
         ApiKey, ErrorCode,
@@ -36,6 +40,9 @@ const LEADER_TRIES: u32 = 150;
 const LEADER_PAUSE: Duration = Duration::from_millis(200);
 
 pub async fn run(arguments: Consume, output: Output) -> anyhow::Result<()> {
+    if let Some(group) = &arguments.group {
+        return group::run(&arguments, group, output).await;
+    }
     let mut cluster = connect(&arguments.at.broker).await?;
     let mut cursors = cursors(&mut cluster, &arguments).await?;
     let mut printer = Printer { arguments: &arguments, output, left: arguments.count };
@@ -235,8 +242,8 @@ impl Cursor {
             let header = BatchHeader::parse(&batch)?;
             let wrong = || format!("{name} at offset {}: the batch is damaged", header.base_offset);
             anyhow::ensure!(verify_crc(&batch), "{}: its CRC does not match", wrong());
-            let body = decompress::body(header.compression, &batch[BATCH_HEADER_BYTES..]);
-            let body = body.map_err(|error| error.context(wrong()))?;
+            let body = codec::decompress(header.compression, &batch[BATCH_HEADER_BYTES..]);
+            let body = body.with_context(wrong)?;
             for record in Records::in_body(&header, &body) {
                 let record = record?;
                 let offset = i64::try_from(record.offset.0)?;

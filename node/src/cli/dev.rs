@@ -91,6 +91,9 @@ fn configs(
             ("admin.listen", "none"),
             ("default.replication.factor", &replicas.to_string()),
             ("min.insync.replicas", &in_sync.to_string()),
+            ("offsets.topic.replication.factor", &replicas.to_string()),
+            // As in the server.properties that Kafka ships: a developer waits for no one.
+            ("group.initial.rebalance.delay.ms", "0"),
         ] {
             settings.set(key, value, "highwater dev");
         }

@@ -5,13 +5,15 @@
 
 use super::{
     arguments::DumpLog,
-    decompress,
     output::{Output, StdoutClosed, json_bytes},
 };
 use anyhow::Context;
 use bytes::{Buf, Bytes};
 use highwater_core::record::{BATCH_HEADER_BYTES, BatchHeader, Record, Records, verify_crc};
-use highwater_node::env::{Disk, DiskFile, OpenMode, OsDisk};
+use highwater_node::{
+    codec,
+    env::{Disk, DiskFile, OpenMode, OsDisk},
+};
 use serde_json::json;
 use std::{
     io::{self, Write},
@@ -68,9 +70,13 @@ async fn segments(disk: &OsDisk, path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn is_segment(name: &str) -> bool {
-    let digits = name.strip_suffix(".log");
-    digits.is_some_and(|digits| {
-        digits.len() == NAME_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit())
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    name.strip_suffix(".log").is_some_and(|name| {
+        let (offset, generation) = name.split_once('.').unwrap_or((name, "0"));
+        offset.len() == NAME_DIGITS
+            && is_number(offset)
+            && !generation.is_empty()
+            && is_number(generation)
     })
 }
 
@@ -191,6 +197,7 @@ impl Dump {
                 "timestamp_type": format!("{:?}", header.timestamp_type),
                 "base_timestamp": header.base_timestamp.0,
                 "max_timestamp": header.max_timestamp.0,
+                "delete_horizon": header.delete_horizon.map(|horizon| horizon.0),
                 "producer_id": producer.map(|producer| producer.id.0),
                 "producer_epoch": producer.map(|producer| producer.epoch.0),
                 "base_sequence": producer.map(|producer| producer.base_sequence.0),
@@ -216,7 +223,7 @@ impl Dump {
     }
 
     fn body(&mut self, header: &BatchHeader, body: &[u8]) -> anyhow::Result<()> {
-        let body = decompress::body(header.compression, body)?;
+        let body = codec::decompress(header.compression, body)?;
         for record in Records::in_body(header, &body) {
             self.record(&record?)?;
         }

@@ -5,11 +5,12 @@
 mod arguments;
 mod cluster;
 mod consume;
-mod decompress;
 mod describe;
 mod dev;
 mod doors;
 mod drain;
+mod group;
+mod kafka_tools;
 mod log_dump;
 mod logging;
 mod output;
@@ -38,7 +39,11 @@ const MAX_CONFIG_FILE_BYTES: usize = 1 << 20;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let line: Vec<_> = std::env::args_os().collect();
+    let arguments = match kafka_tools::command(&line) {
+        Some(parsed) => parsed.unwrap_or_else(|error| error.exit()),
+        None => Arguments::parse(),
+    };
     let outcome = runtime().and_then(|runtime| runtime.block_on(run(arguments)));
     let status = match &outcome {
         Ok(()) => DONE,
@@ -61,6 +66,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Topic(topic) => topic::run(topic, output).await,
         Command::Produce(produce) => produce::run(produce, output).await,
         Command::Consume(consume) => consume::run(consume, output).await,
+        Command::Group(group) => group::run(group, output).await,
         Command::Cluster(cluster) => cluster::run(cluster, output).await,
         Command::Partition(partition) => partition::run(partition, output).await,
         Command::Log(LogCommand::Dump(dump)) => log_dump::run(dump, output).await,

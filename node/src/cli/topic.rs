@@ -111,8 +111,10 @@ async fn delete_topics(arguments: DeleteTopics, output: Output) -> anyhow::Resul
     for result in &answer.responses {
         let name = result.name.as_deref().unwrap_or("?");
         let what = format!("delete topic `{name}`");
+        let missing = result.error_code == ErrorCode::UnknownTopicOrPartition.code();
         match check(&what, result.error_code, result.error_message.as_ref()) {
             Ok(()) => deleted.push(name),
+            Err(_) if missing && arguments.if_exists => {}
             Err(error) => outcome = outcome.and(Err(error)),
         }
     }

@@ -11,11 +11,13 @@ mod calls;
 mod cluster;
 mod connection;
 mod error;
+mod groups;
 
 pub use calls::{PartitionRef, ProducerGrant, produce_request};
 pub use cluster::Cluster;
 pub use connection::{Connection, InFlight};
 pub use error::ClientError;
+pub use groups::{Committer, Coordinator, GroupOffset};
 
 #[cfg(test)]
 mod tests;

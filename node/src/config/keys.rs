@@ -8,6 +8,7 @@ use super::{
     BrokerConfig,
     address::{HostPort, PEER_LISTENER, parse_listeners},
     cluster,
+    group_keys::GROUP_KEYS,
     value::{Kind, Value},
 };
 use core::time::Duration;
@@ -48,7 +49,7 @@ type Setter = fn(&mut BrokerConfig, &Value) -> Result<(), String>;
 
 /// Every key: the broker's own, then those that give topics their defaults.
 pub fn keys() -> impl Iterator<Item = Key> {
-    KEYS.iter().copied().chain(topic_defaults())
+    KEYS.iter().chain(GROUP_KEYS).copied().chain(topic_defaults())
 }
 
 /// The key of that name or alias.
@@ -85,12 +86,12 @@ fn kind_of(config_type: ConfigType, name: &str) -> Kind {
     }
 }
 
-const ANY: i64 = i64::MAX;
-const I32: i64 = i32::MAX as i64;
+pub(super) const ANY: i64 = i64::MAX;
+pub(super) const I32: i64 = i32::MAX as i64;
 /// Well below the longest reply between brokers, which may hold a larger batch whole.
 const REPLICA_FETCH_MAX: i64 = 64 << 20;
 
-const fn row(
+pub(super) const fn row(
     name: &'static str,
     kind: Kind,
     default: &'static str,
@@ -102,7 +103,7 @@ const fn row(
 }
 
 /// A key of Kafka's that is checked and has nothing to do here.
-const fn inert(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+pub(super) const fn inert(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     row(name, kind, "", doc, |_, _| Ok(()))
 }
 
@@ -113,26 +114,27 @@ impl Key {
     }
 }
 
-const fn int(min: i64, max: i64) -> Kind {
+pub(super) const fn int(min: i64, max: i64) -> Kind {
     Kind::Int { min, max }
 }
 
-const fn bytes(min: i64, max: i64) -> Kind {
+pub(super) const fn bytes(min: i64, max: i64) -> Kind {
     Kind::Bytes { min, max }
 }
 
-const fn millis(min: i64, max: i64) -> Kind {
+pub(super) const fn millis(min: i64, max: i64) -> Kind {
     Kind::Millis { min, max }
 }
 
 macro_rules! set {
     (|$config:ident, $value:ident| $body:expr) => {
-        |$config: &mut BrokerConfig, $value: &Value| {
+        |$config: &mut crate::config::BrokerConfig, $value: &crate::config::Value| {
             $body;
             Ok(())
         }
     };
 }
+pub(super) use set;
 
 /// Every key of the broker itself. Those that give topics their defaults are in core's table.
 static KEYS: &[Key] = &[
@@ -446,6 +448,38 @@ static KEYS: &[Key] = &[
         "How often each partition looks for segments that retention may delete.",
         set!(|c, v| c.retention_check_interval = millis_of(v)),
     ),
+    row(
+        "log.cleaner.enable",
+        Kind::Bool,
+        "true",
+        "Whether topics with `cleanup.policy=compact` are compacted.",
+        set!(|c, v| c.cleaner_enabled = *v == Value::Bool(true)),
+    ),
+    row(
+        "log.cleaner.backoff.ms",
+        millis(0, ANY),
+        "15000",
+        "How long compaction rests when no partition needs it.",
+        set!(|c, v| c.cleaner_backoff = millis_of(v)),
+    ),
+    row(
+        "log.cleaner.dedupe.buffer.size",
+        bytes(1 << 20, ANY),
+        "134217728",
+        "Memory for the keys of a partition that is compacted: 24 bytes for each, a fifth of it \
+         left free. What does not fit is compacted in another pass.",
+        set!(|c, v| c.cleaner_map_bytes = number(v)),
+    ),
+    row(
+        "log.cleaner.io.max.bytes.per.second",
+        bytes(1, ANY),
+        "9223372036854775807",
+        "What compaction reads and writes in a second at most.",
+        set!(|c, v| c.cleaner_bytes_per_second = number(v)),
+    ),
+    inert("log.cleaner.threads", int(0, I32), CLEANER),
+    inert("log.cleaner.io.buffer.size", bytes(0, I32), CLEANER),
+    inert("log.cleaner.io.buffer.load.factor", Kind::Text, CLEANER),
     inert("log.flush.scheduler.interval.ms", millis(1, ANY), FLUSH),
     inert("log.flush.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),
     inert("log.flush.start.offset.checkpoint.interval.ms", millis(0, ANY), FLUSH),
@@ -463,7 +497,8 @@ static KEYS: &[Key] = &[
 ];
 
 const FLUSH: &str = "No effect: every acknowledgement comes after the flush of its records.";
-const THREADS: &str = "No effect: the broker runs one worker per core.";
+pub(super) const THREADS: &str = "No effect: the broker runs one worker per core.";
+const CLEANER: &str = "No effect: one partition is compacted at a time.";
 const BUFFERS: &str = "No effect: the system sizes the socket buffers.";
 
 fn data_dir(config: &mut BrokerConfig, value: &Value) -> Result<(), String> {
@@ -480,13 +515,13 @@ fn data_dir(config: &mut BrokerConfig, value: &Value) -> Result<(), String> {
 }
 
 /// The kind of the row bounds the value, so a number that does not fit is a wrong row.
-fn number<T: TryFrom<i64>>(value: &Value) -> T {
+pub(super) fn number<T: TryFrom<i64>>(value: &Value) -> T {
     let number = value.int();
     T::try_from(number)
         .unwrap_or_else(|_| panic!("{number} passed its key's bounds and does not fit its field"))
 }
 
-fn millis_of(value: &Value) -> Duration {
+pub(super) fn millis_of(value: &Value) -> Duration {
     Duration::from_millis(number(value))
 }
 

@@ -7,6 +7,7 @@
 mod address;
 mod cluster;
 mod error;
+mod group_keys;
 mod keys;
 mod source;
 mod value;
@@ -19,6 +20,7 @@ pub use value::{Kind, Raw, Value};
 use core::time::Duration;
 use highwater_core::{
     config::{nearest, validate_broker_config},
+    group::GroupConfig,
     metadata::Endpoint,
     types::BrokerId,
 };
@@ -107,8 +109,36 @@ pub struct BrokerConfig {
     pub fetch_session_slots: usize,
     /// How often retention looks for segments to delete.
     pub retention_check_interval: Duration,
+    /// How this broker's group coordinators keep their groups.
+    ///
+    /// Invariant: the shortest session timeout is at most the longest.
+    pub groups: GroupConfig,
+    /// `offsets.commit.timeout.ms`: how long an answer of a coordinator waits for the high
+    /// watermark.
+    pub offsets_commit_timeout: Duration,
+    /// How `__consumer_offsets` is created.
+    pub offsets_topic: OffsetsTopic,
+    /// Whether compacted topics are compacted (`log.cleaner.enable`).
+    pub cleaner_enabled: bool,
+    /// How long compaction rests when no log needs it.
+    pub cleaner_backoff: Duration,
+    /// Bytes of the map from keys to offsets.
+    pub cleaner_map_bytes: u64,
+    /// Bytes that compaction reads and writes in a second at most.
+    pub cleaner_bytes_per_second: u64,
     /// What was set, by the key's own name; everything else has its default.
     explicit: BTreeMap<&'static str, (String, Origin)>,
+}
+
+/// How `__consumer_offsets` is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetsTopic {
+    /// `offsets.topic.num.partitions`.
+    pub partitions: u32,
+    /// `offsets.topic.replication.factor`.
+    pub replication_factor: u32,
+    /// `offsets.topic.segment.bytes`.
+    pub segment_bytes: u32,
 }
 
 /// One key with its value in force, as DescribeConfigs shows a broker.
@@ -276,6 +306,13 @@ impl BrokerConfig {
             fetch_max_bytes: 0,
             fetch_session_slots: 0,
             retention_check_interval: Duration::ZERO,
+            groups: GroupConfig::default(),
+            offsets_commit_timeout: Duration::ZERO,
+            offsets_topic: OffsetsTopic { partitions: 0, replication_factor: 0, segment_bytes: 0 },
+            cleaner_enabled: false,
+            cleaner_backoff: Duration::ZERO,
+            cleaner_map_bytes: 0,
+            cleaner_bytes_per_second: 0,
             explicit: BTreeMap::new(),
         };
         for key in keys().filter(|key| matches!(key.target, Target::Field(_))) {
@@ -319,6 +356,14 @@ impl BrokerConfig {
             self.advertised = self.listen.clone();
         }
         cluster::settle(self)?;
+        if self.groups.min_session_timeout > self.groups.max_session_timeout {
+            let key = "group.min.session.timeout.ms";
+            let reason = "it is above `group.max.session.timeout.ms`, so no member could join; \
+                          lower it"
+                .to_owned();
+            let problem = Problem::Unsupported { key, reason };
+            return Err(ConfigError { origin: self.origin(key), problem });
+        }
         self.socket_request_max_bytes =
             self.socket_request_max_bytes.min(self.queued_max_request_bytes);
         Ok(())

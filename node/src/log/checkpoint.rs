@@ -19,7 +19,9 @@ use std::{io, path::Path};
 const FILE: &str = "checkpoint";
 const TEMPORARY_FILE: &str = "checkpoint.tmp";
 const MAGIC: &[u8; 4] = b"HWCP";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+/// Without compaction: no gaps, no generations.
+const VERSION_TWO: u16 = 2;
 /// Without a restart.
 const VERSION_ONE: u16 = 1;
 
@@ -48,6 +50,11 @@ pub(super) struct Checkpoint {
     pub(super) index: Index,
     /// Wall clock of the last append to that segment.
     pub(super) modified: Timestamp,
+    /// Whether offsets may be missing between batches: compaction has been at this log or at the
+    /// one that it was copied from. Where not, a gap is damage.
+    pub(super) has_gaps: bool,
+    /// Compaction has been through everything below it.
+    pub(super) compacted_to: Offset,
 }
 
 impl Checkpoint {
@@ -67,6 +74,8 @@ impl Checkpoint {
             closed: Vec::new(),
             index: Index::new(start),
             modified,
+            has_gaps: false,
+            compacted_to: start,
         }
     }
 
@@ -75,6 +84,7 @@ impl Checkpoint {
         Stored {
             log_start_offset: self.log_start_offset,
             recovery_offset: self.recovery_offset,
+            recovery_segment: self.index.base_offset(),
             high_watermark: self.side.high_watermark,
         }
     }
@@ -119,6 +129,8 @@ impl Checkpoint {
         out.u64(self.log_start_offset.0);
         out.u64(self.recovery_offset.0);
         out.i64(self.modified.0);
+        out.u8(self.has_gaps.into());
+        out.u64(self.compacted_to.0);
         out.bytes(&self.side.encode());
         out.count(self.closed.len());
         for segment in &self.closed {
@@ -129,7 +141,7 @@ impl Checkpoint {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let (version, mut from) = Decoder::open_any(bytes, MAGIC, VERSION_ONE..=VERSION)?;
+        let (version, mut from) = Decoder::open(bytes, MAGIC, VERSION_ONE..=VERSION)?;
         let (clean, restarting) = match from.u8()? {
             OPEN => (false, false),
             CLEAN => (true, false),
@@ -138,12 +150,17 @@ impl Checkpoint {
         };
         let (log_start_offset, recovery_offset) = (Offset(from.u64()?), Offset(from.u64()?));
         let modified = Timestamp(from.i64()?);
+        let knows_compaction = version > VERSION_TWO;
+        let (has_gaps, compacted_to) = match knows_compaction {
+            true => (from.u8()? != 0, Offset(from.u64()?)),
+            false => (false, log_start_offset),
+        };
         let side = SideState::decode(from.bytes()?)
             .map_err(|_| FormatError("its epochs and producers cannot be read"))?;
         let count = from.count(ClosedSegment::ENCODED_BYTES)?;
         let mut closed = Vec::with_capacity(count);
         for _ in 0..count {
-            closed.push(ClosedSegment::decode(&mut from)?);
+            closed.push(ClosedSegment::decode(&mut from, knows_compaction)?);
         }
         let index = Index::decode(&mut from)?;
         from.finish()?;
@@ -161,6 +178,8 @@ impl Checkpoint {
             closed,
             index,
             modified,
+            has_gaps,
+            compacted_to,
         })
     }
 }
@@ -180,6 +199,7 @@ mod tests {
             bytes: 1000,
             newest: None,
             modified: Timestamp(99),
+            generation: 0,
         };
         Checkpoint {
             clean: false,
@@ -190,6 +210,8 @@ mod tests {
             closed: vec![closed(0, 10), closed(10, 20)],
             index,
             modified: Timestamp(100),
+            has_gaps: false,
+            compacted_to: Offset(3),
         }
     }
 
@@ -202,17 +224,47 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    fn bytes(hexadecimal: &str) -> Vec<u8> {
+        (0..hexadecimal.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hexadecimal[at..at + 2], 16).expect("two digits"))
+            .collect()
+    }
+
     #[test]
-    fn its_bytes_are_those_of_version_two() {
+    fn its_bytes_are_those_of_version_three() {
+        let mut compacted = Checkpoint {
+            has_gaps: true,
+            compacted_to: Offset(20),
+            closed: Vec::new(),
+            ..checkpoint()
+        };
+        compacted.closed.push(ClosedSegment {
+            end_offset: Offset(20),
+            generation: 2,
+            ..checkpoint().closed[0]
+        });
+        assert_eq!(Checkpoint::decode(&compacted.encode()), Ok(compacted.clone()));
+        let version_three = concat!(
+            "48574350000300000000000000000300000000000000190000000000000064010000000000000014",
+            "0000001a000200000000000000190000000000000019000000000000000000000001000000000000",
+            "0000000000000000001400000000000003e8ffffffffffffffff0000000000000000000000000000",
+            "00630000000200000000000000140000000000000008000000000000001900000001000000000000",
+            "0019000000000000006400000000000000073585ebeb",
+        );
+        assert_eq!(hexadecimal(&compacted.encode()), version_three);
+    }
+
+    #[test]
+    fn version_two_is_read() {
         let restarting =
             Checkpoint { restarting: true, ..Checkpoint::of_empty_log(Offset(7), Timestamp(9)) };
-        assert_eq!(Checkpoint::decode(&restarting.encode()), Ok(restarting.clone()));
         let restarting_version_two = concat!(
             "485743500002020000000000000007000000000000000700000000000000090000001a0002000000",
             "000000000700000000000000070000000000000000000000000000000000000007ffffffffffffff",
             "ff000000000000000700000000a8c9f2e1",
         );
-        assert_eq!(hexadecimal(&restarting.encode()), restarting_version_two);
+        assert_eq!(Checkpoint::decode(&bytes(restarting_version_two)), Ok(restarting));
         let version_two = concat!(
             "485743500002000000000000000003000000000000001900000000000000640000001a0002000000",
             "00000000190000000000000019000000000000000000000002000000000000000000000000000000",
@@ -221,7 +273,7 @@ mod tests {
             "63000000000000001400000000000000080000000000000019000000010000000000000019000000",
             "00000000640000000000000007af65ac39",
         );
-        assert_eq!(hexadecimal(&checkpoint().encode()), version_two);
+        assert_eq!(Checkpoint::decode(&bytes(version_two)), Ok(checkpoint()));
     }
 
     #[test]
@@ -234,11 +286,7 @@ mod tests {
             "14000000000000000800000000000000190000000100000000000000190000000000000064000000",
             "00000000071f868881",
         );
-        let bytes: Vec<u8> = (0..version_one.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&version_one[at..at + 2], 16).expect("two digits"))
-            .collect();
-        assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint()));
+        assert_eq!(Checkpoint::decode(&bytes(version_one)), Ok(checkpoint()));
     }
 
     #[test]

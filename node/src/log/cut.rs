@@ -16,7 +16,7 @@ use super::{
     checkpoint::Checkpoint,
     index::Index,
     recovery::{remove_all_segments, remove_segment},
-    segment::{ClosedSegment, OpenSegment, segment_path},
+    segment::{ClosedSegment, OpenSegment, SegmentName},
     state::{ActiveSegment, Queued, State, Stored},
     walk::Walk,
     writer::create_segment,
@@ -76,6 +76,7 @@ pub(super) async fn carry_out(shared: &Shared) -> Result<(), LogError> {
 }
 
 async fn truncate(shared: &Shared, now: Now, to: Offset, side: SideState) -> Result<(), LogError> {
+    shared.remove_strays().await?;
     let mut active = segment_cut_at(shared, to).await?;
     if active.written == 0 {
         (active.modified, active.first_append) = (now.wall, None);
@@ -88,8 +89,8 @@ async fn truncate(shared: &Shared, now: Now, to: Offset, side: SideState) -> Res
     if stored.recovery_offset > to || stored.high_watermark > to {
         shared.lower_checkpoint(to, side).await?;
     }
-    for base_offset in removed {
-        remove_segment(&*shared.disk, &shared.dir, base_offset).await?;
+    for name in removed {
+        remove_segment(&*shared.disk, &shared.dir, name).await?;
         shared.disk.sync_dir(&shared.dir).await?;
     }
     file.truncate(bytes).await?;
@@ -99,9 +100,9 @@ async fn truncate(shared: &Shared, now: Now, to: Offset, side: SideState) -> Res
 
 /// The segment that holds `to` as it is when everything from there on is gone. Nothing is changed.
 async fn segment_cut_at(shared: &Shared, to: Offset) -> Result<ActiveSegment, LogError> {
-    let (closed, interval_bytes) = {
+    let (closed, interval_bytes, has_gaps) = {
         let state = shared.lock();
-        (state.closed_segment_at(to), state.options.index_interval_bytes)
+        (state.closed_segment_at(to), state.options.index_interval_bytes, state.has_gaps)
     };
     let mut segment = match closed {
         None => shared.lock().active.clone(),
@@ -115,15 +116,20 @@ async fn segment_cut_at(shared: &Shared, to: Offset) -> Result<ActiveSegment, Lo
         }
     };
     let (file, path) = (segment.file.clone(), segment.path.clone());
-    let mut walk = Walk::new(file, path, from, segment.written).checking();
-    while walk.offset() < to
+    let mut walk = Walk::new(file, path, from, segment.written).checking().with_gaps(has_gaps);
+    let mut end = from;
+    while end.0 < to
         && let Some(batch) = walk.next().await?
+        && batch.header.base_offset < to
     {
         walk.check_crc(&batch).await?;
         segment.index.add(batch.position, &batch.header, interval_bytes);
+        end = (walk.offset(), walk.position());
     }
-    (segment.end_offset, segment.written) = (walk.offset(), walk.position());
-    if segment.end_offset != to {
+    (segment.records_end, segment.written) = end;
+    segment.end_offset = to;
+    let ends_in_gap = has_gaps && segment.records_end < to;
+    if segment.records_end != to && !ends_in_gap {
         let reason = format!("a truncation to {to} must find a batch boundary there");
         return Err(LogError::corrupt(&segment.path, to, segment.written, reason));
     }
@@ -140,11 +146,16 @@ async fn reopened(
     let unsaved = shared.lock().unsaved_indexes.get(&closed.base_offset).cloned();
     let index = match unsaved {
         Some(index) => index,
-        None => OpenSegment::open(disk, dir, closed, interval_bytes).await?.index,
+        None => {
+            let has_gaps = shared.lock().has_gaps;
+            OpenSegment::open(disk, dir, closed, interval_bytes, has_gaps).await?.index
+        }
     };
-    let path = segment_path(dir, closed.base_offset);
+    let path = closed.name().log(dir);
     Ok(ActiveSegment {
         base_offset: closed.base_offset,
+        generation: closed.generation,
+        records_end: closed.end_offset,
         end_offset: closed.end_offset,
         file: disk.open(&path, OpenMode::Write).await?,
         path,
@@ -190,6 +201,7 @@ impl State {
                 self.end = self.end.min(to);
                 self.flushed = self.flushed.min(to);
                 self.epochs.truncate_from_end(to);
+                self.compacted_to = self.compacted_to.min(to);
             }
             CutKind::Reset => {
                 self.queue.clear();
@@ -250,18 +262,18 @@ impl State {
         Some(*segment.expect("the log start is in a segment").1)
     }
 
-    /// Goes on in a segment that was cut, and forgets the later ones: their base offsets, newest
-    /// first.
-    fn go_on_in(&mut self, active: ActiveSegment) -> Vec<Offset> {
+    /// Goes on in a segment that was cut, and forgets the later ones: their names, newest first.
+    fn go_on_in(&mut self, active: ActiveSegment) -> Vec<SegmentName> {
         let base_offset = active.base_offset;
         let later = self.closed.split_off(&base_offset);
         self.unsaved_indexes.split_off(&base_offset);
         self.open_segments.retain(|(base, _)| *base < base_offset);
-        let last = std::mem::replace(&mut self.active, active).base_offset;
+        let last = std::mem::replace(&mut self.active, active).name();
         self.roll_requested = false;
         self.cuts += 1;
-        let removed = [last].into_iter().chain(later.into_keys().rev());
-        removed.filter(|base| *base > base_offset).collect()
+        let later = later.into_values().rev().map(|segment| segment.name());
+        let removed = [last].into_iter().chain(later);
+        removed.filter(|name| name.base_offset > base_offset).collect()
     }
 
     /// Readers find nothing below `to` any more. Later cuts may have moved the start elsewhere.
@@ -278,8 +290,13 @@ impl State {
         self.open_segments.clear();
         self.active = active;
         self.roll_requested = false;
-        self.stored =
-            Stored { log_start_offset: start, recovery_offset: start, high_watermark: start };
+        self.stored = Stored {
+            log_start_offset: start,
+            recovery_offset: start,
+            recovery_segment: start,
+            high_watermark: start,
+        };
+        (self.has_gaps, self.has_strays, self.compacted_to) = (false, false, start);
         self.flushed_since_checkpoint = 0;
         self.checkpoint_asked = false;
         self.cuts += 1;

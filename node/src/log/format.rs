@@ -30,6 +30,10 @@ impl Encoder {
         self.bytes.push(value);
     }
 
+    pub(super) fn u32(&mut self, value: u32) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
     pub(super) fn u64(&mut self, value: u64) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
     }
@@ -63,17 +67,8 @@ pub(super) struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Checks the frame and starts at the body.
+    /// Checks the frame and starts at the body: the version that was found, and the decoder.
     pub(super) fn open(
-        file: &'a [u8],
-        magic: &[u8; MAGIC_BYTES],
-        version: u16,
-    ) -> Result<Self, FormatError> {
-        Ok(Self::open_any(file, magic, version..=version)?.1)
-    }
-
-    /// The same for several versions; returns the one that was found too.
-    pub(super) fn open_any(
         file: &'a [u8],
         magic: &[u8; MAGIC_BYTES],
         versions: RangeInclusive<u16>,
@@ -105,6 +100,10 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn u8(&mut self) -> Result<u8, FormatError> {
         Ok(u8::from_be_bytes(self.take()?))
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, FormatError> {
+        Ok(u32::from_be_bytes(self.take()?))
     }
 
     pub(super) fn u64(&mut self) -> Result<u64, FormatError> {

@@ -70,7 +70,7 @@ impl Log {
             // It is outside of the log already: what cannot be removed now is removed at the next
             // start.
             if let Err(error) =
-                remove_segment(&*self.shared.disk, &self.shared.dir, segment.base_offset).await
+                remove_segment(&*self.shared.disk, &self.shared.dir, segment.name()).await
             {
                 tracing::warn!(%error, "a segment below the log start stays for now");
             }
@@ -168,7 +168,7 @@ impl Shared {
 
     /// Nothing may be written to the directory of a log that was closed or deleted: it may be
     /// another log's by now.
-    fn check_not_stopped(&self) -> Result<(), LogError> {
+    pub(super) fn check_not_stopped(&self) -> Result<(), LogError> {
         self.lock().stopped().cloned().map_or(Ok(()), Err)
     }
 
@@ -189,7 +189,7 @@ impl Shared {
     }
 
     /// The side state of the last checkpoint.
-    async fn stored_side(&self) -> Result<SideState, LogError> {
+    pub(super) async fn stored_side(&self) -> Result<SideState, LogError> {
         let stored = Checkpoint::load(&*self.disk, &self.dir).await?;
         stored.map(|checkpoint| checkpoint.side).ok_or_else(|| {
             LogError::corrupt(&self.dir, Offset(0), 0, "the checkpoint has disappeared")
@@ -251,8 +251,31 @@ impl Shared {
         self.write_checkpoint(checkpoint, unsaved).await
     }
 
+    /// Says in the checkpoint that offsets may be missing in the log from now on.
+    pub(super) async fn allow_gaps(&self) -> Result<(), LogError> {
+        let _permit = self.maintenance().await?;
+        self.check_not_stopped()?;
+        self.amend_checkpoint(|checkpoint| checkpoint.has_gaps = true).await?;
+        self.lock().has_gaps = true;
+        Ok(())
+    }
+
+    /// Changes something in the checkpoint that is stored. The turn to change side files must be
+    /// held.
+    pub(super) async fn amend_checkpoint(
+        &self,
+        change: impl FnOnce(&mut Checkpoint),
+    ) -> Result<(), LogError> {
+        let stored = Checkpoint::load(&*self.disk, &self.dir).await?;
+        let mut checkpoint = stored.ok_or_else(|| {
+            LogError::corrupt(&self.dir, Offset(0), 0, "the checkpoint has disappeared")
+        })?;
+        change(&mut checkpoint);
+        checkpoint.save(&*self.disk, &self.dir).await
+    }
+
     /// Writes the indexes of segments that were closed meanwhile, then the checkpoint.
-    async fn write_checkpoint(
+    pub(super) async fn write_checkpoint(
         &self,
         checkpoint: Checkpoint,
         unsaved: Vec<(ClosedSegment, Arc<Index>)>,
@@ -260,7 +283,10 @@ impl Shared {
         for (segment, index) in &unsaved {
             save_index(&*self.disk, &self.dir, segment, index).await?;
         }
-        checkpoint.save(&*self.disk, &self.dir).await?;
+        if let Err(error) = checkpoint.save(&*self.disk, &self.dir).await {
+            self.lock().stored.may_be(checkpoint.stored());
+            return Err(error);
+        }
         let mut state = self.lock();
         for (segment, _) in unsaved {
             state.unsaved_indexes.remove(&segment.base_offset);
@@ -293,13 +319,16 @@ impl State {
 
     /// What a checkpoint with this side state says, and the closed segments in it whose index has
     /// no file yet.
-    fn checkpoint_at(
+    pub(super) fn checkpoint_at(
         &self,
         mut side: SideState,
         log_start_offset: Offset,
         clean: bool,
     ) -> (Checkpoint, Vec<(ClosedSegment, Arc<Index>)>) {
         // Another leader's older batches may follow a leadership that appended nothing.
+        // Nothing lies between the last batch and an end that a cut has put into a gap: what recovery
+        // must find reaches to the batch.
+        side.offset = side.offset.min(self.active.records_end);
         side.epochs.truncate_from_end(side.offset);
         let recovery_offset =
             if Mutant::RecoveryPointAhead.is_planted() { self.end } else { side.offset };
@@ -320,6 +349,8 @@ impl State {
             closed,
             index,
             modified,
+            has_gaps: self.has_gaps,
+            compacted_to: self.compacted_to,
         };
         (checkpoint, unsaved)
     }

@@ -17,6 +17,7 @@
 //! segment behind the recovery point is cut.
 
 mod checkpoint;
+mod compaction;
 mod cut;
 mod error;
 mod format;
@@ -33,6 +34,7 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use compaction::{CompactionPolicy, CompactionReport, CompactionTask, Dirtiness, Pace};
 pub use error::LogError;
 pub use maintenance::remove_leftovers;
 pub use recovery::ScannedTail;

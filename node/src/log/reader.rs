@@ -3,8 +3,8 @@
 use super::{
     Log, LogError, Shared,
     index::Index,
-    segment::{ClosedSegment, OpenSegment, segment_path},
-    walk::{Walk, usize_of},
+    segment::{ClosedSegment, OpenSegment},
+    walk::{Walk, comes_next, usize_of},
 };
 use crate::env::DiskFile;
 use bytes::Bytes;
@@ -22,22 +22,34 @@ pub(super) struct ReadView {
     pub(super) from: (Offset, u64),
     /// Bytes of batches in the file.
     pub(super) bytes: u64,
+    /// Where the segment ends, exclusive.
+    pub(super) end_offset: Offset,
+    /// Whether offsets may be missing between batches.
+    pub(super) has_gaps: bool,
+}
+
+/// What a reader compares, to know whether what it looked at is still the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    cuts: u64,
+    rewrites: u64,
 }
 
 /// A place to look for something in: the segment that holds an offset.
 enum Place {
     Active(ReadView),
-    Closed(ClosedSegment),
+    Closed(ClosedSegment, bool),
 }
 
 impl Log {
-    /// Reads whole batches, from the one that holds `from` up to the last that ends at or before
+    /// Reads whole batches, from the one that holds `from`, or the next one if compaction has removed
+    /// that, up to the last that ends at or before
     /// `before` (exclusive), all from one segment and at most `max_bytes` of them; with
     /// `at_least_one` the first batch is returned even if it is larger than that. Empty when there
     /// is nothing between the two offsets. The bytes are one slice of one read.
     ///
-    /// Each returned batch has passed its CRC, follows the one before it without a gap and has the
-    /// leader epoch that it was appended in.
+    /// Each returned batch has passed its CRC, follows the one before it, without a gap unless the log
+    /// was compacted, and has the leader epoch that it was appended in.
     ///
     /// # Errors
     /// [`LogError::OffsetOutOfRange`] for an offset below the log start or above the log end;
@@ -49,21 +61,35 @@ impl Log {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Bytes, LogError> {
+        let mut at = from;
         loop {
             self.check_range(from)?;
-            let (cuts, end) = self.shared.cuts_and_end();
+            let (version, end) = self.shared.version_and_end();
             let before = before.min(end);
-            if from >= before {
+            if at >= before {
                 return Ok(Bytes::new());
             }
-            let result = match self.view_at(from).await {
-                Ok(view) => self.read_batches(view, from, before, max_bytes, at_least_one).await,
+            let result = match self.view_at(at).await {
+                Ok(view) => {
+                    let next = view.end_offset;
+                    let read = self.read_batches(view, at, before, max_bytes, at_least_one);
+                    read.await.map(|read| read.ok_or(next))
+                }
                 Err(error) => Err(error),
             };
-            // What a cut has come between is of no log: neither the old one nor the new one.
-            if self.shared.cuts_and_end().0 == cuts {
+            let now = self.shared.version_and_end().0;
+            // What a cut has come between is of no log: neither the old one nor the new one. A
+            // segment that compaction has replaced is still right, but its file may be gone.
+            if now.cuts != version.cuts || now != version && result.is_err() {
+                at = from;
+                continue;
+            }
+            match result {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                // Nothing is left in the segment from there on.
+                Ok(Err(next)) => at = next,
                 // The segment may have been removed under the read: then that is the answer.
-                return result.or_else(|error| self.check_range(from).and(Err(error)));
+                Err(error) => return self.check_range(from).and(Err(error)),
             }
         }
     }
@@ -93,7 +119,9 @@ impl Log {
         let place = {
             let state = self.shared.lock();
             match state.closed.range(..=offset).next_back() {
-                Some((_, segment)) if offset < segment.end_offset => Place::Closed(*segment),
+                Some((_, segment)) if offset < segment.end_offset => {
+                    Place::Closed(*segment, state.has_gaps)
+                }
                 // The segment was removed since the caller looked.
                 _ if offset < state.active.base_offset => return Err(state.out_of_range(offset)),
                 _ => Place::Active(ReadView {
@@ -101,38 +129,49 @@ impl Log {
                     path: state.active.path.clone(),
                     from: locate(&state.active.index),
                     bytes: state.active.written,
+                    end_offset: state.active.end_offset,
+                    has_gaps: state.has_gaps,
                 }),
             }
         };
         match place {
             Place::Active(view) => Ok(view),
-            Place::Closed(segment) => {
+            Place::Closed(segment, has_gaps) => {
                 let open = self.open_segment(&segment).await?;
-                let path = segment_path(&self.shared.dir, segment.base_offset);
-                let from = locate(&open.index);
-                Ok(ReadView { file: open.file, path, from, bytes: segment.bytes })
+                Ok(ReadView {
+                    path: segment.name().log(&self.shared.dir),
+                    from: locate(&open.index),
+                    file: open.file,
+                    bytes: segment.bytes,
+                    end_offset: segment.end_offset,
+                    has_gaps,
+                })
             }
         }
     }
 
     async fn open_segment(&self, segment: &ClosedSegment) -> Result<OpenSegment, LogError> {
-        let (found, interval_bytes, cuts) = {
+        let (found, interval_bytes, cuts, has_gaps) = {
             let mut state = self.shared.lock();
             let interval_bytes = state.options.index_interval_bytes;
-            (state.open_segment(segment.base_offset), interval_bytes, state.cuts)
+            // What is kept open is of the segment as it is now.
+            let is_current = state.closed.get(&segment.base_offset) == Some(segment);
+            let found = is_current.then(|| state.open_segment(segment.base_offset)).flatten();
+            (found, interval_bytes, state.cuts, state.has_gaps)
         };
         if let Some(found) = found {
             return Ok(found);
         }
         let (disk, dir) = (&*self.shared.disk, &self.shared.dir);
-        let open = OpenSegment::open(disk, dir, segment, interval_bytes).await?;
+        let open = OpenSegment::open(disk, dir, segment, interval_bytes, has_gaps).await?;
         let mut state = self.shared.lock();
-        if state.cuts == cuts && state.closed.contains_key(&segment.base_offset) {
+        if state.cuts == cuts && state.closed.get(&segment.base_offset) == Some(segment) {
             state.keep_open(segment.base_offset, open.clone());
         }
         Ok(open)
     }
 
+    /// `None` when compaction has left nothing in the segment from there on.
     async fn read_batches(
         &self,
         view: ReadView,
@@ -140,20 +179,20 @@ impl Log {
         before: Offset,
         max_bytes: usize,
         at_least_one: bool,
-    ) -> Result<Bytes, LogError> {
-        let (offset, position) = view.find(from).await?;
+    ) -> Result<Option<Bytes>, LogError> {
+        let Some((offset, position)) = view.find(from).await? else { return Ok(None) };
         let mut window = view.read(position, max_bytes.max(BATCH_HEADER_BYTES)).await?;
         let first = view.parse(&window, offset, position)?;
         if first.size_in_bytes > window.len() {
             if !at_least_one {
-                return Ok(Bytes::new());
+                return Ok(Some(Bytes::new()));
             }
             window = view.read(position, first.size_in_bytes).await?;
         }
         let limit = if at_least_one { max_bytes.max(first.size_in_bytes) } else { max_bytes };
         window.truncate(limit);
         let whole = self.check_batches(&view, &window, (offset, position), before)?;
-        Ok(window.split_to(whole))
+        Ok(Some(window.split_to(whole)))
     }
 
     /// Checks the whole batches at the front of `window` that end at or before `before`, and
@@ -204,24 +243,28 @@ impl Log {
 }
 
 impl Shared {
-    /// How often records may have left the log at its end, and where that is.
-    pub(super) fn cuts_and_end(&self) -> (u64, Offset) {
+    /// How often records may have left the log at its end or segments were replaced, and where the
+    /// end is.
+    pub(super) fn version_and_end(&self) -> (Version, Offset) {
         let state = self.lock();
-        (state.cuts, state.end)
+        (Version { cuts: state.cuts, rewrites: state.rewrites }, state.end)
     }
 }
 
 impl ReadView {
-    /// The batch that holds `offset`: (base offset, position).
-    async fn find(&self, offset: Offset) -> Result<(Offset, u64), LogError> {
-        if self.from.0 == offset {
-            return Ok(self.from);
+    /// The batch that holds `offset` or is the next one behind it: (base offset, position).
+    async fn find(&self, offset: Offset) -> Result<Option<(Offset, u64)>, LogError> {
+        if self.from.0 == offset && self.from.1 < self.bytes {
+            return Ok(Some(self.from));
         }
         let mut walk = self.walk();
         while let Some(batch) = walk.next().await? {
             if batch.header.next_offset() > offset {
-                return Ok((batch.header.base_offset, batch.position));
+                return Ok(Some((batch.header.base_offset, batch.position)));
             }
+        }
+        if self.has_gaps {
+            return Ok(None);
         }
         let reason = format!("offset {offset} must be in this segment");
         Err(LogError::corrupt(&self.path, walk.offset(), walk.position(), reason))
@@ -230,6 +273,7 @@ impl ReadView {
     /// A walk from the place that was located.
     pub(super) fn walk(&self) -> Walk {
         Walk::new(self.file.clone(), self.path.clone(), self.from, self.bytes)
+            .with_gaps(self.has_gaps)
     }
 
     /// Up to `length` bytes; fewer only at the end of the segment.
@@ -242,7 +286,8 @@ impl ReadView {
     fn parse(&self, bytes: &[u8], offset: Offset, position: u64) -> Result<BatchHeader, LogError> {
         let corrupt = |reason: String| LogError::corrupt(&self.path, offset, position, reason);
         let header = BatchHeader::parse(bytes).map_err(|error| corrupt(error.to_string()))?;
-        if header.base_offset != offset {
+        let fits = header.next_offset() <= self.end_offset || !self.has_gaps;
+        if !comes_next(&header, offset, self.has_gaps) || !fits {
             return Err(corrupt(format!("a batch of offset {} is here", header.base_offset)));
         }
         if header.size_in_bytes as u64 > self.bytes.saturating_sub(position) {

@@ -8,7 +8,7 @@ use super::{
     LogError, LogOptions, RecoveredLog,
     checkpoint::Checkpoint,
     index::Index,
-    segment::{ClosedSegment, index_path, parse_segment_name, segment_path},
+    segment::{ClosedSegment, SegmentName, is_unfinished},
     state::{ActiveSegment, Opened, State},
     walk::Walk,
     writer::create_segment,
@@ -46,6 +46,7 @@ pub(super) async fn recover(
     let segments = list_segments(disk, dir).await?;
     match Checkpoint::load(disk, dir).await? {
         Some(checkpoint) => {
+            remove_unfinished(disk, dir).await?;
             // An entry that is seen here may not be durable yet.
             disk.sync_dir(dir).await?;
             if checkpoint.restarting {
@@ -64,15 +65,28 @@ pub(super) async fn recover(
     }
 }
 
-/// The base offsets of the segment files. Empty when there is no such directory.
-async fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<BTreeSet<Offset>, LogError> {
+/// The segment files. Empty when there is no such directory.
+pub(super) async fn list_segments(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<BTreeSet<SegmentName>, LogError> {
     match disk.list(dir).await {
         Ok(entries) => {
-            Ok(entries.iter().filter_map(|entry| parse_segment_name(&entry.name)).collect())
+            Ok(entries.iter().filter_map(|entry| SegmentName::parse(&entry.name)).collect())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Removes what compaction was writing when a crash interrupted it.
+pub(super) async fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    for entry in disk.list(dir).await? {
+        if !entry.is_dir && is_unfinished(&entry.name) {
+            disk.remove(&dir.join(entry.name)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a new log. Each step is durable before the next: segments without a checkpoint can only
@@ -99,16 +113,17 @@ async fn reopen(
     dir: &Path,
     options: LogOptions,
     checkpoint: Checkpoint,
-    mut segments: BTreeSet<Offset>,
+    mut segments: BTreeSet<SegmentName>,
     opened: Timestamp,
 ) -> Result<(State, RecoveredLog), LogError> {
     let closed = remove_below_start(disk, dir, &checkpoint, &mut segments).await?;
-    check_segments(dir, &checkpoint, &closed, &mut segments)?;
+    let segments = check_segments(disk, dir, &checkpoint, &closed, segments).await?;
     let stored = checkpoint.stored();
     let mut scan = Scan {
         disk,
         dir,
         interval_bytes: options.index_interval_bytes,
+        has_gaps: checkpoint.has_gaps,
         recovery_offset: checkpoint.recovery_offset,
         end: checkpoint.recovery_offset,
         tail: ScannedTail {
@@ -123,7 +138,12 @@ async fn reopen(
         scanned_bytes: 0,
         cut_bytes: 0,
     };
-    let active = scan.run(checkpoint.index, &segments).await?;
+    let mut active = scan.run(checkpoint.index, &segments).await?;
+    if checkpoint.has_gaps && scan.end < checkpoint.log_start_offset {
+        // The log had ended, and then began, where nothing was left.
+        scan.end = checkpoint.log_start_offset;
+        active.end_offset = scan.end;
+    }
     let recovered = RecoveredLog {
         log_start_offset: checkpoint.log_start_offset,
         log_end_offset: scan.end,
@@ -152,6 +172,8 @@ async fn reopen(
         epochs: scan.side.epochs,
         stored,
         scanned_bytes: scan.scanned_bytes,
+        has_gaps: checkpoint.has_gaps,
+        compacted_to: checkpoint.compacted_to,
     };
     Ok((State::new(options, found), recovered))
 }
@@ -168,7 +190,7 @@ async fn remove_below_start(
     disk: &dyn Disk,
     dir: &Path,
     checkpoint: &Checkpoint,
-    segments: &mut BTreeSet<Offset>,
+    segments: &mut BTreeSet<SegmentName>,
 ) -> Result<BTreeMap<Offset, ClosedSegment>, LogError> {
     let start = checkpoint.log_start_offset;
     let closed: BTreeMap<Offset, ClosedSegment> = checkpoint
@@ -178,7 +200,7 @@ async fn remove_below_start(
         .map(|segment| (segment.base_offset, *segment))
         .collect();
     let first = closed.keys().next().copied().unwrap_or(checkpoint.index.base_offset());
-    let keep = segments.split_off(&first);
+    let keep = segments.split_off(&SegmentName::appended(first));
     for leftover in std::mem::replace(segments, keep) {
         remove_segment(disk, dir, leftover).await?;
     }
@@ -189,9 +211,9 @@ async fn remove_below_start(
 pub(super) async fn remove_segment(
     disk: &dyn Disk,
     dir: &Path,
-    base_offset: Offset,
+    name: SegmentName,
 ) -> Result<(), LogError> {
-    for path in [index_path(dir, base_offset), segment_path(dir, base_offset)] {
+    for path in [name.index(dir), name.log(dir)] {
         match disk.remove(&path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -202,32 +224,66 @@ pub(super) async fn remove_segment(
 
 /// Removes the files of every segment, durably.
 pub(super) async fn remove_all_segments(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
-    for base_offset in list_segments(disk, dir).await? {
-        remove_segment(disk, dir, base_offset).await?;
+    for name in list_segments(disk, dir).await? {
+        remove_segment(disk, dir, name).await?;
     }
     disk.sync_dir(dir).await?;
     Ok(())
 }
 
-/// Checks that every segment below the recovery point is there, and no other, and leaves in
-/// `segments` those that are scanned.
-fn check_segments(
+/// Checks that every segment below the recovery point is there, and no other but what compaction
+/// has left, which is removed. Returns those that are scanned.
+async fn check_segments(
+    disk: &dyn Disk,
     dir: &Path,
     checkpoint: &Checkpoint,
     closed: &BTreeMap<Offset, ClosedSegment>,
-    segments: &mut BTreeSet<Offset>,
-) -> Result<(), LogError> {
-    let scanned = segments.split_off(&checkpoint.index.base_offset());
-    let below = std::mem::replace(segments, scanned);
-    if let Some(missing) = closed.keys().find(|base| !below.contains(base)) {
-        let path = segment_path(dir, *missing);
-        return Err(LogError::corrupt(&path, *missing, 0, "the segment is missing"));
+    mut below: BTreeSet<SegmentName>,
+) -> Result<BTreeMap<Offset, SegmentName>, LogError> {
+    let scanned = below.split_off(&SegmentName::appended(checkpoint.index.base_offset()));
+    if let Some(missing) = closed.values().find(|segment| !below.contains(&segment.name())) {
+        let (path, missing) = (missing.name().log(dir), missing.base_offset);
+        return Err(LogError::corrupt(&path, missing, 0, "the segment is missing"));
     }
-    if let Some(unknown) = below.iter().find(|base| !closed.contains_key(base)) {
-        let path = segment_path(dir, *unknown);
-        return Err(LogError::corrupt(&path, *unknown, 0, "no such segment was written"));
+    let is_part = |name: &SegmentName| {
+        closed.get(&name.base_offset).is_some_and(|segment| segment.name() == *name)
+    };
+    let unknown: Vec<_> = below.into_iter().filter(|name| !is_part(name)).collect();
+    for name in &unknown {
+        if !is_stray(*name, closed) {
+            let path = name.log(dir);
+            return Err(LogError::corrupt(
+                &path,
+                name.base_offset,
+                0,
+                "no such segment was written",
+            ));
+        }
+        remove_segment(disk, dir, *name).await?;
     }
-    Ok(())
+    if !unknown.is_empty() {
+        // Or a later cut could bring the recovery point down to them.
+        disk.sync_dir(dir).await?;
+    }
+    let mut segments = BTreeMap::new();
+    for name in scanned {
+        if let Some(other) = segments.insert(name.base_offset, name) {
+            let reason = "there are two files of this segment";
+            return Err(LogError::corrupt(&other.log(dir), name.base_offset, 0, reason));
+        }
+    }
+    Ok(segments)
+}
+
+/// Whether compaction has left this file: what it replaced, or what was to replace it.
+pub(super) fn is_stray(name: SegmentName, closed: &BTreeMap<Offset, ClosedSegment>) -> bool {
+    let holder = closed.range(..=name.base_offset).next_back().map(|(_, segment)| segment);
+    holder.is_some_and(|holder| {
+        let replaces =
+            holder.base_offset == name.base_offset && name.generation > holder.generation;
+        let was_replaced = holder.generation > 0 && name.base_offset < holder.end_offset;
+        holder.name() != name && (replaces || was_replaced)
+    })
 }
 
 /// Batches that are kept for a truncation: as many as a partition keeps itself.
@@ -259,6 +315,8 @@ struct Scan<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
     interval_bytes: u64,
+    /// Whether offsets may be missing between batches.
+    has_gaps: bool,
     recovery_offset: Offset,
     /// Offset behind the last sound batch.
     end: Offset,
@@ -289,7 +347,7 @@ impl Scan<'_> {
     async fn run(
         &mut self,
         mut index: Index,
-        segments: &BTreeSet<Offset>,
+        segments: &BTreeMap<Offset, SegmentName>,
     ) -> Result<ActiveSegment, LogError> {
         let mut base_offset = index.base_offset();
         let mut from = if Mutant::IndexNotTruncated.is_planted() {
@@ -297,17 +355,20 @@ impl Scan<'_> {
         } else {
             index.truncate(self.recovery_offset)
         };
-        if !segments.contains(&base_offset) {
+        if !segments.contains_key(&base_offset) {
             return self.start_segment(base_offset, from, segments).await;
         }
         loop {
-            let next = segments.range(base_offset.plus(1)..).next().copied();
-            let scanned = self.scan_segment(index, from, next).await?;
+            let next = segments.keys().copied().find(|base| *base > base_offset);
+            let name = segments[&base_offset];
+            let scanned = self.scan_segment(name, index, from, next).await?;
             let Some(next) = next else {
                 return Ok(ActiveSegment {
                     base_offset,
+                    generation: name.generation,
+                    records_end: self.end,
                     end_offset: self.end,
-                    path: segment_path(self.dir, base_offset),
+                    path: name.log(self.dir),
                     file: scanned.file,
                     index: scanned.index,
                     written: scanned.bytes,
@@ -321,6 +382,7 @@ impl Scan<'_> {
                 bytes: scanned.bytes,
                 newest: scanned.index.newest(),
                 modified: self.modified,
+                generation: name.generation,
             };
             self.closed.insert(base_offset, segment);
             self.unsaved_indexes.insert(base_offset, Arc::new(scanned.index));
@@ -334,10 +396,10 @@ impl Scan<'_> {
         &self,
         base_offset: Offset,
         from: (Offset, u64),
-        segments: &BTreeSet<Offset>,
+        segments: &BTreeMap<Offset, SegmentName>,
     ) -> Result<ActiveSegment, LogError> {
         if from.1 > 0 || base_offset != self.recovery_offset || !segments.is_empty() {
-            let path = segment_path(self.dir, base_offset);
+            let path = SegmentName::appended(base_offset).log(self.dir);
             return Err(LogError::corrupt(&path, base_offset, 0, "the segment is missing"));
         }
         create_segment(self.disk, self.dir, base_offset, self.opened).await
@@ -347,11 +409,12 @@ impl Scan<'_> {
     /// follows; the last one may have a torn tail, which is cut.
     async fn scan_segment(
         &mut self,
+        name: SegmentName,
         mut index: Index,
         from: (Offset, u64),
         next: Option<Offset>,
     ) -> Result<Scanned, LogError> {
-        let path = segment_path(self.dir, index.base_offset());
+        let path = name.log(self.dir);
         let file = self.disk.open(&path, OpenMode::Write).await?;
         let size = file.size().await?;
         let mut sound_bytes = from.1;
@@ -360,7 +423,8 @@ impl Scan<'_> {
             let reason = "the file ends before its recovery point";
             return Err(LogError::corrupt(&path, self.end, size, reason));
         }
-        let mut walk = Walk::new(file.clone(), path.clone(), from, size).checking();
+        let walk = Walk::new(file.clone(), path.clone(), from, size).checking();
+        let mut walk = walk.with_gaps(self.has_gaps);
         let torn = loop {
             match self.scan_batch(&mut walk, &mut index).await {
                 Ok(true) => sound_bytes = walk.position(),

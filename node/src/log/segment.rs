@@ -16,24 +16,71 @@ use std::{
 };
 
 const MAGIC: &[u8; 4] = b"HWIX";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Without generations.
+const VERSION_ONE: u16 = 1;
 
-/// The file of the segment whose first record has, or will have, this offset.
-pub(super) fn segment_path(dir: &Path, base_offset: Offset) -> PathBuf {
-    dir.join(format!("{:020}.log", base_offset.0))
+/// What a segment's files are called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SegmentName {
+    /// Where the segment begins.
+    pub(super) base_offset: Offset,
+    /// How often compaction has written it anew.
+    pub(super) generation: u32,
 }
 
-/// The index file of a closed segment.
-pub(super) fn index_path(dir: &Path, base_offset: Offset) -> PathBuf {
-    dir.join(format!("{:020}.index", base_offset.0))
+impl SegmentName {
+    /// That of a segment as it was appended.
+    pub(super) fn appended(base_offset: Offset) -> Self {
+        Self { base_offset, generation: 0 }
+    }
+
+    /// The file of its batches.
+    pub(super) fn log(self, dir: &Path) -> PathBuf {
+        self.file(dir, "log")
+    }
+
+    /// The file of its index, once it is closed.
+    pub(super) fn index(self, dir: &Path) -> PathBuf {
+        self.file(dir, "index")
+    }
+
+    /// The file of its batches while compaction writes them.
+    pub(super) fn unfinished(self, dir: &Path) -> PathBuf {
+        self.file(dir, UNFINISHED)
+    }
+
+    fn file(self, dir: &Path, ending: &str) -> PathBuf {
+        let base_offset = self.base_offset.0;
+        match self.generation {
+            0 => dir.join(format!("{base_offset:020}.{ending}")),
+            generation => dir.join(format!("{base_offset:020}.{generation}.{ending}")),
+        }
+    }
+
+    /// The segment whose batches are in a file of that name; `None` for any other file.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let name = name.strip_suffix(".log")?;
+        let (digits, generation) = match name.split_once('.') {
+            None => (name, 0),
+            Some((digits, generation)) => {
+                let canonical = !generation.starts_with(['0', '+']);
+                (digits, canonical.then(|| generation.parse().ok()).flatten()?)
+            }
+        };
+        let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let base_offset = all_digits.then(|| digits.parse().ok()).flatten().map(Offset)?;
+        Some(Self { base_offset, generation })
+    }
 }
 
-/// The base offset that a segment file's name states; `None` for any other file.
-pub(super) fn parse_segment_name(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(".log")?;
-    let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    all_digits.then(|| digits.parse().ok()).flatten().map(Offset)
+/// Whether compaction was writing this file.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(UNFINISHED).is_some_and(|name| name.ends_with('.'))
 }
+
+/// Ending of the file that compaction writes.
+const UNFINISHED: &str = "cleaned";
 
 /// What is known of a closed segment without opening it. It never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +95,16 @@ pub(super) struct ClosedSegment {
     pub(super) newest: Option<NewestTimestamp>,
     /// Wall clock of its last append.
     pub(super) modified: Timestamp,
+    /// How often compaction has written it anew. Only such a segment may hold less than reaches to
+    /// its end.
+    pub(super) generation: u32,
 }
 
 impl ClosedSegment {
+    pub(super) fn name(&self) -> SegmentName {
+        SegmentName { base_offset: self.base_offset, generation: self.generation }
+    }
+
     pub(super) fn summary(&self) -> SegmentSummary {
         SegmentSummary {
             base_offset: self.base_offset,
@@ -68,21 +122,27 @@ impl ClosedSegment {
         out.i64(self.newest.map_or(-1, |newest| newest.timestamp.0));
         out.u64(self.newest.map_or(self.base_offset, |newest| newest.search_from).0);
         out.i64(self.modified.0);
+        out.u32(self.generation);
     }
 
-    pub(super) fn decode(from: &mut Decoder<'_>) -> Result<Self, FormatError> {
+    /// Reads what [`ClosedSegment::encode`] wrote, or wrote before there were generations.
+    pub(super) fn decode(
+        from: &mut Decoder<'_>,
+        has_generation: bool,
+    ) -> Result<Self, FormatError> {
         let (base_offset, end_offset) = (Offset(from.u64()?), Offset(from.u64()?));
         let bytes = from.u64()?;
         let (timestamp, search_from) = (Timestamp(from.i64()?), Offset(from.u64()?));
         let newest = (timestamp.0 >= 0).then_some(NewestTimestamp { timestamp, search_from });
         let modified = Timestamp(from.i64()?);
+        let generation = if has_generation { from.u32()? } else { 0 };
         if end_offset <= base_offset {
             return Err(FormatError("a segment must end above its base offset"));
         }
-        Ok(Self { base_offset, end_offset, bytes, newest, modified })
+        Ok(Self { base_offset, end_offset, bytes, newest, modified, generation })
     }
 
-    /// The size of the encoding, in bytes.
+    /// The least size of the encoding, in bytes: without a generation.
     pub(super) const ENCODED_BYTES: usize = 48;
 }
 
@@ -95,18 +155,19 @@ pub(super) struct OpenSegment {
 
 impl OpenSegment {
     /// Opens a closed segment. An index file that is missing, broken or of another segment is
-    /// replaced by a scan of the segment.
+    /// replaced by a scan of the segment. `has_gaps`: whether offsets may be missing in the log.
     pub(super) async fn open(
         disk: &dyn Disk,
         dir: &Path,
         segment: &ClosedSegment,
         interval_bytes: u64,
+        has_gaps: bool,
     ) -> Result<Self, LogError> {
-        let path = segment_path(dir, segment.base_offset);
+        let path = segment.name().log(dir);
         let file = disk.open(&path, OpenMode::Read).await?;
         let index = match load_index(disk, dir, segment).await {
             Some(index) => index,
-            None => rebuild_index(file.clone(), path, segment, interval_bytes).await?,
+            None => rebuild_index(file.clone(), path, segment, interval_bytes, has_gaps).await?,
         };
         Ok(Self { file, index: Arc::new(index) })
     }
@@ -123,7 +184,7 @@ pub(super) async fn save_index(
     let mut encoder = Encoder::new(MAGIC, VERSION);
     segment.encode(&mut encoder);
     index.encode(&mut encoder);
-    let path = index_path(dir, segment.base_offset);
+    let path = segment.name().index(dir);
     let file = disk.open(&path, OpenMode::Replace).await?;
     file.write_at(0, vec![Bytes::from(encoder.finish())]).await?;
     file.sync().await?;
@@ -132,7 +193,7 @@ pub(super) async fn save_index(
 
 /// The stored index, if there is a sound one of exactly this segment.
 async fn load_index(disk: &dyn Disk, dir: &Path, segment: &ClosedSegment) -> Option<Index> {
-    let path = index_path(dir, segment.base_offset);
+    let path = segment.name().index(dir);
     let bytes = match read_file(disk, &path).await {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -150,12 +211,12 @@ async fn load_index(disk: &dyn Disk, dir: &Path, segment: &ClosedSegment) -> Opt
 }
 
 fn decode_index(bytes: &[u8], segment: &ClosedSegment) -> Result<Index, FormatError> {
-    let mut decoder = Decoder::open(bytes, MAGIC, VERSION)?;
-    let stored = ClosedSegment::decode(&mut decoder)?;
+    let (version, mut decoder) = Decoder::open(bytes, MAGIC, VERSION_ONE..=VERSION)?;
+    let stored = ClosedSegment::decode(&mut decoder, version > VERSION_ONE)?;
     let index = Index::decode(&mut decoder)?;
     decoder.finish()?;
-    let same = (stored.base_offset, stored.end_offset, stored.bytes)
-        == (segment.base_offset, segment.end_offset, segment.bytes);
+    let same = (stored.name(), stored.end_offset, stored.bytes)
+        == (segment.name(), segment.end_offset, segment.bytes);
     if !same || !index.fits(segment.base_offset, segment.end_offset, segment.bytes) {
         return Err(FormatError("it belongs to another segment"));
     }
@@ -167,15 +228,19 @@ async fn rebuild_index(
     path: PathBuf,
     segment: &ClosedSegment,
     interval_bytes: u64,
+    has_gaps: bool,
 ) -> Result<Index, LogError> {
     let mut index = Index::new(segment.base_offset);
     let mut walk =
         Walk::new(file, path.clone(), (segment.base_offset, 0), segment.bytes).checking();
+    walk = walk.with_gaps(has_gaps);
     while let Some(located) = walk.next().await? {
         walk.check_crc(&located).await?;
         index.add(located.position, &located.header, interval_bytes);
     }
-    if walk.offset() != segment.end_offset {
+    let reaches = walk.offset() == segment.end_offset
+        || segment.generation > 0 && walk.offset() < segment.end_offset;
+    if !reaches {
         let reason = format!("the segment must reach offset {}", segment.end_offset);
         return Err(LogError::corrupt(&path, walk.offset(), segment.bytes, reason));
     }
@@ -194,12 +259,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_segment_is_named_by_its_base_offset_in_twenty_digits() {
-        let path = segment_path(Path::new("t-0"), Offset(42));
-        assert_eq!(path, Path::new("t-0/00000000000000000042.log"));
-        assert_eq!(parse_segment_name("00000000000000000042.log"), Some(Offset(42)));
-        for other in ["42.log", "+0000000000000000042.log", "00000000000000000042.index", "lock"] {
-            assert_eq!(parse_segment_name(other), None, "{other}");
+    fn a_segment_is_named_by_its_base_offset_in_twenty_digits_and_its_generation() {
+        let dir = Path::new("t-0");
+        let name = |base_offset, generation| SegmentName { base_offset, generation };
+        assert_eq!(name(Offset(42), 0).log(dir), dir.join("00000000000000000042.log"));
+        assert_eq!(name(Offset(42), 3).log(dir), dir.join("00000000000000000042.3.log"));
+        assert_eq!(name(Offset(42), 3).index(dir), dir.join("00000000000000000042.3.index"));
+        for generation in [0, 1, 17] {
+            let name = name(Offset(42), generation);
+            let path = name.log(dir);
+            let file = path.file_name().and_then(|file| file.to_str()).expect("text");
+            assert_eq!(SegmentName::parse(file), Some(name));
+            let path = name.unfinished(dir);
+            let file = path.file_name().and_then(|file| file.to_str()).expect("text");
+            assert!(is_unfinished(file) && SegmentName::parse(file).is_none());
+        }
+        for other in [
+            "42.log",
+            "+0000000000000000042.log",
+            "00000000000000000042.index",
+            "00000000000000000042.01.log",
+            "00000000000000000042.0.log",
+            "00000000000000000042..log",
+            "00000000000000000042.1.2.log",
+            "lock",
+        ] {
+            assert_eq!(SegmentName::parse(other), None, "{other}");
+            assert!(!is_unfinished(other), "{other}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     LogError, LogOptions,
     cut::Cut,
     index::Index,
-    segment::{ClosedSegment, OpenSegment},
+    segment::{ClosedSegment, OpenSegment, SegmentName},
 };
 use crate::env::DiskFile;
 use highwater_core::{
@@ -39,7 +39,12 @@ pub(super) enum Queued {
 #[derive(Clone)]
 pub(super) struct ActiveSegment {
     pub(super) base_offset: Offset,
-    /// Offset behind its last batch. Invariant: the log's end, unless a cut is pending.
+    /// How often compaction has written it anew, before it was cut and became the active one.
+    pub(super) generation: u32,
+    /// Offset behind its last batch, or its base offset while it has none.
+    pub(super) records_end: Offset,
+    /// Invariant: the log's end, unless a cut is pending. Above `records_end` only when a cut has
+    /// ended the log where compaction had left a gap.
     pub(super) end_offset: Offset,
     pub(super) path: PathBuf,
     pub(super) file: Arc<dyn DiskFile>,
@@ -96,6 +101,18 @@ pub(super) struct State {
     pub(super) checkpoint_asked: bool,
     /// What the last checkpoint says.
     pub(super) stored: Stored,
+    /// Whether offsets may be missing between batches. Invariant: the checkpoint says so before any
+    /// are.
+    pub(super) has_gaps: bool,
+    /// A batch that leaves a gap is queued.
+    pub(super) gap_queued: bool,
+    /// Compaction has been through everything below it.
+    pub(super) compacted_to: Offset,
+    /// Goes up whenever compaction has replaced segments: files that a reader wanted may be gone.
+    pub(super) rewrites: u64,
+    /// Compaction may have left files that are not part of the log, and the checkpoint may name
+    /// either set of them.
+    pub(super) has_strays: bool,
 }
 
 /// What the last checkpoint says that later changes must respect.
@@ -103,7 +120,20 @@ pub(super) struct State {
 pub(super) struct Stored {
     pub(super) log_start_offset: Offset,
     pub(super) recovery_offset: Offset,
+    /// Base offset of the segment that holds the recovery offset. Every segment below is named with
+    /// its generation.
+    pub(super) recovery_segment: Offset,
     pub(super) high_watermark: Offset,
+}
+
+impl Stored {
+    /// A checkpoint could not be written: the stored one may say this or that.
+    pub(super) fn may_be(&mut self, other: Self) {
+        self.log_start_offset = self.log_start_offset.max(other.log_start_offset);
+        self.recovery_offset = self.recovery_offset.max(other.recovery_offset);
+        self.recovery_segment = self.recovery_segment.min(other.recovery_segment);
+        self.high_watermark = self.high_watermark.max(other.high_watermark);
+    }
 }
 
 /// What recovery found, to make the first state of.
@@ -116,6 +146,14 @@ pub(super) struct Opened {
     pub(super) epochs: EpochCache,
     pub(super) stored: Stored,
     pub(super) scanned_bytes: u64,
+    pub(super) has_gaps: bool,
+    pub(super) compacted_to: Offset,
+}
+
+impl ActiveSegment {
+    pub(super) fn name(&self) -> SegmentName {
+        SegmentName { base_offset: self.base_offset, generation: self.generation }
+    }
 }
 
 impl State {
@@ -141,6 +179,11 @@ impl State {
             flushed_since_checkpoint: opened.scanned_bytes,
             checkpoint_asked: false,
             stored: opened.stored,
+            has_gaps: opened.has_gaps,
+            gap_queued: false,
+            compacted_to: opened.compacted_to,
+            rewrites: 0,
+            has_strays: false,
         }
     }
 
@@ -150,12 +193,14 @@ impl State {
             return false;
         }
         let header = &append.batch.header;
-        assert_eq!(header.base_offset, self.queued_end, "batches are appended without a gap");
+        assert!(header.base_offset >= self.queued_end, "batches follow one another");
+        // Only a copy of a log that was compacted has gaps.
+        self.gap_queued |= header.base_offset > self.queued_end;
         let epoch = header.leader_epoch.expect("a placed batch has a leader epoch");
         // A leadership that appended nothing left no trace in the log: another leader's older
         // batches may follow.
-        self.epochs.truncate_from_end(header.base_offset);
-        assert!(self.epochs.assign(epoch, header.base_offset), "leader epochs never go back");
+        self.epochs.truncate_from_end(self.queued_end);
+        assert!(self.epochs.assign(epoch, self.queued_end), "leader epochs never go back");
         self.queued_end = header.next_offset();
         self.queue.push_back(Queued::Append(append));
         !std::mem::replace(&mut self.writer_runs, true)
@@ -238,19 +283,21 @@ impl State {
     }
 
     /// Closes the active segment and goes on with a new one that begins at the log's end.
-    pub(super) fn roll(&mut self, next: ActiveSegment) {
+    pub(super) fn roll(&mut self, mut next: ActiveSegment) {
         // A cut may have been asked for while the new segment was made. It will find both.
         let is_durable = self.flushed == self.end || self.cut_is_pending();
         assert!(is_durable, "a segment is closed when it is durable");
-        assert_eq!(next.base_offset, self.active.end_offset, "segments follow without a gap");
+        assert_eq!(next.base_offset, self.active.records_end, "segments follow without a gap");
+        next.end_offset = self.active.end_offset;
         self.roll_requested = false;
         let closed = std::mem::replace(&mut self.active, next);
         let segment = ClosedSegment {
             base_offset: closed.base_offset,
-            end_offset: closed.end_offset,
+            end_offset: closed.records_end,
             bytes: closed.written,
             newest: closed.index.newest(),
             modified: closed.modified,
+            generation: closed.generation,
         };
         let index = Arc::new(closed.index);
         self.closed.insert(segment.base_offset, segment);

@@ -41,11 +41,12 @@ impl Log {
         before: Offset,
     ) -> Result<Option<Found>, LogError> {
         loop {
-            let (cuts, end) = self.shared.cuts_and_end();
+            let (version, end) = self.shared.version_and_end();
             let before = before.min(end);
             let found = self.find_among(self.candidates(before), timestamp, before).await;
-            // What a cut has come between is of neither log.
-            if self.shared.cuts_and_end().0 == cuts {
+            // What a cut has come between is of neither log, and what compaction has replaced may be
+            // gone.
+            if self.shared.version_and_end().0 == version {
                 return found;
             }
         }
@@ -79,10 +80,10 @@ impl Log {
     /// As for [`Log::find_by_timestamp`].
     pub async fn max_timestamp(&self, before: Offset) -> Result<Option<Found>, LogError> {
         loop {
-            let (cuts, end) = self.shared.cuts_and_end();
+            let (version, end) = self.shared.version_and_end();
             let before = before.min(end);
             let found = self.newest_among(self.candidates(before), before).await;
-            if self.shared.cuts_and_end().0 == cuts {
+            if self.shared.version_and_end().0 == version {
                 return found;
             }
         }
@@ -210,7 +211,10 @@ impl Log {
             if header.next_offset() > before {
                 break;
             }
-            if header.next_offset() <= start || header.max_timestamp.0 < 0 {
+            if header.next_offset() <= start
+                || header.max_timestamp.0 < 0
+                || header.record_count == 0
+            {
                 continue;
             }
             if newest.is_none_or(|(timestamp, _)| header.max_timestamp > timestamp) {
@@ -261,8 +265,12 @@ impl Looked {
         let readable = create_time && !self.is_opaque();
         let read =
             readable.then(|| records(&self.bytes).into_iter().flatten().map_while(Result::ok));
-        let states_base = self.is_opaque().then_some((header.base_timestamp, header.base_offset));
-        let states_newest = (!readable).then_some((header.max_timestamp, header.base_offset));
+        // A delete horizon stands in the place of the first record's timestamp (KIP-534).
+        let states_base = (self.is_opaque() && header.delete_horizon.is_none())
+            .then_some((header.base_timestamp, header.base_offset));
+        // What compaction has emptied holds no record of that time.
+        let states_newest = (!readable && header.record_count > 0)
+            .then_some((header.max_timestamp, header.base_offset));
         read.into_iter()
             .flatten()
             .map(|record| (record.timestamp, record.offset))

@@ -1,7 +1,9 @@
 //! Walking from batch to batch through a segment file, believing nothing.
 //!
 //! A batch is accepted when its header is sound, it fits into the segment, and its base offset is
-//! exactly the offset that must come next: a well-formed batch from another place is refused. The
+//! exactly the offset that must come next: a well-formed batch from another place is refused. In a
+//! log that compaction has been at it may come later than that, and its end must be within the
+//! segment. The
 //! CRC is checked where a batch is recovered or what its header says decides an answer, not where it
 //! is passed over on the way to another one.
 
@@ -42,6 +44,8 @@ pub(super) struct Walk {
     window: Bytes,
     window_start: u64,
     chunk_bytes: u64,
+    /// Whether a batch may begin behind where the one before it ended.
+    has_gaps: bool,
 }
 
 impl Walk {
@@ -62,6 +66,7 @@ impl Walk {
             window: Bytes::new(),
             window_start: 0,
             chunk_bytes,
+            has_gaps: false,
         }
     }
 
@@ -70,7 +75,12 @@ impl Walk {
         Self { chunk_bytes: CHECK_CHUNK_BYTES, ..self }
     }
 
-    /// The offset that the next batch must have.
+    /// The same walk, in a log in which offsets may be missing.
+    pub(super) fn with_gaps(self, has_gaps: bool) -> Self {
+        Self { has_gaps, ..self }
+    }
+
+    /// The offset that the next batch must have, or that it must not be below.
     pub(super) fn offset(&self) -> Offset {
         self.offset
     }
@@ -97,7 +107,7 @@ impl Walk {
             Ok(header) => header,
             Err(error) => return self.bad(&error.to_string()),
         };
-        if header.base_offset != self.offset {
+        if !comes_next(&header, self.offset, self.has_gaps) {
             return self.bad(&format!("a batch of offset {} is here", header.base_offset));
         }
         if header.size_in_bytes as u64 > left {
@@ -122,6 +132,11 @@ impl Walk {
             return Ok(());
         }
         Err(self.corrupt(batch, "its CRC does not match"))
+    }
+
+    /// The bytes of a batch that was just passed over.
+    pub(super) async fn bytes_of(&mut self, batch: &Located) -> Result<Bytes, LogError> {
+        self.peek(batch.position, batch.header.size_in_bytes as u64).await
     }
 
     /// The error for a batch that was passed over and turns out to be wrong.
@@ -150,6 +165,11 @@ impl Walk {
     fn bad<T>(&self, reason: &str) -> Result<T, LogError> {
         Err(LogError::corrupt(&self.path, self.offset, self.position, reason))
     }
+}
+
+/// Whether a batch may stand where the one before it ended at `offset`.
+pub(super) fn comes_next(header: &BatchHeader, offset: Offset, has_gaps: bool) -> bool {
+    header.base_offset == offset || has_gaps && header.base_offset > offset
 }
 
 pub(super) fn usize_of(bytes: u64) -> usize {

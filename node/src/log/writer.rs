@@ -7,7 +7,7 @@
 use super::{
     LogError, LogEvent, Shared, cut,
     index::Index,
-    segment::segment_path,
+    segment::SegmentName,
     state::{ActiveSegment, Queued, State},
 };
 use crate::env::{BoxFuture, Disk, DiskFile, OpenMode};
@@ -48,6 +48,8 @@ enum Next {
     Write(Round, Arc<dyn DiskFile>, u64, Vec<Bytes>),
     Roll,
     Cut,
+    /// The checkpoint must say that the log may have gaps before there is one.
+    AllowGaps,
     /// Nothing is queued, or too much waits for a sync.
     Wait,
 }
@@ -103,6 +105,13 @@ impl Writer {
                     }
                     continue;
                 }
+                Next::AllowGaps => {
+                    if let Err(error) = self.shared.allow_gaps().await {
+                        self.flush_the_rest().await;
+                        return self.fail(error);
+                    }
+                    continue;
+                }
                 Next::Roll | Next::Cut | Next::Wait => {}
             }
             self.start_sync();
@@ -145,6 +154,9 @@ impl Writer {
         let first = match state.queue.front() {
             Some(Queued::Cut(_)) => return Next::Cut,
             _ if state.roll_requested => return Next::Roll,
+            Some(Queued::Append(_)) if state.gap_queued && !state.has_gaps => {
+                return Next::AllowGaps;
+            }
             Some(Queued::Append(first)) => first,
             None => return Next::Wait,
         };
@@ -249,7 +261,7 @@ impl Writer {
     async fn roll(&mut self) -> Result<(), LogError> {
         let (end, modified) = {
             let state = self.shared.lock();
-            (state.active.end_offset, state.active.modified)
+            (state.active.records_end, state.active.modified)
         };
         let next = create_segment(&*self.shared.disk, &self.shared.dir, end, modified).await?;
         let due = {
@@ -284,11 +296,13 @@ pub(super) async fn create_segment(
     base_offset: Offset,
     modified: Timestamp,
 ) -> Result<ActiveSegment, LogError> {
-    let path = segment_path(dir, base_offset);
+    let path = SegmentName::appended(base_offset).log(dir);
     let file = disk.open(&path, OpenMode::CreateNew).await?;
     disk.sync_dir(dir).await?;
     Ok(ActiveSegment {
         base_offset,
+        generation: 0,
+        records_end: base_offset,
         end_offset: base_offset,
         path,
         file,
@@ -360,7 +374,8 @@ impl State {
         for header in round.headers.iter().take_while(|header| header.next_offset() <= limit) {
             active.index.add(active.written, header, interval_bytes);
             active.written += header.size_in_bytes as u64;
-            active.end_offset = header.next_offset();
+            active.records_end = header.next_offset();
+            active.end_offset = active.records_end;
             self.end = active.end_offset;
         }
         active.first_append.get_or_insert(round.first_append);

@@ -2,6 +2,7 @@
 
 use super::{BUCKETS_MICROS, Counter, Gauge, Histogram, Metrics, TopicMetrics};
 use crate::wire::{ApiKey, ErrorCode};
+use highwater_core::group::GroupState;
 use std::{
     fmt::Write,
     sync::{PoisonError, atomic::Ordering::Relaxed},
@@ -15,6 +16,8 @@ pub(super) fn render(metrics: &Metrics) -> String {
     cluster(&mut page, metrics);
     sockets_and_memory(&mut page, metrics);
     flushes(&mut page, metrics);
+    groups(&mut page, metrics);
+    compaction(&mut page, metrics);
     page.text
 }
 
@@ -230,6 +233,74 @@ fn flushes(page: &mut Page, metrics: &Metrics) {
     let name = "highwater_flush_duration_seconds";
     page.family(name, "histogram", "How long the flush of one file took.");
     page.histogram(name, &[], &fsync.latency);
+}
+
+fn compaction(page: &mut Page, metrics: &Metrics) {
+    let compaction = &metrics.compaction;
+    for (name, help, counter) in [
+        ("highwater_compactions_total", "Compactions that ended well.", &compaction.runs),
+        ("highwater_compaction_failures_total", "Compactions that failed.", &compaction.failures),
+        ("highwater_compaction_read_bytes_total", "Bytes read.", &compaction.bytes_read),
+        ("highwater_compaction_written_bytes_total", "Bytes written.", &compaction.bytes_written),
+        ("highwater_compacted_records_total", "Records removed.", &compaction.records_removed),
+    ] {
+        page.counter(name, help, counter);
+    }
+    for (name, help, gauge) in [
+        (
+            "kafka_log_logcleanermanager_max_dirty_percent",
+            "The dirty share of the dirtiest partition, in hundredths.",
+            &compaction.max_dirty_percent,
+        ),
+        (
+            "kafka_log_logcleanermanager_uncleanable_partitions_count",
+            "Partitions that are left alone because their compaction has failed.",
+            &compaction.paused_partitions,
+        ),
+    ] {
+        page.gauge(name, help, gauge);
+    }
+}
+
+fn groups(page: &mut Page, metrics: &Metrics) {
+    let groups = &metrics.groups;
+    let name = "highwater_groups";
+    page.family(name, "gauge", "Groups whose coordinator is here, by state.");
+    for (state, gauge) in GroupState::ALL.iter().zip(&groups.groups) {
+        page.sample(name, &[("state", state.name())], gauge.value());
+    }
+    for (name, help, gauge) in [
+        ("highwater_group_members", "Members of the groups coordinated here.", &groups.members),
+        (
+            "highwater_group_answers_deferred",
+            "Answers of coordinators that wait for their records to be committed.",
+            &groups.deferred_answers,
+        ),
+    ] {
+        page.gauge(name, help, gauge);
+    }
+    for (name, help, counter) in [
+        (
+            "highwater_group_rebalances_total",
+            "Rebalances of classic groups that were completed.",
+            &groups.rebalances,
+        ),
+        (
+            "highwater_group_offset_commits_total",
+            "Offsets of partitions that were committed.",
+            &groups.offset_commits,
+        ),
+        (
+            "highwater_group_requests_refused_total",
+            "Requests refused because too many waited for their coordinator.",
+            &groups.queue_refusals,
+        ),
+    ] {
+        page.counter(name, help, counter);
+    }
+    let name = "highwater_group_load_seconds";
+    page.family(name, "histogram", "How long coordinators took to read their logs.");
+    page.histogram(name, &[], &groups.load_latency);
 }
 
 /// The text so far. Writing to a string cannot fail.

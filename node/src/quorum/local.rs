@@ -182,6 +182,14 @@ impl Quorum for LocalQuorum {
     fn remove_voter(&self, _node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>> {
         Box::pin(std::future::ready(Err(self.is_alone())))
     }
+
+    fn hand_over(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn is_lost(&self) -> BoxFuture<'static, bool> {
+        Box::pin(std::future::ready(false))
+    }
 }
 
 /// The task that owns the file.

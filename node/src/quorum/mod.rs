@@ -46,6 +46,12 @@ pub trait Quorum: Send + Sync {
     ) -> BoxFuture<'static, Result<(), ChangeError>>;
     /// Takes a node's vote away; it goes on as a learner. Leader only.
     fn remove_voter(&self, node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>>;
+    /// Hands the leadership of the quorum over before this node stops, if it has it and another
+    /// voter can take it. Completes when that is done or did not work.
+    fn hand_over(&self) -> BoxFuture<'static, ()>;
+    /// Whether the processes of so many voters are certainly not running that nothing can be
+    /// agreed on.
+    fn is_lost(&self) -> BoxFuture<'static, bool>;
 }
 
 /// Who leads the metadata quorum.

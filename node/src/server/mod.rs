@@ -9,11 +9,12 @@ mod quorum;
 use crate::{
     broker::{
         ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
-        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared,
+        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared, compaction,
         membership::{self, Registrant},
         upkeep,
     },
     config::{BrokerConfig, HostPort},
+    coordinator::Coordinators,
     env::Doors,
     log::LogError,
     metrics::Metrics,
@@ -134,7 +135,6 @@ impl Broker {
             broker_epoch,
         );
         let shared = Arc::new(Shared {
-            metrics,
             memory: MemoryBudget::new(config.queued_max_request_bytes),
             reads: MemoryBudget::new(READ_BYTES_MAX),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
@@ -144,6 +144,14 @@ impl Broker {
             places: Arc::new(Semaphore::new(config.max_connections)),
             cluster_id: cluster_id(&config, &image),
             static_configs: config.static_configs(),
+            coordinators: Coordinators::new(
+                &config,
+                &doors,
+                quorum.clone(),
+                tasks.clone(),
+                metrics.clone(),
+            ),
+            metrics,
             config,
             doors,
             tasks: tasks.clone(),
@@ -162,6 +170,7 @@ impl Broker {
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
         tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));
         tasks.spawn("retention", upkeep::enforce_retention(shared.clone()));
+        tasks.spawn("compaction", compaction::compact_logs(shared.clone()));
         if let Some(peers) = &peers {
             peers.open(shared.clone());
             tasks.spawn("heartbeat", membership::beat(shared.clone(), controller));
@@ -221,6 +230,8 @@ impl Broker {
             membership::hand_over(&self.shared).await;
         }
         self.shared.close();
+        // Who waits for a group is sent away, and finds another coordinator.
+        self.shared.coordinators.close();
         self.listener.abort();
         self.drain_connections().await;
         let clean = self.shared.partitions.close().await;

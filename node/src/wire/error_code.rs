@@ -220,10 +220,18 @@ mod tests {
         assert_eq!(ErrorCode::UnknownServerError.code(), -1);
         assert_eq!(ErrorCode::OffsetOutOfRange.code(), 1);
         assert_eq!(ErrorCode::UnsupportedVersion.code(), 35);
+        assert_eq!(ErrorCode::NotCoordinator.code(), 16);
+        assert_eq!(ErrorCode::RebalanceInProgress.code(), 27);
         assert_eq!(ErrorCode::OutOfOrderSequenceNumber.code(), 45);
         assert_eq!(ErrorCode::KafkaStorageError.code(), 56);
         assert_eq!(ErrorCode::FencedLeaderEpoch.code(), 74);
+        assert_eq!(ErrorCode::MemberIdRequired.code(), 79);
+        assert_eq!(ErrorCode::FencedInstanceId.code(), 82);
+        assert_eq!(ErrorCode::UnstableOffsetCommit.code(), 88);
         assert_eq!(ErrorCode::UnknownTopicId.code(), 100);
+        assert_eq!(ErrorCode::FencedMemberEpoch.code(), 110);
+        assert_eq!(ErrorCode::StaleMemberEpoch.code(), 113);
+        assert_eq!(ErrorCode::InvalidRegularExpression.code(), 128);
         assert!(ErrorCode::NotLeaderOrFollower.is_retriable());
         assert!(!ErrorCode::InvalidRequest.is_retriable());
     }

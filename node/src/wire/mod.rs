@@ -4,17 +4,24 @@
 //! `cargo xtask codegen`. Decoding shares the frame's bytes and never allocates more than the
 //! budget of its [`Reader`]; encoding shares record batches and gives chunks for a vectored write.
 //!
+//! [`record`] has the records of the topic `__consumer_offsets`, [`record_batch`] their batches, and
+//! [`consumer_protocol`] what consumers put into the opaque bytes of group messages; the structures
+//! come from the schema too.
+//!
 //! Handlers mind two things. Defaults are the protocol's: a nullable field without a default of its
 //! own is empty, not null. And a field that the negotiated version lacks is dropped when the
 //! protocol says that it may be ignored; otherwise it must have its default, or encoding fails.
 
 mod api_key;
+pub mod consumer_protocol;
 mod error;
 pub mod error_code;
 pub mod frame;
 pub mod generated;
 pub mod header;
 mod reader;
+pub mod record;
+pub mod record_batch;
 mod string;
 mod writer;
 
@@ -24,6 +31,7 @@ pub use error_code::ErrorCode;
 pub use generated::ApiKey;
 pub use header::{HeaderError, RequestHeader, ResponseHeader};
 pub use reader::Reader;
+pub use record::{GroupRecord, RecordError, RecordKey};
 pub use string::Str;
 pub use writer::Writer;
 

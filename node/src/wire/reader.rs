@@ -160,8 +160,13 @@ impl Reader {
         }
     }
 
-    /// Opaque record batches or null, shared with the frame.
-    pub fn nullable_records(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
+    /// Opaque bytes, shared with the frame.
+    pub fn bytes(&mut self, flexible: bool) -> Result<Bytes, DecodeError> {
+        self.nullable_bytes(flexible)?.ok_or_else(|| self.error(DecodeErrorKind::UnexpectedNull))
+    }
+
+    /// Opaque bytes (record batches are such) or null, shared with the frame.
+    pub fn nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
         match self.length(flexible)? {
             Some(length) => self.slice(length).map(Some),
             None => Ok(None),
@@ -206,6 +211,18 @@ impl Reader {
             -1 => Ok(None),
             1 => structure(self).map(Some),
             other => Err(self.error(DecodeErrorKind::PresenceMarker(other))),
+        }
+    }
+
+    /// A structure or null inside a tagged field, whose marker is an unsigned variable-length
+    /// integer: zero stands for null.
+    pub fn tagged_nullable<T>(
+        &mut self,
+        structure: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        match self.unsigned_varint()? {
+            0 => Ok(None),
+            _ => structure(self).map(Some),
         }
     }
 

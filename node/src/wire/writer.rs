@@ -159,6 +159,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Opaque bytes, copied: what is not record batches is small, and may be tagged.
+    ///
+    /// # Errors
+    /// There are more than `i32::MAX` bytes.
+    pub fn bytes(&mut self, value: &Bytes, flexible: bool) -> Result<(), EncodeError> {
+        self.nullable_bytes(Some(value), flexible)
+    }
+
+    /// Opaque bytes or null, copied.
+    ///
+    /// # Errors
+    /// There are more than `i32::MAX` bytes.
+    pub fn nullable_bytes(
+        &mut self,
+        value: Option<&Bytes>,
+        flexible: bool,
+    ) -> Result<(), EncodeError> {
+        self.length(value.map(Bytes::len), flexible)?;
+        self.tail.put_slice(value.map_or(&[], |value| value));
+        Ok(())
+    }
+
     /// Opaque record batches or null, shared with the message.
     ///
     /// # Errors
@@ -223,6 +245,19 @@ impl Writer {
                 Ok(())
             }
         }
+    }
+
+    /// A structure or null inside a tagged field.
+    ///
+    /// # Errors
+    /// The structure cannot be written.
+    pub fn tagged_nullable<T>(
+        &mut self,
+        value: Option<&T>,
+        structure: impl FnOnce(&mut Self, &T) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        self.unsigned_varint(u32::from(value.is_some()));
+        value.map_or(Ok(()), |value| structure(self, value))
     }
 
     /// One tagged field (KIP-482): its tag, its size and what `content` writes, which may not

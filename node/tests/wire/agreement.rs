@@ -15,6 +15,9 @@ use rand_chacha::ChaCha8Rng;
 /// Random bodies per API, version and direction.
 const SAMPLES: u64 = 60;
 
+/// The versions that the other codec lacks: their frames are in `golden_groups.rs`.
+const GOLDEN_ONLY: [(&str, i16); 2] = [("OffsetCommitRequest", 10), ("OffsetFetchRequest", 10)];
+
 /// What the other codec adds to InitProducerId: fields of version 6, which is not served (KIP-939
 /// is unstable).
 const NOT_SERVED: [[&str; 2]; 4] = [
@@ -26,7 +29,9 @@ const NOT_SERVED: [[&str; 2]; 4] = [
 
 fn agree(api: &Api, codec: &Codec, body: &Struct) {
     for version in api.versions.first..=api.versions.last {
-        assert!((codec.theirs_knows)(version), "{} {version}: needs golden frames", body.name);
+        let theirs_knows = (codec.theirs_knows)(version);
+        let golden_only = GOLDEN_ONLY.contains(&(&*body.name, version));
+        assert!(theirs_knows != golden_only, "{} {version}: needs golden frames", body.name);
         for seed in 0..SAMPLES {
             let mut sample = Vec::new();
             Sampler {
@@ -43,6 +48,9 @@ fn agree(api: &Api, codec: &Codec, body: &Struct) {
             let ours = (codec.ours)(reader, version)
                 .unwrap_or_else(|error| panic!("{}: {error}", context()));
             assert_eq!(ours, sample, "{}: our encoding", context());
+            if golden_only {
+                continue;
+            }
             let theirs = (codec.theirs)(ours, version)
                 .unwrap_or_else(|error| panic!("{}: {error}", context()));
             assert_eq!(theirs, sample, "{}: the other encoding", context());

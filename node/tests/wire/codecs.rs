@@ -2,8 +2,12 @@
 
 use bytes::Bytes;
 use highwater_node::{
-    for_each_api,
-    wire::{ApiKey, DecodeError, Message, Reader, Writer, generated},
+    for_each_api, for_each_record,
+    wire::{
+        ApiKey, DecodeError, Message, Reader, RecordKey, Writer,
+        consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription},
+        generated,
+    },
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message as _};
 use std::fmt::Debug;
@@ -54,6 +58,52 @@ macro_rules! codec {
 }
 
 for_each_api!(codecs);
+
+/// The key and the value of one type of record.
+pub struct RecordCodec {
+    pub name: &'static str,
+    pub record_type: i16,
+    pub written: i16,
+    /// Decodes a key without its type and encodes it again, as [`Codec::ours`].
+    pub key: fn(Reader, i16) -> Result<Bytes, DecodeError>,
+    /// Decodes a value without its version and encodes it again, as [`Codec::ours`].
+    pub value: fn(Reader, i16) -> Result<Bytes, DecodeError>,
+}
+
+macro_rules! record_codecs {
+    ($($name:ident $module:ident $key:ident $value:ident;)+) => {
+        /// The records of `__consumer_offsets`, in the order of the types.
+        pub const RECORDS: &[RecordCodec] = &[$(RecordCodec {
+            name: stringify!($name),
+            record_type: <generated::records::$module::$key as RecordKey>::TYPE,
+            written: <generated::records::$module::$key as RecordKey>::VALUE_VERSION,
+            key: ours::<generated::records::$module::$key>,
+            value: ours::<generated::records::$module::$value>,
+        },)+];
+    };
+}
+
+for_each_record!(record_codecs);
+
+/// What consumers put into opaque bytes, in the order of the names: our codec and the other.
+pub const DATA: [DataCodec; 2] = [
+    DataCodec {
+        ours: ours::<ConsumerProtocolAssignment>,
+        theirs: theirs::<kafka_protocol::messages::ConsumerProtocolAssignment>,
+    },
+    DataCodec {
+        ours: ours::<ConsumerProtocolSubscription>,
+        theirs: theirs::<kafka_protocol::messages::ConsumerProtocolSubscription>,
+    },
+];
+
+/// One structure in opaque bytes.
+pub struct DataCodec {
+    /// Decodes the structure without its version and encodes it again, as [`Codec::ours`].
+    pub ours: fn(Reader, i16) -> Result<Bytes, DecodeError>,
+    /// Decodes the structure without its version and encodes it again.
+    pub theirs: fn(Bytes, i16) -> Result<Vec<u8>, String>,
+}
 
 fn ours<M: Message>(mut reader: Reader, version: i16) -> Result<Bytes, DecodeError> {
     let message = M::decode(&mut reader, version)?;

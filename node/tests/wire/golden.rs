@@ -15,7 +15,8 @@ use highwater_node::wire::{
     },
 };
 
-fn golden<M: Message>(message: &M, version: i16, bytes: &[&[u8]]) {
+/// Asserts that a message and its bytes are each other's.
+pub fn golden<M: Message>(message: &M, version: i16, bytes: &[&[u8]]) {
     let bytes = bytes.concat();
     let mut writer = Writer::new();
     message.encode(&mut writer, version).unwrap();
@@ -24,7 +25,8 @@ fn golden<M: Message>(message: &M, version: i16, bytes: &[&[u8]]) {
     assert_eq!(&decoded, message, "{} {version}", M::NAME);
 }
 
-fn refused<M: Message>(message: &M, version: i16) -> EncodeError {
+/// The reason why a version cannot carry a message.
+pub fn refused<M: Message>(message: &M, version: i16) -> EncodeError {
     message.encode(&mut Writer::new(), version).unwrap_err()
 }
 

@@ -28,7 +28,7 @@ const DEFAULT_FRAMES: u64 = 300_000;
 const FRAMES_PER_SAMPLE: u64 = 16;
 
 /// What the reference count of a shared frame may take, on top of the budget.
-const SHARING_BYTES: usize = 64;
+pub const SHARING_BYTES: usize = 64;
 
 /// Lengths and counts as an attacker would have them.
 const LENGTHS: &[&[u8]] = &[
@@ -99,7 +99,7 @@ fn sample(api: &Api, direction: Direction, version: i16, random: &mut ChaCha8Rng
 }
 
 /// Damages a frame in one of the ways that bytes get damaged, by chance or on purpose.
-fn damage(frame: &mut Vec<u8>, random: &mut ChaCha8Rng) {
+pub fn damage(frame: &mut Vec<u8>, random: &mut ChaCha8Rng) {
     let position = random.random_range(0..=frame.len());
     match random.random_range(0..7) {
         0 => frame.truncate(position),

@@ -1,22 +1,40 @@
 //! Random bodies, written straight from the schema: a third opinion beside the two codecs.
 
-use crate::schema::{Api, Field, Struct, Type, Versions};
+use crate::schema::{Api, Data, Field, Record, Struct, Type, Versions};
 use bytes::BufMut;
 use rand::{Rng, RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 /// Reads the schema; in the order of the keys.
-#[allow(clippy::disallowed_methods, reason = "a test reads the schema's files")]
 pub fn apis() -> Vec<Api> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/schema");
-    let mut apis: Vec<Api> = std::fs::read_dir(folder)
+    let mut apis: Vec<Api> = parsed("", Api::parse);
+    apis.sort_by_key(|api| api.key);
+    apis
+}
+
+/// Reads the schema of the records of `__consumer_offsets`; in the order of the types.
+pub fn records() -> Vec<Record> {
+    let mut records: Vec<Record> = parsed("/records", Record::parse);
+    records.sort_by_key(|record| record.types.first);
+    records
+}
+
+/// Reads the schema of what stands in opaque bytes; in the order of the names.
+pub fn data() -> Vec<Data> {
+    let mut data: Vec<Data> = parsed("/data", Data::parse);
+    data.sort_by(|one, other| one.body.name.cmp(&other.body.name));
+    data
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test reads the schema's files")]
+fn parsed<T>(folder: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+    let folder = format!("{}/src/wire/schema{folder}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "schema"))
-        .map(|path| Api::parse(&std::fs::read_to_string(path).unwrap()).unwrap())
-        .collect();
-    apis.sort_by_key(|api| api.key);
-    apis
+        .map(|path| parse(&std::fs::read_to_string(path).unwrap()).unwrap())
+        .collect()
 }
 
 /// Writes random bodies of one API and version.
@@ -67,7 +85,11 @@ impl Sampler<'_> {
     fn field(&mut self, field: &Field, out: &mut Vec<u8>) {
         let nullable = field.nullable.is_some_and(|versions| holds(versions, self.version));
         if nullable && self.random.random_bool(0.25) {
-            return self.null(&field.kind, out);
+            return match (&field.kind, field.tag) {
+                // A tagged structure has another marker than one among the fields.
+                (Type::Struct(_), Some(_)) => out.put_u8(0),
+                (kind, _) => self.null(kind, out),
+            };
         }
         if nullable && matches!(field.kind, Type::Struct(_)) {
             out.put_i8(1);
@@ -92,7 +114,7 @@ impl Sampler<'_> {
                 self.put_length(text.len(), true, out);
                 out.put_slice(text.as_bytes());
             }
-            Type::Records => {
+            Type::Bytes | Type::Records => {
                 let mut records = vec![0; self.length(3000)];
                 self.random.fill_bytes(&mut records);
                 self.put_length(records.len(), false, out);
@@ -119,6 +141,9 @@ impl Sampler<'_> {
     /// The bytes of a tagged field's default.
     fn default_content(&self, field: &Field) -> Vec<u8> {
         let mut out = Vec::new();
+        if field.nullable.is_some() && matches!(field.kind, Type::Struct(_)) {
+            out.put_u8(1);
+        }
         self.default_value(&field.kind, field.default.as_deref(), &mut out);
         out
     }
@@ -134,7 +159,7 @@ impl Sampler<'_> {
             Type::Int32 => out.put_i32(integer() as i32),
             Type::Int64 => out.put_i64(integer()),
             Type::Uuid => out.put_u128(0),
-            Type::String | Type::Records | Type::Array(_) => out.put_u8(1),
+            Type::String | Type::Bytes | Type::Records | Type::Array(_) => out.put_u8(1),
             Type::Struct(structure) => {
                 for field in &structure.fields {
                     self.default_value(&field.kind, field.default.as_deref(), out);

@@ -283,18 +283,21 @@ impl Nemesis {
     }
 
     pub(super) async fn slow_down(&mut self) {
-        let machine = self.target();
+        let machines = self.targets();
         let (least, most) = (*self.plan.millis.start(), *self.plan.millis.end());
         let slow = least.max(1) as u64..=most.max(1) as u64;
         // A device may be slow for some files only: then checkpoints overtake the log.
         let drawn = self.dice.chance(0.5).then(|| ".log".to_owned());
         let only = self.plan.files.clone().or(drawn);
-        {
+        for machine in &machines {
             let latency = &mut machine.disk.model().faults.latency;
-            (latency.slow_chance, latency.slow, latency.only) = (self.plan.chance, slow, only);
+            (latency.slow_chance, latency.slow, latency.only) =
+                (self.plan.chance, slow.clone(), only.clone());
         }
         self.pause().await;
-        machine.disk.model().faults.latency = Latency::default();
+        for machine in &machines {
+            machine.disk.model().faults.latency = Latency::default();
+        }
     }
 }
 

@@ -84,6 +84,7 @@ class Writer(threading.Thread):
         self.failures = []
         self.twice = []
         self.left = None
+        self.died = None
         self.producer = Producer(
             {
                 "bootstrap.servers": BOOTSTRAP,
@@ -95,16 +96,37 @@ class Writer(threading.Thread):
         )
 
     def run(self):
+        try:
+            self.write()
+            self.left = self.flush()
+        except Exception as error:
+            traceback.print_exc()
+            self.died = error
+
+    def write(self):
         due = time.monotonic()
         while not stopping.is_set():
             for partition in range(PARTITIONS):
                 self.send(partition)
-            self.producer.poll(0)
+            self.poll(0)
             # After an outage the rate is not made up for: the queue is long enough already.
             due = max(due + PARTITIONS / RATE, time.monotonic() - 1)
             while (wait := due - time.monotonic()) > 0 and not stopping.is_set():
-                self.producer.poll(min(wait, 0.05))
-        self.left = self.producer.flush(FLUSH_LIMIT)
+                self.poll(min(wait, 0.05))
+
+    def poll(self, seconds):
+        """As the producer's, which was seen to raise a SystemError of the binding's own when connections break:
+        no exception of a callback is behind it, and the producer goes on."""
+        try:
+            self.producer.poll(seconds)
+        except SystemError as error:
+            print(f"producer {self.number}: poll: {error}", file=sys.stderr)
+
+    def flush(self):
+        deadline = time.monotonic() + FLUSH_LIMIT
+        while (left := len(self.producer)) and time.monotonic() < deadline:
+            self.poll(0.5)
+        return left
 
     def send(self, partition):
         offsets = self.offsets[partition]
@@ -128,7 +150,7 @@ class Writer(threading.Thread):
                 return
             except BufferError:
                 offsets.pop()
-                self.producer.poll(0.1)
+                self.poll(0.1)
             except KafkaException as error:
                 # A fatal error: this producer is never heard of again.
                 offsets.pop()
@@ -247,6 +269,8 @@ def everything_delivered(writers):
     for writer in writers:
         writer.join(FLUSH_LIMIT + 10)
         check(not writer.is_alive(), f"producer {writer.number} does not end")
+    died = [f"producer {writer.number}: {writer.died}" for writer in writers if writer.died]
+    check(not died, f"{len(died)} producers ended by themselves: {died[:2]}")
     failures = [failure for writer in writers for failure in writer.failures]
     check(not failures, f"{len(failures)} deliveries failed, first: {failures[:2]}")
     check(not any(w.left for w in writers), f"left undelivered after {FLUSH_LIMIT} s: {[w.left for w in writers]}")

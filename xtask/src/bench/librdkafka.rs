@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::workspace;
+use crate::{fetch, workspace};
 
 /// The version of the crate, and so of librdkafka.
-const CRATE_VERSION: &str = "=4.10.0";
+const CRATE_VERSION: &str = "4.10.0";
 
 /// What librdkafka is built without: nothing of it is measured here.
 const LEFT_OUT: [&str; 6] = ["ssl", "sasl", "gssapi", "curl", "zstd", "syslog"];
@@ -37,7 +37,8 @@ pub fn build() -> anyhow::Result<PathBuf> {
         return Ok(tool);
     }
     println!("building librdkafka and its rdkafka_performance");
-    let sources = fetch_sources(&directory)?;
+    let sources =
+        fetch::crate_sources(&directory, "rdkafka-sys", CRATE_VERSION)?.join("librdkafka");
     let build = directory.join("librdkafka");
     if build.exists() {
         std::fs::remove_dir_all(&build)?;
@@ -82,32 +83,6 @@ pub fn produce(
     })
 }
 
-/// Lets cargo fetch the crate and says where its librdkafka is.
-fn fetch_sources(directory: &Path) -> anyhow::Result<PathBuf> {
-    let package = directory.join("fetch");
-    std::fs::create_dir_all(package.join("src"))?;
-    std::fs::write(package.join("src/lib.rs"), "//! Nothing: only the dependency is wanted.\n")?;
-    let manifest = format!(
-        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
-         [dependencies]\nrdkafka-sys = \"{CRATE_VERSION}\"\n[workspace]\n"
-    );
-    std::fs::write(package.join("Cargo.toml"), manifest)?;
-    let output = workspace::cargo()
-        .args(["metadata", "--format-version", "1", "--manifest-path"])
-        .arg(package.join("Cargo.toml"))
-        .stderr(Stdio::inherit())
-        .output()?;
-    anyhow::ensure!(output.status.success(), "cargo cannot fetch rdkafka-sys {CRATE_VERSION}");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    sources_in(&metadata).context("cargo does not say where rdkafka-sys is")
-}
-
-fn sources_in(metadata: &serde_json::Value) -> Option<PathBuf> {
-    let packages = metadata["packages"].as_array()?;
-    let package = packages.iter().find(|package| package["name"] == "rdkafka-sys")?;
-    Some(Path::new(package["manifest_path"].as_str()?).parent()?.join("librdkafka"))
-}
-
 fn must_succeed(command: &mut Command) -> anyhow::Result<()> {
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -144,13 +119,5 @@ mod tests {
         let expected = Performance { delivered: 499_999, failed: 1, megabytes_per_second: 249.75 };
         assert_eq!(parse(line), Some(expected));
         assert_eq!(parse("% Sending 500000 messages of size 1024 bytes"), None);
-    }
-
-    #[test]
-    fn the_sources_lie_beside_the_manifest() {
-        let metadata = serde_json::json!({
-            "packages": [{"name": "rdkafka-sys", "manifest_path": "/registry/rdkafka-sys/Cargo.toml"}]
-        });
-        assert_eq!(sources_in(&metadata), Some(PathBuf::from("/registry/rdkafka-sys/librdkafka")));
     }
 }

@@ -27,6 +27,8 @@ pub struct Cluster {
     binary: PathBuf,
     directory: PathBuf,
     nodes: Vec<Node>,
+    /// One node without a quorum, numbered 0 as Kafka numbers one.
+    alone: bool,
     /// Where they live.
     pub network: Network,
     /// What ends them if this process cannot.
@@ -50,10 +52,30 @@ impl Cluster {
         count: usize,
         settings: &[&str],
     ) -> Result<Self> {
+        Self::prepare_nodes(binary, directory, (network, guard), (count, false), settings)
+    }
+
+    /// The same for one broker that is alone.
+    pub fn prepare_alone(
+        binary: &Path,
+        directory: &Path,
+        surroundings: (Network, Guard),
+        settings: &[&str],
+    ) -> Result<Self> {
+        Self::prepare_nodes(binary, directory, surroundings, (1, true), settings)
+    }
+
+    fn prepare_nodes(
+        binary: &Path,
+        directory: &Path,
+        (network, guard): (Network, Guard),
+        (count, alone): (usize, bool),
+        settings: &[&str],
+    ) -> Result<Self> {
         let nodes = (0..count).map(|_| Node { child: None, paused: false }).collect();
         let directory = directory.to_path_buf();
         let cluster =
-            Self { binary: std::path::absolute(binary)?, directory, nodes, network, guard };
+            Self { binary: std::path::absolute(binary)?, directory, nodes, alone, network, guard };
         for node in 0..count {
             std::fs::create_dir_all(cluster.data(node))?;
             let path = cluster.configuration(node);
@@ -241,24 +263,28 @@ impl Cluster {
 
     fn configuration_text(&self, node: usize, settings: &[&str]) -> String {
         let at = |node, port| self.network.endpoint(node, port);
-        let voters: Vec<_> = (0..self.len())
-            .map(|voter| format!("{}@{}", voter + 1, at(voter, Port::Controller)))
-            .collect();
-        let replicas = self.len().min(3);
+        let client = at(node, Port::Client);
         let mut lines = vec![
-            format!("node.id={}", node + 1),
-            "cluster.id=xtask".to_owned(),
-            format!("controller.quorum.voters={}", voters.join(",")),
-            format!(
-                "listeners=PLAINTEXT://{},CONTROLLER://{}",
-                at(node, Port::Client),
-                at(node, Port::Controller)
-            ),
             format!("log.dirs={}", self.data(node).display()),
-            format!("default.replication.factor={replicas}"),
-            format!("min.insync.replicas={}", replicas.div_ceil(2)),
             format!("admin.listen={}", at(node, Port::Admin)),
         ];
+        if self.alone {
+            lines.push("node.id=0".to_owned());
+            lines.push(format!("listeners=PLAINTEXT://{client}"));
+            lines.push(format!("advertised.listeners=PLAINTEXT://{client}"));
+        } else {
+            let voters: Vec<_> = (0..self.len())
+                .map(|voter| format!("{}@{}", voter + 1, at(voter, Port::Controller)))
+                .collect();
+            let controller = at(node, Port::Controller);
+            let replicas = self.len().min(3);
+            lines.push(format!("node.id={}", node + 1));
+            lines.push("cluster.id=xtask".to_owned());
+            lines.push(format!("controller.quorum.voters={}", voters.join(",")));
+            lines.push(format!("listeners=PLAINTEXT://{client},CONTROLLER://{controller}"));
+            lines.push(format!("default.replication.factor={replicas}"));
+            lines.push(format!("min.insync.replicas={}", replicas.div_ceil(2)));
+        }
         lines.extend(settings.iter().map(|line| (*line).to_owned()));
         lines.join("\n") + "\n"
     }

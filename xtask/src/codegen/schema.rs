@@ -24,6 +24,34 @@ pub struct Api {
     pub response: Struct,
 }
 
+/// One type of record in the topic `__consumer_offsets`.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The name in Kafka, as `OffsetCommit`.
+    pub name: String,
+    /// The record types that keys begin with; the last is written.
+    pub types: Versions,
+    /// The versions of the value that can be read.
+    pub versions: Versions,
+    /// The first version of the value with tagged fields; `i16::MAX` if there is none.
+    pub flexible_from: i16,
+    /// The version of the value that is written.
+    pub written: i16,
+    /// The key, which has one version and no tagged fields.
+    pub key: Struct,
+    /// The value.
+    pub value: Struct,
+}
+
+/// A structure inside opaque bytes, behind its version and without tagged fields.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// The versions it has.
+    pub versions: Versions,
+    /// The structure.
+    pub body: Struct,
+}
+
 /// A range of versions, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
@@ -80,6 +108,8 @@ pub enum Type {
     String,
     /// A UUID.
     Uuid,
+    /// Opaque bytes.
+    Bytes,
     /// Opaque record batches.
     Records,
     /// A nested structure.
@@ -89,6 +119,9 @@ pub enum Type {
 }
 
 impl Versions {
+    /// The one version that keys of records have.
+    pub const KEY: Self = Self { first: 0, last: 0 };
+
     /// Reads `3`, `3-7` or `3+`, the last up to the newest version that is served.
     fn parse(text: &str, newest: i16) -> Result<Self, String> {
         let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no version"));
@@ -116,33 +149,63 @@ impl Api {
         let name = lines.setting("api")?.ok_or("the first line is not `api NAME`")?;
         let key = lines.setting("key")?.ok_or("`key` is missing")?;
         let key = key.parse().map_err(|_| format!("`{key}` is no API key"))?;
-        let versions = lines.setting("versions")?.ok_or("`versions` is missing")?;
-        let versions = Versions::parse(&versions, i16::MAX)?;
+        let versions = lines.range("versions")?;
         let advertised = match lines.setting("advertised")? {
             Some(range) => Versions::parse(&range, versions.last)?,
             None => versions,
         };
-        let flexible_from = match lines.setting("flexible")? {
-            Some(range) => Versions::parse(&range, i16::MAX)?.first,
-            None => i16::MAX,
-        };
+        let flexible_from = lines.flexible_from()?;
         let limit = lines.setting("request-limit")?.ok_or("`request-limit` is missing")?;
         let request_limit = parse_bytes(&limit)?;
         let request = lines.message("request", versions)?;
         let response = lines.message("response", versions)?;
-        match lines.rest.front() {
-            Some(line) => Err(format!("line {}: `{}` is unexpected", line.number, line.text)),
-            None => Ok(Self {
-                name,
-                key,
-                versions,
-                advertised,
-                flexible_from,
-                request_limit,
-                request,
-                response,
-            }),
-        }
+        lines.end()?;
+        Ok(Self {
+            name,
+            key,
+            versions,
+            advertised,
+            flexible_from,
+            request_limit,
+            request,
+            response,
+        })
+    }
+}
+
+impl Record {
+    /// Reads one schema file.
+    ///
+    /// # Errors
+    /// A sentence with the line that is not in the format.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = Lines::new(text);
+        let name = lines.setting("record")?.ok_or("the first line is not `record NAME`")?;
+        let types = lines.range("types")?;
+        let versions = lines.range("versions")?;
+        let flexible_from = lines.flexible_from()?;
+        let written = match lines.setting("written")? {
+            Some(version) => Versions::parse(&version, versions.last)?.last,
+            None => versions.last,
+        };
+        let key = lines.message("key", Versions::KEY)?;
+        let value = lines.message("value", versions)?;
+        lines.end()?;
+        Ok(Self { name, types, versions, flexible_from, written, key, value })
+    }
+}
+
+impl Data {
+    /// Reads one schema file.
+    ///
+    /// # Errors
+    /// A sentence with the line that is not in the format.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = Lines::new(text);
+        let versions = lines.range("versions")?;
+        let body = lines.message("data", versions)?;
+        lines.end()?;
+        Ok(Self { versions, body })
     }
 }
 
@@ -180,6 +243,28 @@ impl<'a> Lines<'a> {
         let value = value.trim().to_string();
         self.rest.pop_front();
         Ok(Some(value))
+    }
+
+    /// Takes `NAME RANGE`.
+    fn range(&mut self, name: &str) -> Result<Versions, String> {
+        let range = self.setting(name)?.ok_or_else(|| format!("`{name}` is missing"))?;
+        Versions::parse(&range, i16::MAX)
+    }
+
+    /// Takes `flexible RANGE` if it comes next.
+    fn flexible_from(&mut self) -> Result<i16, String> {
+        match self.setting("flexible")? {
+            Some(range) => Ok(Versions::parse(&range, i16::MAX)?.first),
+            None => Ok(i16::MAX),
+        }
+    }
+
+    /// Sees to it that nothing is left.
+    fn end(&self) -> Result<(), String> {
+        match self.rest.front() {
+            Some(line) => Err(format!("line {}: `{}` is unexpected", line.number, line.text)),
+            None => Ok(()),
+        }
     }
 
     fn message(&mut self, role: &str, versions: Versions) -> Result<Struct, String> {
@@ -246,6 +331,7 @@ impl<'a> Lines<'a> {
             "int64" => Type::Int64,
             "string" => Type::String,
             "uuid" => Type::Uuid,
+            "bytes" => Type::Bytes,
             "records" => Type::Records,
             _ => match text.strip_prefix("[]") {
                 Some(element) => Type::Array(Box::new(self.kind(element, indent, versions)?)),

@@ -64,7 +64,7 @@ fn value_type(kind: &Type) -> String {
         Type::Int64 => "i64".to_string(),
         Type::String => "Str".to_string(),
         Type::Uuid => "TopicId".to_string(),
-        Type::Records => "Bytes".to_string(),
+        Type::Bytes | Type::Records => "Bytes".to_string(),
         Type::Struct(nested) => nested.name.clone(),
         Type::Array(element) => format!("Vec<{}>", value_type(element)),
     }
@@ -85,6 +85,7 @@ pub fn default_value(field: &Field) -> String {
                 other => other.to_string(),
             }
         }
+        Type::Bytes => "Bytes::new()".to_string(),
         Type::Uuid => "TopicId::default()".to_string(),
         Type::String => "Str::default()".to_string(),
         Type::Struct(nested) => format!("{}::default()", nested.name),
@@ -100,9 +101,13 @@ pub fn differs_from_default(field: &Field) -> String {
         "None" => format!("{place}.is_some()"),
         "false" => place,
         "true" => format!("!{place}"),
-        "Str::default()" | "Vec::new()" => format!("!{place}.is_empty()"),
+        "Str::default()" | "Bytes::new()" | "Vec::new()" => format!("!{place}.is_empty()"),
         value if value.starts_with("Some(") => {
-            format!("{place}.as_ref().is_none_or(|value| !value.is_empty())")
+            let differs = match &field.kind {
+                Type::Struct(nested) => format!("*value != {}::default()", nested.name),
+                _ => "!value.is_empty()".to_string(),
+            };
+            format!("{place}.as_ref().is_none_or(|value| {differs})")
         }
         value => format!("{place} != {value}"),
     }
@@ -111,7 +116,8 @@ pub fn differs_from_default(field: &Field) -> String {
 /// A number of bytes as a product of the units it was written with.
 pub fn size(bytes: usize) -> String {
     match (bytes % (1024 * 1024), bytes % 1024) {
-        (0, _) => format!("{} * 1024 * 1024", bytes / 1024 / 1024),
+        (0, _) if bytes > 1024 * 1024 => format!("{} * 1024 * 1024", bytes / 1024 / 1024),
+        (0, _) => "1024 * 1024".to_string(),
         (_, 0) => format!("{} * 1024", bytes / 1024),
         _ => bytes.to_string(),
     }

@@ -87,13 +87,7 @@ pub fn command(client: Client, places: &Places, address: &str, topic: &str) -> R
         Client::ConfluentKafka => python(places, "confluent_client.py"),
         Client::KafkaPython => python(places, "kafka_python_client.py"),
         Client::Aiokafka => python(places, "aiokafka_client.py"),
-        Client::Kafkajs => {
-            let mut command = Command::new("node");
-            command
-                .arg(sources.join("node/kafkajs_client.js"))
-                .env("NODE_PATH", places.work.join("node/node_modules"));
-            command
-        }
+        Client::Kafkajs => node(places, "kafkajs_client.js"),
         Client::Rskafka | Client::Krafka => {
             let mut command = Command::new(places.work.join("rust/debug/highwater-interop"));
             command.arg(client.name());
@@ -120,6 +114,15 @@ pub fn java(places: &Places, class: &str) -> Command {
     command
 }
 
+/// One of the programs for Node.js.
+pub fn node(places: &Places, program: &str) -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg(places.sources().join("node").join(program))
+        .env("NODE_PATH", places.work.join("node/node_modules"));
+    command
+}
+
 /// One of the Python programs, in the environment with the clients.
 pub fn python(places: &Places, program: &str) -> Command {
     let mut command = Command::new(places.work.join("python/bin/python"));
@@ -133,7 +136,7 @@ pub fn python(places: &Places, program: &str) -> Command {
 fn install_python(places: &Places) -> Result<String> {
     let home = places.work.join("python");
     let wanted = places.sources().join("python/requirements.txt");
-    unless_installed(&home, &wanted, || {
+    unless_installed(&home, &text_of(&wanted)?, || {
         need(places, "python3", &["python3", "python3-venv"])?;
         let venv = || run(places, "pip", command_line("python3", &["-m", "venv"]).arg(&home));
         // Debian keeps the module that makes environments in a package of its own.
@@ -150,7 +153,7 @@ fn install_python(places: &Places) -> Result<String> {
 fn install_node(places: &Places) -> Result<String> {
     let home = places.work.join("node");
     let wanted = places.sources().join("node/package.json");
-    unless_installed(&home, &wanted, || {
+    unless_installed(&home, &text_of(&wanted)?, || {
         need(places, "npm", &["nodejs", "npm"])?;
         std::fs::create_dir_all(&home)?;
         std::fs::copy(&wanted, home.join("package.json"))?;
@@ -164,7 +167,7 @@ fn install_node(places: &Places) -> Result<String> {
 fn install_java(places: &Places) -> Result<String> {
     let home = places.work.join("java");
     let wanted = places.sources().join("java/pom.xml");
-    let note = unless_installed(&home, &wanted, || {
+    let note = unless_installed(&home, &text_of(&wanted)?, || {
         need(places, "mvn", &["maven", "openjdk-17-jdk-headless"])?;
         let mut maven = command_line("mvn", &["--batch-mode", "--quiet", "--file"]);
         let output = format!("-DoutputDirectory={}", home.join("lib").display());
@@ -174,7 +177,7 @@ fn install_java(places: &Places) -> Result<String> {
     std::fs::create_dir_all(home.join("classes"))?;
     let mut javac = command_line("javac", &["-nowarn", "-cp"]);
     javac.arg(format!("{}/lib/*", home.display())).arg("-d").arg(home.join("classes"));
-    for program in ["java/JavaClient.java", "java/ClusterClient.java"] {
+    for program in ["java/JavaClient.java", "java/ClusterClient.java", "java/GroupsClient.java"] {
         javac.arg(places.sources().join(program));
     }
     run(places, "javac", &mut javac)?;
@@ -194,26 +197,28 @@ fn build_rust(places: &Places) -> Result<String> {
     Ok(String::new())
 }
 
-/// Runs `installation` unless `home` was installed for exactly what `wanted` says now.
-fn unless_installed(
+fn text_of(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Runs `installation` unless `home` was installed for exactly what `wanted` says.
+pub(crate) fn unless_installed(
     home: &Path,
-    wanted: &Path,
+    wanted: &str,
     installation: impl Fn() -> Result<()>,
 ) -> Result<String> {
-    let text = std::fs::read_to_string(wanted)
-        .with_context(|| format!("cannot read {}", wanted.display()))?;
     let stamp = home.join("installed");
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok("kept".into());
     }
     // A registry may fail once.
     installation().or_else(|_| installation())?;
-    std::fs::write(&stamp, text).with_context(|| format!("cannot write {}", stamp.display()))?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok("installed".into())
 }
 
 /// Makes sure that `program` can be run, by Debian's packages when it is not there.
-fn need(places: &Places, program: &str, packages: &[&str]) -> Result<String> {
+pub(crate) fn need(places: &Places, program: &str, packages: &[&str]) -> Result<String> {
     if on_path(program).is_some() {
         return Ok("kept".into());
     }
@@ -228,7 +233,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-fn apt_install(places: &Places, packages: &[&str]) -> Result<()> {
+pub(crate) fn apt_install(places: &Places, packages: &[&str]) -> Result<()> {
     static UPDATED: Once = Once::new();
     ensure!(on_path("apt-get").is_some(), "install {packages:?} by hand: there is no apt-get");
     UPDATED.call_once(|| {
@@ -241,14 +246,14 @@ fn apt_install(places: &Places, packages: &[&str]) -> Result<()> {
     run(places, "apt", install.args(packages))
 }
 
-fn command_line(program: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command_line(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
     command
 }
 
 /// Runs an installation command with its output in the log `install-NAME`.
-fn run(places: &Places, name: &str, command: &mut Command) -> Result<()> {
+pub(crate) fn run(places: &Places, name: &str, command: &mut Command) -> Result<()> {
     let path = places.log(&format!("install-{name}"));
     let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let program = command.get_program().to_string_lossy().into_owned();

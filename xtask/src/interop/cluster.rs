@@ -28,8 +28,8 @@ const LOAD: Load = Load { partitions: 6, producers: 3, rate: 200 };
 /// How long the node stays away that the Java client has killed.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// What is done to the nodes, and for how many seconds. One stays away for longer than the
-/// session of a broker, so that another is elected; the others come back before.
+/// What is done to the nodes, and for how many seconds. All are away for longer than the session of
+/// a broker, so that others are elected; one for so long that the others have gone on without it.
 const FAULTS: [(Kind, Victim, u64); 6] = [
     (Kind::Kill, Victim::Leader(0), 1),
     (Kind::Pause, Victim::Leader(1), 2),

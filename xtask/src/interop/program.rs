@@ -31,6 +31,8 @@ pub struct Program<'a> {
     name: &'a str,
     command: Command,
     places: &'a Places,
+    /// The name of the log of what it writes to stderr.
+    log: &'a str,
     /// Told of every line that is no step line, as it comes.
     on_line: Option<LineAction<'a>>,
 }
@@ -53,7 +55,13 @@ enum Ended {
 impl<'a> Program<'a> {
     /// A program whose outcomes are counted for the client `name`.
     pub fn new(name: &'a str, command: Command, places: &'a Places) -> Self {
-        Program { name, command, places, on_line: None }
+        Program { name, command, places, log: name, on_line: None }
+    }
+
+    /// Keeps what it writes to stderr in a log of this name, not of the client's.
+    pub fn log(mut self, name: &'a str) -> Self {
+        self.log = name;
+        self
     }
 
     /// Calls `action` with every line that is no step line.
@@ -86,7 +94,7 @@ impl<'a> Program<'a> {
     }
 
     fn start(&mut self) -> Result<Running> {
-        let log = self.places.log(self.name);
+        let log = self.places.log(self.log);
         let log = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut child = self
             .command
@@ -162,7 +170,7 @@ impl<'a> Program<'a> {
             (Ok(_), None) if running.steps == 0 => "ended without any step".into(),
             (Ok(_), None) => return,
         };
-        let log = self.places.log(self.name);
+        let log = self.places.log(self.log);
         let tail = std::fs::read_to_string(&log).unwrap_or_default();
         let last = tail.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
         let reason = format!("{reason}; last message: {last} (all in {})", log.display());

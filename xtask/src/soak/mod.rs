@@ -34,9 +34,9 @@ use outage::{Gap, distribution, longest};
 use run::Event;
 pub use run::{Load, Run, TOPIC};
 
-/// A leader that stayed away longer than the session of its broker (9 s) and the steps after it
-/// was replaced because of its silence, not because it came back.
-const REPLACED_AFTER: Duration = Duration::from_secs(12);
+/// A leader that stayed away longer than the session of its broker (0.5 s), an election of the
+/// quorum and the steps after both was replaced, and did not only come back.
+const REPLACED_AFTER: Duration = Duration::from_secs(2);
 
 const LOAD: Load = Load { partitions: 6, producers: 4, rate: 200 };
 

@@ -66,6 +66,8 @@ pub struct Run {
     pub events: Vec<Event>,
     /// Replicas that were not in sync in time.
     late: Vec<String>,
+    /// What was missing when the clients were asked last.
+    missing: String,
     late_in_a_row: u32,
     /// Nodes that ended though nobody asked them to.
     ended: Vec<String>,
@@ -95,7 +97,7 @@ impl Run {
         clients.create(replicas, replicas.div_ceil(2))?;
         let (events, started) = (Vec::new(), Instant::now());
         let (late, ended, stops) = (Vec::new(), Vec::new(), Vec::new());
-        let late_in_a_row = 0;
+        let (late_in_a_row, missing) = (0, String::new());
         let mut run = Self {
             clients,
             cluster,
@@ -104,12 +106,13 @@ impl Run {
             started,
             events,
             late,
+            missing,
             late_in_a_row,
             ended,
             stops,
         };
         if run.await_in_sync(IN_SYNC_LIMIT)?.is_none() {
-            run.late.push("not all replicas in sync before any fault".into());
+            run.late.push(format!("not before any fault: {}", run.missing));
         }
         Ok(run)
     }
@@ -131,7 +134,7 @@ impl Run {
     /// until it is healed.
     pub fn suffer(&mut self, fault: Fault) -> Result<()> {
         let before = self.status_within(IN_SYNC_LIMIT)?;
-        let settled = before.as_ref().is_some_and(|status| self.is_in_sync(status));
+        let settled = before.as_ref().is_some_and(|status| self.missing_in(status).is_none());
         let node = self.victim(fault.victim, before.as_ref());
         let led = match (&before, fault.kind) {
             (Some(status), Kind::Kill | Kind::Pause | Kind::Cut(_)) => led_by(node, status),
@@ -162,7 +165,8 @@ impl Run {
         let mut checks = Vec::new();
         let started = Instant::now();
         if self.await_in_sync(IN_SYNC_LIMIT)?.is_none() {
-            self.late.push(format!("not within {} s at the end", IN_SYNC_LIMIT.as_secs()));
+            let limit = IN_SYNC_LIMIT.as_secs();
+            self.late.push(format!("not within {limit} s at the end: {}", self.missing));
         }
         let took = format!("{:.1} s at the end", started.elapsed().as_secs_f64());
         if let Some(last) = self.events.last_mut() {
@@ -208,7 +212,8 @@ impl Run {
             self.cluster.start_all()?;
             // The next one only when this one carries its part again.
             if self.await_in_sync(IN_SYNC_LIMIT)?.is_none() {
-                self.late.push(format!("not after the restart of node {}", node + 1));
+                let missing = &self.missing;
+                self.late.push(format!("not after the restart of node {}: {missing}", node + 1));
             }
         }
         Ok(())
@@ -221,7 +226,8 @@ impl Run {
             None => {
                 self.late_in_a_row += 1;
                 let (at, limit) = (self.started.elapsed().as_secs(), IN_SYNC_LIMIT.as_secs());
-                self.late.push(format!("not within {limit} s after {} ({at} s)", fault.kind));
+                let (kind, missing) = (fault.kind, &self.missing);
+                self.late.push(format!("not within {limit} s after {kind} ({at} s): {missing}"));
             }
         }
         Ok(took)
@@ -234,12 +240,19 @@ impl Run {
         while started.elapsed() < limit {
             self.note_ends();
             self.cluster.start_all()?;
-            match self.clients.status()? {
-                Some(status) if self.is_in_sync(&status) => {
+            let missing = match self.clients.status()? {
+                Some(status) => self.missing_in(&status),
+                None => Some("no broker answers".to_owned()),
+            };
+            match missing {
+                None => {
                     since = since.or(Some(started.elapsed()));
                     answers += 1;
                 }
-                _ => (since, answers) = (None, 0),
+                Some(missing) => {
+                    self.missing = missing;
+                    (since, answers) = (None, 0);
+                }
             }
             if answers == IN_SYNC_ANSWERS {
                 return Ok(since);
@@ -249,10 +262,18 @@ impl Run {
         Ok(None)
     }
 
-    fn is_in_sync(&self, status: &Status) -> bool {
-        status.in_sync.iter().all(|count| *count == self.replicas)
-            && status.leaders.iter().all(|leader| *leader > 0)
-            && status.silence < SILENCE_LIMIT
+    /// What keeps the cluster from counting as healed.
+    fn missing_in(&self, status: &Status) -> Option<String> {
+        if let Some(partition) = status.leaders.iter().position(|leader| *leader <= 0) {
+            return Some(format!("partition {partition} has no leader"));
+        }
+        if let Some(partition) = status.in_sync.iter().position(|count| *count != self.replicas) {
+            let (count, all) = (status.in_sync[partition], self.replicas);
+            return Some(format!("partition {partition} has {count} of {all} replicas in sync"));
+        }
+        let silence = status.silence;
+        let is_silent = silence >= SILENCE_LIMIT;
+        is_silent.then(|| format!("nothing was acknowledged for {:.1} s", silence.as_secs_f64()))
     }
 
     fn status_within(&mut self, limit: Duration) -> Result<Option<Status>> {

@@ -248,6 +248,11 @@ impl ClassicGroups {
         self.groups.values_mut().flat_map(ClassicGroup::waiting).collect()
     }
 
+    /// Members of all groups.
+    pub(super) fn members(&self) -> usize {
+        self.groups.values().map(|group| group.members.len()).sum()
+    }
+
     /// Whether there is such a group.
     pub(super) fn contains(&self, id: &str) -> bool {
         self.groups.contains_key(id)

@@ -10,6 +10,7 @@ use crate::{
         GroupError, GroupId, MemberEpoch, MemberId, MemberState, Record,
     },
     metadata::Image,
+    mutant::Mutant,
     time::Now,
 };
 use alloc::{
@@ -132,7 +133,8 @@ impl ConsumerGroups {
         let member = self.groups.get(group).and_then(|group| group.member(id));
         member.is_some_and(|member| match duty {
             Duty::Revoke => {
-                member.current.epoch.is_some()
+                !Mutant::LateMemberKeepsPartitions.is_planted()
+                    && member.current.epoch.is_some()
                     && member.current.state == MemberState::UnrevokedPartitions
             }
             Duty::Join | Duty::Sync => member.is_classic(),

@@ -146,6 +146,11 @@ impl ConsumerGroups {
         self.groups.iter()
     }
 
+    /// Members of all groups.
+    pub fn members(&self) -> usize {
+        self.groups.values().map(|group| group.members.len()).sum()
+    }
+
     /// Groups that have no members.
     pub fn idle(&self) -> impl Iterator<Item = &GroupId> {
         let idle = |(_, group): &(&GroupId, &ConsumerGroup)| group.members.is_empty();

@@ -250,9 +250,21 @@ fn a_feature_has_a_level_that_this_build_knows() {
     let unsupported = |name: &str, level, highest| {
         Err(MetadataError::UnsupportedFeature { name: name.into(), level, highest })
     };
-    assert_eq!(update("metadata.version", 1), (Ok(Reply::Done), 1, 1));
+    assert_eq!(update("metadata.version", 1), (Ok(Reply::Done), 1, 2));
     let refused = unsupported("metadata.version", 2, 1);
-    assert_eq!(update("metadata.version", 2), (refused, 1, 1));
-    assert_eq!(update("other", 0), (unsupported("other", 0, 0), 0, 1));
-    assert_eq!(update("metadata.version", 0), (Ok(Reply::Done), 0, 0));
+    assert_eq!(update("metadata.version", 2), (refused, 1, 2));
+    assert_eq!(update("other", 0), (unsupported("other", 0, 0), 0, 2));
+    assert_eq!(update("metadata.version", 0), (Ok(Reply::Done), 0, 1));
+}
+
+#[test]
+fn consumer_groups_are_in_use_until_their_feature_is_set_to_zero() {
+    let mut log = Log::new();
+    assert_eq!(log.image.feature(GROUP_VERSION), 1);
+    for (level, in_use) in [(0, vec![]), (1, vec![(GROUP_VERSION, 1)])] {
+        let update = Command::UpdateFeatures { name: GROUP_VERSION.into(), level };
+        assert_eq!(log.apply(update), Ok(Reply::Done));
+        assert_eq!(log.image.feature(GROUP_VERSION), level);
+        assert_eq!(log.image.features().collect::<Vec<_>>(), in_use);
+    }
 }

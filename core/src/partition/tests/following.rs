@@ -203,7 +203,7 @@ fn a_log_that_is_ahead_of_its_leader_does_not_start_over() {
 #[test]
 fn batches_that_do_not_continue_the_log_are_dropped() {
     let mut fixture = following(&[2], 0);
-    for wrong in [placed(batch(1), 2, 3), placed(batch(1), 0, 3), placed(batch(1), 1, 4)] {
+    for wrong in [placed(batch(1), 0, 3), placed(batch(2), 0, 3), placed(batch(1), 1, 4)] {
         assert_eq!(fixture.received(batches(0, &[wrong])), []);
     }
     assert_eq!(fixture.received(batches(0, &[placed(batch(1), 1, 1)])), [], "an older epoch");
@@ -214,6 +214,23 @@ fn batches_that_do_not_continue_the_log_are_dropped() {
     *flipped.last_mut().expect("a batch has bytes") ^= 1;
     let flipped = ReplicaBatches { records: flipped.into(), ..batches(0, &[]) };
     assert_eq!(fixture.received(flipped), []);
+}
+
+#[test]
+fn a_gap_that_compaction_has_left_is_copied() {
+    let mut fixture = following(&[2], 0);
+    let sent = [placed(batch(2), 3, 3), placed(batch(1), 9, 3)];
+    let effects = fixture.received(batches(0, &sent));
+    let appended = |effect: &Effect| match effect {
+        Effect::Append { batch, .. } => Some(batch.header.base_offset.0),
+        _ => None,
+    };
+    assert_eq!(effects.iter().filter_map(appended).collect::<Vec<_>>(), [3, 9]);
+    let (_, position) = fixture.partition.fetch_position().expect("it follows");
+    assert_eq!(position.fetch_offset, Offset(10));
+    // The new epoch may have begun anywhere in the gap: it counts from where that begins.
+    assert_eq!(fixture.partition.epochs.epoch_at(Offset(1)), Some(LeaderEpoch(3)));
+    assert_eq!(fixture.partition.epochs.epoch_at(Offset(0)), Some(LeaderEpoch(2)));
 }
 
 #[test]
@@ -239,7 +256,7 @@ fn a_follower_serves_readers_up_to_its_high_watermark() {
 }
 
 #[test]
-fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_settled() {
+fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_committed_and_flushed() {
     let mut fixture = following(&[], 0);
     let start = |high_watermark, batches_| ReplicaBatches {
         log_start_offset: Offset(2),
@@ -250,6 +267,19 @@ fn a_follower_takes_over_the_log_start_as_far_as_its_log_is_settled() {
     fixture.flushed(2);
     let advance = Effect::AdvanceLogStart { to: Offset(2) };
     assert_eq!(fixture.received(start(2, &[])), [advance]);
+}
+
+#[test]
+fn a_follower_takes_over_a_log_start_inside_of_a_batch_that_it_may_yet_cut() {
+    // Its leader was alone and knows no more to be committed than that it starts at 5.
+    let mut fixture = following(&[1, 1], 1);
+    fixture.step(refused(2, out_of_range(5, 7)));
+    let sent =
+        ReplicaBatches { log_start_offset: Offset(5), ..batches(5, &[placed(batch(3), 4, 2)]) };
+    fixture.received(sent);
+    fixture.flushed(3);
+    let nothing = ReplicaBatches { log_start_offset: Offset(5), ..batches(5, &[]) };
+    assert_eq!(fixture.received(nothing), [Effect::AdvanceLogStart { to: Offset(5) }]);
 }
 
 #[test]

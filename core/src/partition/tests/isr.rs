@@ -34,6 +34,33 @@ fn a_replica_joins_when_it_has_removed_what_its_leader_has() {
 }
 
 #[test]
+fn an_empty_log_shows_its_start_only_when_it_has_the_batch_that_the_start_is_in() {
+    let mut fixture = Fixture::leading(&[1]);
+    fixture.produce(1, Acks::Leader, batch(3));
+    fixture.flushed(1);
+    let delete = Input::DeleteRecords { request: RequestId(2), before: Some(Offset(2)) };
+    fixture.step(delete);
+    fixture.step(Input::LogStartPersisted { to: Offset(2) });
+    let starts_at_two = |position| ReplicaPosition { log_start_offset: Offset(2), ..position };
+    let empty = ReplicaPosition { last_fetched_epoch: None, ..at(2, 2) };
+    assert_eq!(fixture.fetched_by(2, starts_at_two(empty)), []);
+    assert_eq!(fixture.flushed_by(2, 3), [], "it begins where the batch does, at 0");
+    assert_eq!(fixture.fetched_by(2, at(3, 3)), []);
+    let join = [proposed(0, &[ALONE, SECOND])];
+    assert_eq!(fixture.fetched_by(2, starts_at_two(at(3, 3))), join);
+}
+
+#[test]
+fn an_empty_log_that_ends_where_its_leader_s_does_shows_its_start() {
+    let mut fixture = Fixture::leading_two();
+    let delete = Input::DeleteRecords { request: RequestId(1), before: None };
+    fixture.step(delete);
+    fixture.step(Input::LogStartPersisted { to: Offset(2) });
+    let empty = ReplicaPosition { log_start_offset: Offset(2), ..at(2, 2) };
+    assert_eq!(fixture.fetched_by(2, empty), [proposed(0, &[ALONE, SECOND])]);
+}
+
+#[test]
 fn a_replica_that_is_not_eligible_does_not_join() {
     let mut fixture = Fixture::leading_two();
     let mut fenced = three(1, 0, &[1]);
@@ -112,6 +139,31 @@ fn a_proposal_without_an_answer_is_repeated_as_it_was() {
     fixture.pass(3);
     assert_eq!(fixture.step(answered(0, IsrOutcome::Unknown)), []);
     assert_eq!(fixture.step(Input::Tick), first);
+}
+
+#[test]
+fn a_proposal_that_will_have_no_answer_is_repeated_sooner() {
+    let mut fixture = Fixture::leading_two();
+    let first = fixture.fetched_by(2, at(2, 2));
+    assert_eq!(fixture.step(answered(0, IsrOutcome::Unknown)), []);
+    assert_eq!(fixture.partition.next_deadline(), Some(Instant(1_000_000_000)));
+    fixture.pass(1);
+    assert_eq!(fixture.step(Input::Tick), first);
+    fixture.pass(2);
+    assert_eq!(fixture.step(answered(0, IsrOutcome::Unknown)), []);
+    assert_eq!(fixture.partition.next_deadline(), Some(Instant(4_000_000_000)), "and never later");
+}
+
+#[test]
+fn a_replica_that_comes_back_with_everything_joins_though_nothing_is_written() {
+    let mut fixture = Fixture::replica(log_of(&[1, 1], 2), three(1, 0, &[1, 3]));
+    let mut back = three(1, 0, &[1, 3]);
+    back.eligible.insert(BrokerId(2), BrokerEpoch(22));
+    assert_eq!(fixture.assign(back), []);
+    let position = ReplicaPosition { last_fetched_epoch: Some(LeaderEpoch(1)), ..at(2, 2) };
+    assert_eq!(fixture.fetched_as(2, 12, position), [], "the process before this one");
+    let join = [proposed(0, &[ALONE, (2, 22), THIRD])];
+    assert_eq!(fixture.fetched_as(2, 22, position), join);
 }
 
 #[test]

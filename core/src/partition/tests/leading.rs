@@ -207,6 +207,28 @@ fn a_deletion_is_answered_when_every_in_sync_replica_has_it() {
 }
 
 #[test]
+fn below_min_insync_replicas_a_deletion_is_done_and_not_answered() {
+    let all = Assignment { min_insync: 2, ..three(1, 0, &[1, 2]) };
+    let mut fixture = Fixture::replica(Recovered::default(), all);
+    fixture.fill(3);
+    fixture.fetched_by(2, at(3, 3));
+    let mut fenced = Assignment { min_insync: 2, ..three(1, 1, &[1]) };
+    fenced.eligible.remove(&BrokerId(2));
+    fixture.assign(fenced);
+    let delete =
+        |request| Input::DeleteRecords { request: RequestId(request), before: Some(Offset(2)) };
+    assert_eq!(fixture.step(delete(1)), [Effect::AdvanceLogStart { to: Offset(2) }]);
+    let persisted = Input::LogStartPersisted { to: Offset(2) };
+    assert_eq!(fixture.step(persisted), [], "broker 2 may be elected, and has the records");
+    assert_eq!(fixture.step(delete(2)), []);
+    let position = ReplicaPosition { log_start_offset: Offset(2), ..at(3, 3) };
+    assert_eq!(fixture.fetched_by(2, position), [], "it is fenced");
+    let deleted = |request| respond(request, Response::RecordsDeleted { low_watermark: Offset(2) });
+    let back = Assignment { min_insync: 2, ..three(1, 2, &[1, 2]) };
+    assert_eq!(fixture.assign(back), [deleted(1), deleted(2)]);
+}
+
+#[test]
 fn a_deletion_waits_for_the_flush_of_what_is_committed_by_replication_alone() {
     let assignment = Assignment { counts_flushed: false, ..three(1, 0, &[1]) };
     let mut fixture = Fixture::replica(Recovered::default(), assignment);

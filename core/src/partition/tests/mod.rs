@@ -1,5 +1,6 @@
 //! Rule tests: inputs to exact effects.
 
+mod coordinator;
 mod deletion;
 mod failure;
 mod following;
@@ -238,18 +239,31 @@ fn replaying_the_log_gives_the_live_side_state() {
 }
 
 #[test]
-fn a_gap_or_an_older_epoch_in_the_log_is_corruption() {
+fn an_overlap_or_an_older_epoch_in_the_log_is_corruption() {
     let place = |offset, epoch| batch(1).placed(Offset(offset), LeaderEpoch(epoch), None).header;
     let mut state = SideState::starting_at(Offset(5));
     assert_eq!(state.replay(&place(3, 9)), Ok(()), "wholly below");
-    let gap = ReplayError::OffsetGap { expected: Offset(5), found: Offset(6) };
-    assert_eq!(state.replay(&place(6, 2)), Err(gap));
+    let across = batch(2).placed(Offset(4), LeaderEpoch(2), None).header;
+    let overlap = ReplayError::OffsetGap { expected: Offset(5), found: Offset(4) };
+    assert_eq!(state.replay(&across), Err(overlap));
     assert_eq!(state.replay(&place(5, 2)), Ok(()));
     let (found, newest) = (Some(LeaderEpoch(1)), Some(LeaderEpoch(2)));
     let regression = ReplayError::EpochRegression { found, newest };
     let before = state.clone();
     assert_eq!(state.replay(&place(6, 1)), Err(regression));
     assert_eq!(state, before);
+}
+
+#[test]
+fn an_epoch_behind_a_gap_counts_from_where_the_gap_begins() {
+    let place = |offset, epoch| batch(1).placed(Offset(offset), LeaderEpoch(epoch), None).header;
+    let mut state = SideState::starting_at(Offset(5));
+    assert_eq!(state.replay(&place(6, 2)), Ok(()));
+    assert_eq!(state.replay(&place(9, 3)), Ok(()));
+    assert_eq!(state.offset, Offset(10));
+    let entries: Vec<_> =
+        state.epochs.entries().iter().map(|entry| (entry.epoch.0, entry.start_offset.0)).collect();
+    assert_eq!(entries, [(2, 5), (3, 7)]);
 }
 
 #[test]

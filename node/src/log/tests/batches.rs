@@ -27,6 +27,7 @@ pub(in crate::log) fn header(
         is_control: false,
         last_offset_delta: records - 1,
         base_timestamp: Timestamp(timestamp),
+        delete_horizon: None,
         max_timestamp: Timestamp(timestamp),
         producer: None,
         record_count: records,

@@ -3,7 +3,8 @@
 //! openraft decides; it is named in this directory only. What it needs of the world comes through
 //! our doors: [`runtime`] gives it tasks, time and randomness, [`storage`] and [`log_file`] keep
 //! its log, [`snapshots`] the image that replaces old entries, [`network`] carries its calls, and
-//! [`state_machine`] applies what was agreed on to the metadata image.
+//! [`state_machine`] applies what was agreed on to the metadata image. [`admission`] decides who
+//! takes part at all, [`succession`] lets a leader that is gone have a successor at once.
 //!
 //! The offset of an entry is the one behind it: its index in the log plus one. Entries without a
 //! command (a new leader's first one, a change of the quorum's members) move the image's offset
@@ -21,6 +22,7 @@ mod runtime;
 mod snapshots;
 mod state_machine;
 mod storage;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -49,7 +51,10 @@ use state_machine::StateMachine;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 use storage::{Log, LogStore, Standing};
@@ -109,6 +114,9 @@ struct Shared {
     /// Held by the one that changes the members: two changes at once would undo each other.
     changing: tokio::sync::Mutex<()>,
     retry_interval: Duration,
+    heartbeat_interval: Duration,
+    /// When a leader's call was served last, in nanoseconds of the monotonic clock.
+    leader_heard: AtomicU64,
 }
 
 impl RaftQuorum {
@@ -165,10 +173,13 @@ impl RaftQuorum {
             knows_quorum: AtomicBool::new(false),
             changing: tokio::sync::Mutex::new(()),
             retry_interval: options.election_timeout_max,
+            heartbeat_interval: options.heartbeat_interval,
+            leader_heard: AtomicU64::new(world.now().0),
         });
         shared.found_alone().await?;
         shared.lead_alone().await?;
         world.spawn(admission::take_part(Arc::downgrade(&shared)));
+        world.spawn(succession::watch_leader(Arc::downgrade(&shared)));
         Ok(Arc::new(Self { shared }))
     }
 
@@ -177,10 +188,7 @@ impl RaftQuorum {
         let shared = self.shared.clone();
         Box::pin(self.shared.world.scope(async move {
             match request {
-                PeerRequest::Raft(bytes) => {
-                    let standing = shared.store.standing();
-                    network::serve(&shared.raft, standing, shared.has_vote_again(), &bytes).await
-                }
+                PeerRequest::Raft(bytes) => network::serve(&shared, &bytes).await,
                 PeerRequest::Join { node, endpoint, join_as } => {
                     shared.let_join(node, endpoint, join_as).await
                 }
@@ -293,6 +301,16 @@ impl Quorum for RaftQuorum {
     fn remove_voter(&self, node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>> {
         let shared = self.shared.clone();
         Box::pin(self.shared.world.scope(async move { shared.remove_voter(node).await }))
+    }
+
+    fn hand_over(&self) -> BoxFuture<'static, ()> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.world.scope(async move { shared.hand_over().await }))
+    }
+
+    fn is_lost(&self) -> BoxFuture<'static, bool> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.world.scope(async move { shared.is_lost().await }))
     }
 }
 

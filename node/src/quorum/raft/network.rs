@@ -1,6 +1,7 @@
 //! The consensus crate's calls between nodes, as messages of the transport door.
 
 use super::{
+    Shared,
     runtime::World,
     snapshots::{Snapshot, SnapshotRecord},
     state_machine::StateMachine,
@@ -22,7 +23,8 @@ use openraft::{
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,12 @@ enum Call {
         vote: VoteRecord,
         snapshot: SnapshotRecord,
     },
+    /// The leader goes and wants `to` to lead, once its log reaches to `last`.
+    HandOver {
+        vote: VoteRecord,
+        to: BrokerId,
+        last: Option<Position>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +70,7 @@ enum Answer {
     Vote { vote: VoteRecord, granted: bool, last: Option<Position> },
     Snapshot { vote: VoteRecord },
     Failed(String),
+    HandedOver,
 }
 
 /// Makes the calls of one node.
@@ -198,6 +207,22 @@ impl RaftNetworkV2<Types> for Peer {
             },
         }
     }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let call = Call::HandOver {
+            vote: request.from_leader().into(),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(|at| Position::from(*at)),
+        };
+        match self.call(&call, option.hard_ttl()).await? {
+            Answer::HandedOver => Ok(Ok(())),
+            other => Err(unexpected(&other)),
+        }
+    }
 }
 
 impl Call {
@@ -211,22 +236,31 @@ impl Call {
             (Standing::LetIn(let_in), Self::Append { vote, .. } | Self::Snapshot { vote, .. }) => {
                 vote.term >= let_in.term
             }
+            (Standing::LetIn(let_in), Self::HandOver { vote, .. }) => {
+                votes && vote.term >= let_in.term
+            }
         }
     }
 }
 
-/// Serves a call of another node. `votes` tells of a node that was let in whether it has a vote.
-pub(super) async fn serve(
-    raft: &Raft<Types, StateMachine>,
-    standing: Standing,
-    votes: bool,
-    bytes: &[u8],
-) -> PeerReply {
+/// Serves a call of another node.
+pub(super) async fn serve(shared: &Shared, bytes: &[u8]) -> PeerReply {
+    let (standing, votes) = (shared.store.standing(), shared.has_vote_again());
     let answer = match internal::decode::<Call>(bytes) {
         Ok(frame) if !frame.message.is_open_to(standing, votes) => {
             return PeerReply::Unavailable("the node's log was empty: it has no vote".into());
         }
-        Ok(frame) => answer(raft, frame.message).await,
+        Ok(frame) => {
+            match &frame.message {
+                Call::Vote(candidacy) | Call::PreVote(candidacy) => {
+                    shared.before_vote(candidacy.vote.node).await;
+                }
+                Call::Append { .. } | Call::Snapshot { .. } | Call::HandOver { .. } => {
+                    shared.note_leader_heard();
+                }
+            }
+            answer(&shared.raft, frame.message).await
+        }
         Err(error) => Answer::Failed(FrameError::to_string(&error)),
     };
     PeerReply::Raft(internal::encode(0, &answer).to_vec())
@@ -265,6 +299,14 @@ async fn answer(raft: &Raft<Types, StateMachine>, call: Call) -> Answer {
                 .map(|response| Answer::Snapshot { vote: (&response.vote).into() })
                 .map_err(|error| error.to_string()),
         },
+        Call::HandOver { vote, to, last } => {
+            let request = TransferLeaderRequest::new(vote.into(), to, last.map(LogId::from));
+            match raft.handle_transfer_leader(request).await {
+                Ok(Ok(())) => Ok(Answer::HandedOver),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
     };
     outcome.unwrap_or_else(Answer::Failed)
 }

@@ -24,6 +24,9 @@ use std::{sync::Arc, time::Duration};
 pub(super) const COMMAND_BYTES_MAX: u64 = 2 << 20;
 /// How long a proposer waits for the quorum to agree; afterwards the outcome is unknown.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer is waited for once its leader has been replaced: it may be on its way. One
+/// that is cut off would be waited for in vain until [`PROPOSAL_TIMEOUT`].
+const REPLACED_PATIENCE: Duration = Duration::from_millis(500);
 
 type Proposed = Result<(MetadataOffset, Reply), ProposeError>;
 
@@ -95,7 +98,14 @@ impl Shared {
         self.locate(leader);
         let deadline = self.world.now().after(PROPOSAL_TIMEOUT);
         let request = PeerRequest::Propose(command);
-        match self.transport.call(leader, request, deadline).await {
+        let answer = tokio::select! {
+            biased;
+            answer = self.transport.call(leader, request, deadline) => answer,
+            () = self.replaced(leader) => {
+                return Err(ProposeError::Unknown("the quorum has another leader".into()));
+            }
+        };
+        match answer {
             Ok(PeerReply::Proposed(offset, reply)) => Ok((offset, reply)),
             Ok(PeerReply::Refused(error)) => Err(ProposeError::Refused(error)),
             Ok(PeerReply::NotLeader { leader }) => Err(ProposeError::NotLeader { leader }),
@@ -111,6 +121,16 @@ impl Shared {
                 | TransportError::Refused { .. },
             ) => Err(ProposeError::NotLeader { leader: Some(leader) }),
         }
+    }
+
+    /// Completes when another node has led for [`REPLACED_PATIENCE`].
+    async fn replaced(&self, leader: BrokerId) {
+        let mut known = self.leadership();
+        while known.leader.is_none_or(|now| now == leader) {
+            self.leadership_changed(known).await;
+            known = self.leadership();
+        }
+        self.world.sleep(REPLACED_PATIENCE).await;
     }
 
     fn no_leader(&self) -> ProposeError {

@@ -541,7 +541,7 @@ impl PartitionData {
             aborted_transactions: reader
                 .nullable_array(flexible, |reader| AbortedTransaction::read(reader, version))?,
             preferred_read_replica: if version >= 11 { reader.i32()? } else { -1 },
-            records: reader.nullable_records(flexible)?,
+            records: reader.nullable_bytes(flexible)?,
         };
         if flexible {
             reader.tagged_fields(|reader, tag| {

@@ -4,26 +4,41 @@ pub mod add_raft_voter;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod data;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod elect_leaders;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod records;
 pub mod remove_raft_voter;
+pub mod sync_group;
 pub mod unregister_broker;
 pub mod update_features;
 
@@ -41,6 +56,24 @@ pub enum ApiKey {
     ListOffsets = 2,
     /// `Metadata`.
     Metadata = 3,
+    /// `OffsetCommit`.
+    OffsetCommit = 8,
+    /// `OffsetFetch`.
+    OffsetFetch = 9,
+    /// `FindCoordinator`.
+    FindCoordinator = 10,
+    /// `JoinGroup`.
+    JoinGroup = 11,
+    /// `Heartbeat`.
+    Heartbeat = 12,
+    /// `LeaveGroup`.
+    LeaveGroup = 13,
+    /// `SyncGroup`.
+    SyncGroup = 14,
+    /// `DescribeGroups`.
+    DescribeGroups = 15,
+    /// `ListGroups`.
+    ListGroups = 16,
     /// `ApiVersions`.
     ApiVersions = 18,
     /// `CreateTopics`.
@@ -61,6 +94,8 @@ pub enum ApiKey {
     DescribeLogDirs = 35,
     /// `CreatePartitions`.
     CreatePartitions = 37,
+    /// `DeleteGroups`.
+    DeleteGroups = 42,
     /// `ElectLeaders`.
     ElectLeaders = 43,
     /// `IncrementalAlterConfigs`.
@@ -69,6 +104,8 @@ pub enum ApiKey {
     AlterPartitionReassignments = 45,
     /// `ListPartitionReassignments`.
     ListPartitionReassignments = 46,
+    /// `OffsetDelete`.
+    OffsetDelete = 47,
     /// `DescribeQuorum`.
     DescribeQuorum = 55,
     /// `UpdateFeatures`.
@@ -79,6 +116,10 @@ pub enum ApiKey {
     DescribeProducers = 61,
     /// `UnregisterBroker`.
     UnregisterBroker = 64,
+    /// `ConsumerGroupHeartbeat`.
+    ConsumerGroupHeartbeat = 68,
+    /// `ConsumerGroupDescribe`.
+    ConsumerGroupDescribe = 69,
     /// `DescribeTopicPartitions`.
     DescribeTopicPartitions = 75,
     /// `AddRaftVoter`.
@@ -88,7 +129,7 @@ pub enum ApiKey {
 }
 
 /// What is served of each API, in the order of the keys.
-pub(super) const APIS: [Api; 26] = [
+pub(super) const APIS: [Api; 39] = [
     Api {
         key: ApiKey::Produce,
         name: "Produce",
@@ -120,6 +161,78 @@ pub(super) const APIS: [Api; 26] = [
         advertised: VersionRange::new(0, 13),
         flexible_from: 9,
         request_limit: 8 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::OffsetCommit,
+        name: "OffsetCommit",
+        versions: VersionRange::new(2, 10),
+        advertised: VersionRange::new(2, 10),
+        flexible_from: 8,
+        request_limit: 8 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::OffsetFetch,
+        name: "OffsetFetch",
+        versions: VersionRange::new(1, 10),
+        advertised: VersionRange::new(1, 10),
+        flexible_from: 6,
+        request_limit: 8 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::FindCoordinator,
+        name: "FindCoordinator",
+        versions: VersionRange::new(0, 6),
+        advertised: VersionRange::new(0, 6),
+        flexible_from: 3,
+        request_limit: 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::JoinGroup,
+        name: "JoinGroup",
+        versions: VersionRange::new(0, 9),
+        advertised: VersionRange::new(0, 9),
+        flexible_from: 6,
+        request_limit: 16 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::Heartbeat,
+        name: "Heartbeat",
+        versions: VersionRange::new(0, 4),
+        advertised: VersionRange::new(0, 4),
+        flexible_from: 4,
+        request_limit: 128 * 1024,
+    },
+    Api {
+        key: ApiKey::LeaveGroup,
+        name: "LeaveGroup",
+        versions: VersionRange::new(0, 5),
+        advertised: VersionRange::new(0, 5),
+        flexible_from: 4,
+        request_limit: 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::SyncGroup,
+        name: "SyncGroup",
+        versions: VersionRange::new(0, 5),
+        advertised: VersionRange::new(0, 5),
+        flexible_from: 4,
+        request_limit: 16 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::DescribeGroups,
+        name: "DescribeGroups",
+        versions: VersionRange::new(0, 6),
+        advertised: VersionRange::new(0, 6),
+        flexible_from: 5,
+        request_limit: 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::ListGroups,
+        name: "ListGroups",
+        versions: VersionRange::new(0, 5),
+        advertised: VersionRange::new(0, 5),
+        flexible_from: 3,
+        request_limit: 64 * 1024,
     },
     Api {
         key: ApiKey::ApiVersions,
@@ -202,6 +315,14 @@ pub(super) const APIS: [Api; 26] = [
         request_limit: 8 * 1024 * 1024,
     },
     Api {
+        key: ApiKey::DeleteGroups,
+        name: "DeleteGroups",
+        versions: VersionRange::new(0, 2),
+        advertised: VersionRange::new(0, 2),
+        flexible_from: 2,
+        request_limit: 1024 * 1024,
+    },
+    Api {
         key: ApiKey::ElectLeaders,
         name: "ElectLeaders",
         versions: VersionRange::new(0, 2),
@@ -231,6 +352,14 @@ pub(super) const APIS: [Api; 26] = [
         versions: VersionRange::new(0, 0),
         advertised: VersionRange::new(0, 0),
         flexible_from: 0,
+        request_limit: 8 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::OffsetDelete,
+        name: "OffsetDelete",
+        versions: VersionRange::new(0, 0),
+        advertised: VersionRange::new(0, 0),
+        flexible_from: 32767,
         request_limit: 8 * 1024 * 1024,
     },
     Api {
@@ -274,6 +403,22 @@ pub(super) const APIS: [Api; 26] = [
         request_limit: 4 * 1024,
     },
     Api {
+        key: ApiKey::ConsumerGroupHeartbeat,
+        name: "ConsumerGroupHeartbeat",
+        versions: VersionRange::new(0, 1),
+        advertised: VersionRange::new(0, 1),
+        flexible_from: 0,
+        request_limit: 4 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::ConsumerGroupDescribe,
+        name: "ConsumerGroupDescribe",
+        versions: VersionRange::new(0, 1),
+        advertised: VersionRange::new(0, 1),
+        flexible_from: 0,
+        request_limit: 1024 * 1024,
+    },
+    Api {
         key: ApiKey::DescribeTopicPartitions,
         name: "DescribeTopicPartitions",
         versions: VersionRange::new(0, 0),
@@ -308,6 +453,15 @@ macro_rules! for_each_api {
             Fetch fetch FetchRequest FetchResponse;
             ListOffsets list_offsets ListOffsetsRequest ListOffsetsResponse;
             Metadata metadata MetadataRequest MetadataResponse;
+            OffsetCommit offset_commit OffsetCommitRequest OffsetCommitResponse;
+            OffsetFetch offset_fetch OffsetFetchRequest OffsetFetchResponse;
+            FindCoordinator find_coordinator FindCoordinatorRequest FindCoordinatorResponse;
+            JoinGroup join_group JoinGroupRequest JoinGroupResponse;
+            Heartbeat heartbeat HeartbeatRequest HeartbeatResponse;
+            LeaveGroup leave_group LeaveGroupRequest LeaveGroupResponse;
+            SyncGroup sync_group SyncGroupRequest SyncGroupResponse;
+            DescribeGroups describe_groups DescribeGroupsRequest DescribeGroupsResponse;
+            ListGroups list_groups ListGroupsRequest ListGroupsResponse;
             ApiVersions api_versions ApiVersionsRequest ApiVersionsResponse;
             CreateTopics create_topics CreateTopicsRequest CreateTopicsResponse;
             DeleteTopics delete_topics DeleteTopicsRequest DeleteTopicsResponse;
@@ -318,15 +472,19 @@ macro_rules! for_each_api {
             AlterConfigs alter_configs AlterConfigsRequest AlterConfigsResponse;
             DescribeLogDirs describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse;
             CreatePartitions create_partitions CreatePartitionsRequest CreatePartitionsResponse;
+            DeleteGroups delete_groups DeleteGroupsRequest DeleteGroupsResponse;
             ElectLeaders elect_leaders ElectLeadersRequest ElectLeadersResponse;
             IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
             AlterPartitionReassignments alter_partition_reassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
             ListPartitionReassignments list_partition_reassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+            OffsetDelete offset_delete OffsetDeleteRequest OffsetDeleteResponse;
             DescribeQuorum describe_quorum DescribeQuorumRequest DescribeQuorumResponse;
             UpdateFeatures update_features UpdateFeaturesRequest UpdateFeaturesResponse;
             DescribeCluster describe_cluster DescribeClusterRequest DescribeClusterResponse;
             DescribeProducers describe_producers DescribeProducersRequest DescribeProducersResponse;
             UnregisterBroker unregister_broker UnregisterBrokerRequest UnregisterBrokerResponse;
+            ConsumerGroupHeartbeat consumer_group_heartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+            ConsumerGroupDescribe consumer_group_describe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
             DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
             AddRaftVoter add_raft_voter AddRaftVoterRequest AddRaftVoterResponse;
             RemoveRaftVoter remove_raft_voter RemoveRaftVoterRequest RemoveRaftVoterResponse;

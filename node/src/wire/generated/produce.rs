@@ -104,7 +104,7 @@ pub struct PartitionProduceData {
 impl PartitionProduceData {
     fn read(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 9;
-        let message = Self { index: reader.i32()?, records: reader.nullable_records(flexible)? };
+        let message = Self { index: reader.i32()?, records: reader.nullable_bytes(flexible)? };
         if flexible {
             reader.tagged_fields(|_, _| Ok(false))?;
         }

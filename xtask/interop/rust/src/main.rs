@@ -1,8 +1,9 @@
-//! Pure Rust clients, unmodified: `highwater-interop rskafka|krafka HOST:PORT TOPIC`.
+//! Pure Rust clients, unmodified: `highwater-interop rskafka|krafka|krafka-groups HOST:PORT TOPIC`.
 //!
 //! Prints `begin STEP`, then `ok STEP` or `FAILED STEP REASON`; `cargo xtask interop` reads them.
 
 mod data;
+mod krafka_groups;
 mod with_krafka;
 mod with_rskafka;
 
@@ -17,6 +18,7 @@ async fn main() -> Result<()> {
     let (client, bootstrap, topic) = (next("client")?, next("HOST:PORT")?, next("topic")?);
     let ran = match client.as_str() {
         "rskafka" => with_rskafka::run(&bootstrap, &topic).await,
+        "krafka-groups" => krafka_groups::run(&bootstrap, &topic, &next("protocol")?).await,
         "krafka" => with_krafka::run(&bootstrap, &topic).await,
         other => bail!("unknown client {other}"),
     };

@@ -115,6 +115,8 @@ impl Groups {
             let join = Join { member: "".into(), ..classic_join(member, &[]) };
             self.ask(Request::Join(join)).0
         });
+        // The second join prolongs the wait for others.
+        self.pass(Duration::from_secs(3));
         self.pass(Duration::from_secs(3));
         for join in joins {
             let Response::Joined(Ok(joined)) = self.answer(join) else { panic!("not joined") };

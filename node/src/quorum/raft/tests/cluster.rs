@@ -65,15 +65,27 @@ impl Entropy for Counter {
 struct Net {
     services: Mutex<BTreeMap<BrokerId, Arc<dyn PeerService>>>,
     cut_off: Mutex<BTreeSet<BrokerId>>,
+    /// From and to: something between the two refuses connections.
+    refusing: Mutex<BTreeSet<(BrokerId, BrokerId)>>,
+}
+
+/// Why nobody is reached.
+enum Obstacle {
+    CutOff,
+    /// Nobody listens there.
+    Refused,
 }
 
 impl Net {
-    fn reach(&self, from: BrokerId, to: BrokerId) -> Option<Arc<dyn PeerService>> {
+    fn reach(&self, from: BrokerId, to: BrokerId) -> Result<Arc<dyn PeerService>, Obstacle> {
         let cut_off = self.cut_off.lock().unwrap();
         if cut_off.contains(&from) || cut_off.contains(&to) {
-            return None;
+            return Err(Obstacle::CutOff);
         }
-        self.services.lock().unwrap().get(&to).cloned()
+        if self.refusing.lock().unwrap().contains(&(from, to)) {
+            return Err(Obstacle::Refused);
+        }
+        self.services.lock().unwrap().get(&to).cloned().ok_or(Obstacle::Refused)
     }
 }
 
@@ -98,10 +110,13 @@ impl Transport for TestTransport {
         Box::pin(async move {
             let hop = || clock.sleep_until(clock.now().monotonic.after(Duration::from_millis(1)));
             hop().await;
-            let Some(service) = net.reach(from, to) else {
-                let (address, reason) = (String::new(), "cut off".into());
-                return Err(TransportError::Unreachable { to, address, reason });
-            };
+            let address = String::new();
+            let service = net.reach(from, to).map_err(|obstacle| match obstacle {
+                Obstacle::CutOff => {
+                    TransportError::Unreachable { to, address, reason: "cut off".into() }
+                }
+                Obstacle::Refused => TransportError::Refused { to, address },
+            })?;
             let lost = |reason: &str| TransportError::NoAnswer { to, reason: reason.into() };
             let reply = tokio::select! {
                 biased;
@@ -109,7 +124,7 @@ impl Transport for TestTransport {
                 () = clock.sleep_until(deadline) => return Err(lost("too late")),
             };
             hop().await;
-            net.reach(from, to).map(|_| reply).ok_or_else(|| lost("cut off"))
+            net.reach(from, to).map(|_| reply).map_err(|_| lost("cut off"))
         })
     }
 
@@ -212,8 +227,19 @@ impl Cluster {
         self.net.cut_off.lock().unwrap().insert(BrokerId(node));
     }
 
+    /// Something on the way from one node to another refuses connections.
+    pub(super) fn refuse(&self, from: i32, to: i32) {
+        self.net.refusing.lock().unwrap().insert((BrokerId(from), BrokerId(to)));
+    }
+
     pub(super) fn heal(&self) {
         self.net.cut_off.lock().unwrap().clear();
+        self.net.refusing.lock().unwrap().clear();
+    }
+
+    /// The time since the cluster was set up.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.now().monotonic.since(Instant(0))
     }
 
     pub(super) fn node(&self, node: i32) -> &RaftQuorum {

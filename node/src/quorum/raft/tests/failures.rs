@@ -1,9 +1,22 @@
 //! What a quorum does when nodes die or cannot reach each other.
 
-use super::cluster::{Cluster, allocate};
+use super::{
+    super::types::{Types, Vote},
+    cluster::{Cluster, allocate},
+};
 use crate::quorum::{ProposeError, Quorum};
-use highwater_core::metadata::Reply;
+use highwater_core::{metadata::Reply, types::BrokerId};
+use openraft::{raft::VoteRequest, storage::RaftLogStorage};
 use std::{io, time::Duration};
+
+/// Whether a node votes for a candidate whose log is as long as its own.
+async fn votes_for(cluster: &Cluster, node: i32, candidate: i32, term: u64) -> bool {
+    let shared = &cluster.node(node).shared;
+    let log = shared.store.clone().get_log_state().await.unwrap();
+    let vote = Vote::new(term, BrokerId(candidate));
+    let request = VoteRequest::<Types>::new(vote, log.last_log_id);
+    shared.world.scope(shared.raft.vote(request)).await.unwrap().vote_granted
+}
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_lost_when_leaders_die() {
@@ -43,6 +56,26 @@ async fn nothing_is_lost_when_all_nodes_die_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_voter_votes_for_one_candidate_of_a_term_on_both_sides_of_a_power_cut() {
+    const TERM: u64 = 1000;
+    for seed in 0..10 {
+        let mut cluster = Cluster::start(3).await;
+        cluster.propose(1, allocate(1)).await;
+        cluster.agree().await;
+        cluster.kill(1, 0).await;
+        cluster.kill(2, 0).await;
+        // Longer than it keeps faith with the leader that it heard last.
+        cluster.sleep(Duration::from_secs(5)).await;
+        assert!(votes_for(&cluster, 3, 1, TERM).await);
+        cluster.kill(3, seed).await;
+        cluster.boot(3).await.unwrap();
+        let again = votes_for(&cluster, 3, 2, TERM).await;
+        assert!(!again, "seed {seed}: brokers 1 and 2 could both lead in this term");
+        assert!(votes_for(&cluster, 3, 1, TERM).await, "seed {seed}: what it promised stands");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_is_cut_off_commits_nothing_and_catches_up_afterwards() {
     let cluster = Cluster::start(3).await;
     cluster.propose(1, allocate(1)).await;
@@ -62,6 +95,24 @@ async fn a_leader_that_is_cut_off_commits_nothing_and_catches_up_afterwards() {
     cluster.heal();
     cluster.node(old).leadership_changed(before).await;
     cluster.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proposal_at_a_leader_that_was_replaced_is_not_waited_for_to_its_limit() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    cluster.propose(leader, allocate(1)).await;
+    let follower = cluster.follower().await;
+    let began = cluster.elapsed();
+    let (outcome, ()) = tokio::join!(cluster.node(follower).propose(allocate(1)), async {
+        // The leader has the proposal, and no follower has it yet.
+        cluster.sleep(Duration::from_micros(1500)).await;
+        cluster.cut_off(leader);
+    });
+    assert!(matches!(outcome, Err(ProposeError::Unknown(_))), "{outcome:?}");
+    let took = cluster.elapsed() - began;
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_ne!(cluster.leader().await, leader);
 }
 
 #[tokio::test(start_paused = true)]

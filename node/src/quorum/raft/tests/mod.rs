@@ -5,4 +5,5 @@ mod failures;
 mod files;
 mod membership;
 mod replication;
+mod succession;
 mod wiped;

@@ -1,0 +1,330 @@
+//! The driver of one coordinator: it steps the machine and performs its effects in order.
+//!
+//! One task owns the machine. Whatever the partition has to tell comes as one notification, upon
+//! which the task looks; so nothing of this is under the partition's lock, and a notification that
+//! comes twice costs nothing.
+
+use super::{
+    Answer,
+    census::Census,
+    loading::{Loading, Piece},
+    records,
+};
+use crate::{
+    broker::PartitionDriver,
+    env::Clock,
+    log::LogError,
+    metrics::Metrics,
+    quorum::Quorum,
+    wire::{EncodeError, record_batch},
+};
+use highwater_core::{
+    coordinator::{Coordinator, Effect, Effects, Input},
+    group::{GroupConfig, GroupShard, Record, Request, Response},
+    partition,
+    record::{Batch, Origin},
+    time::{Instant, Now},
+    types::{LeaderEpoch, MetadataOffset, RequestId, WriteId},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// The pause before a log that could not be read is read again.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
+type Waiting = oneshot::Sender<Answer>;
+
+/// A request on its way to a coordinator.
+pub struct Asked {
+    /// What is asked.
+    pub body: Request,
+    /// Whom to answer.
+    pub answer: Waiting,
+}
+
+/// What a driver is made of.
+pub struct Parts {
+    /// How groups are kept.
+    pub config: GroupConfig,
+    /// How long an answer waits for the high watermark.
+    pub answer_timeout: Duration,
+    /// The leader epoch that the coordinator lives in.
+    pub epoch: LeaderEpoch,
+    /// The partition that holds its state.
+    pub partition: Arc<PartitionDriver>,
+    /// Reads the time.
+    pub clock: Arc<dyn Clock>,
+    /// Knows the image.
+    pub quorum: Arc<dyn Quorum>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Notified when the image or the partition has something new.
+    pub changed: Arc<Notify>,
+}
+
+/// The driver of one coordinator.
+pub struct Driver {
+    parts: Parts,
+    machine: Coordinator<GroupShard>,
+    /// Reused between steps; empty outside of one.
+    effects: Effects<GroupShard>,
+    /// Requests that are not answered yet. Bounded by the requests in flight.
+    waiting: BTreeMap<RequestId, Waiting>,
+    next_request: u64,
+    loading: Option<Loading>,
+    load_again_at: Option<Instant>,
+    /// The image that the machine has been told of.
+    image_at: MetadataOffset,
+    census: Census,
+}
+
+impl Driver {
+    /// A driver that has not begun.
+    pub fn new(parts: Parts) -> Self {
+        let machine = Coordinator::new(parts.config.clone(), parts.answer_timeout);
+        Self {
+            parts,
+            machine,
+            effects: Effects::new(),
+            waiting: BTreeMap::new(),
+            next_request: 0,
+            loading: None,
+            load_again_at: None,
+            image_at: MetadataOffset(0),
+            census: Census::default(),
+        }
+    }
+
+    /// Coordinates until the leadership ends, which is when `ended` resolves.
+    pub async fn run(mut self, mut queue: mpsc::Receiver<Asked>, mut ended: oneshot::Receiver<()>) {
+        self.parts.partition.report_commits_to(self.parts.changed.clone());
+        self.elect();
+        loop {
+            let (clock, changed) = (self.parts.clock.clone(), self.parts.changed.clone());
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                _ = &mut ended => break,
+                () = changed.notified() => self.look(),
+                () = sleep_until(&*clock, deadline) => self.on_deadline(),
+                asked = queue.recv() => match asked {
+                    Some(asked) => self.take(asked),
+                    None => break,
+                },
+                piece = next_piece(&mut self.loading) => self.on_piece(piece),
+            }
+        }
+        let epoch = LeaderEpoch(self.parts.epoch.0 + 1);
+        self.step(Input::Resigned { epoch });
+        self.census.end(&self.parts.metrics.groups);
+        assert!(self.waiting.is_empty(), "who waits for a coordinator that resigned is refused");
+    }
+
+    fn elect(&mut self) {
+        self.step(Input::Elected { epoch: self.parts.epoch });
+    }
+
+    fn take(&mut self, Asked { body, answer }: Asked) {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        self.waiting.insert(request, answer);
+        self.step(Input::Request { request, body });
+    }
+
+    /// Looks at the partition and at the image: one of them may have something new.
+    fn look(&mut self) {
+        let (is_leader, epoch, to) = self.parts.partition.inspect(|machine| {
+            (machine.is_leader(), machine.leader_epoch(), machine.high_watermark())
+        });
+        if is_leader && epoch == self.parts.epoch {
+            self.step(Input::HighWatermarkAdvanced { epoch, to });
+        }
+        if let Some(loading) = &mut self.loading {
+            loading.resume();
+        }
+        if self.parts.quorum.image().applied() != self.image_at {
+            self.step(Input::Tick);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let due = [self.machine.next_deadline(), self.load_again_at, self.census.due];
+        due.into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self) {
+        let now = self.parts.clock.now().monotonic;
+        if self.load_again_at.is_some_and(|at| at <= now) {
+            self.load_again_at = None;
+            // A machine that has failed to load stays so; nobody waits for it.
+            self.machine = Coordinator::new(self.parts.config.clone(), self.parts.answer_timeout);
+            self.elect();
+        }
+        if self.census.due.is_some_and(|at| at <= now) {
+            self.census.take(&self.machine, &self.parts.metrics.groups);
+            return;
+        }
+        self.step(Input::Tick);
+    }
+
+    fn on_piece(&mut self, piece: Result<Piece, LogError>) {
+        let Some(loading) = &self.loading else { return };
+        let attempt = loading.attempt;
+        match piece {
+            Ok(Piece::Records(records, end)) => {
+                self.step(Input::Loaded { attempt, records, end });
+            }
+            Ok(Piece::NotYet) => {}
+            Ok(Piece::End(end)) => {
+                self.finish_loading();
+                let high_watermark =
+                    self.parts.partition.inspect(partition::Partition::high_watermark);
+                self.step(Input::LoadEnded { attempt, end, high_watermark });
+                // What is due about what was loaded.
+                self.step(Input::Tick);
+            }
+            Err(error) => {
+                tracing::error!(
+                    partition = %self.parts.partition.id, %error,
+                    "groups are not available: the log that holds them cannot be read"
+                );
+                self.fail_loading(attempt);
+            }
+        }
+    }
+
+    fn finish_loading(&mut self) {
+        let Some(loading) = self.loading.take() else { return };
+        let took = self.parts.clock.now().monotonic.since(loading.started);
+        self.parts.metrics.groups.load_latency.observe(took);
+        let (partition, records) = (&self.parts.partition.id, loading.decoded());
+        tracing::debug!(%partition, epoch = %self.parts.epoch, records, ?took, "groups loaded");
+    }
+
+    fn fail_loading(&mut self, attempt: WriteId) {
+        self.loading = None;
+        self.load_again_at = Some(self.parts.clock.now().monotonic.after(LOAD_AGAIN));
+        self.step(Input::LoadFailed { attempt });
+    }
+
+    /// Steps the machine, and again with what its effects bring at once.
+    fn step(&mut self, input: Input<GroupShard>) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let (now, image) = (self.parts.clock.now(), self.parts.quorum.image());
+            self.image_at = image.applied();
+            let mut effects = std::mem::take(&mut self.effects);
+            self.machine.step(now, &image, input, &mut effects);
+            for effect in effects.drain(..) {
+                inputs.extend(self.perform(now, effect));
+            }
+            self.effects = effects;
+        }
+        self.census.want(self.parts.clock.now().monotonic);
+        self.census.defer(self.machine.deferred_answers(), &self.parts.metrics.groups);
+    }
+
+    fn perform(&mut self, now: Now, effect: Effect<GroupShard>) -> Option<Input<GroupShard>> {
+        match effect {
+            Effect::Load { epoch, attempt } => {
+                self.loading = Loading::begin(&self.parts.partition, epoch, attempt, now.monotonic);
+                if self.loading.is_none() {
+                    // Another leadership has begun, and the image will tell of it.
+                    self.load_again_at = Some(now.monotonic.after(LOAD_AGAIN));
+                    return Some(Input::LoadFailed { attempt });
+                }
+                None
+            }
+            Effect::Append { epoch, write, records } => {
+                Some(self.append(now, epoch, write, &records))
+            }
+            Effect::Respond { request, response } => {
+                self.count(&response);
+                self.answer(request, Ok(response));
+                None
+            }
+            Effect::Refuse { request, error } => {
+                self.answer(request, Err(error));
+                None
+            }
+        }
+    }
+
+    fn append(
+        &self,
+        now: Now,
+        leader_epoch: LeaderEpoch,
+        write: WriteId,
+        records: &[Record],
+    ) -> Input<GroupShard> {
+        let batch = match batch_of(now, records) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let partition = &self.parts.partition.id;
+                tracing::error!(%partition, %error, "a change of groups cannot be stored");
+                return Input::AppendFailed { write };
+            }
+        };
+        let answer = self.parts.partition.ask(|request| partition::Input::AppendAsCoordinator {
+            request,
+            leader_epoch,
+            batch,
+        });
+        match answer {
+            partition::Response::Appended { base_offset, end } => {
+                let rebalanced = records.iter().filter(|record| completes_rebalance(record));
+                self.parts.metrics.groups.rebalances.add(rebalanced.count() as u64);
+                Input::Appended { write, base_offset, end }
+            }
+            partition::Response::Error(error) => {
+                let partition = &self.parts.partition.id;
+                tracing::warn!(%partition, %error, "a change of groups was not stored");
+                Input::AppendFailed { write }
+            }
+            other => unreachable!("an append of a coordinator was answered with {other:?}"),
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        let waiting = self.waiting.remove(&request).expect("a request is answered once");
+        // The client may have gone away.
+        drop(waiting.send(answer));
+    }
+
+    fn count(&self, response: &Response) {
+        if let Response::Committed(Ok(outcomes)) = response {
+            let committed = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+            self.parts.metrics.groups.offset_commits.add(committed as u64);
+        }
+    }
+}
+
+/// One batch of records, all or none.
+fn batch_of(now: Now, records: &[Record]) -> Result<Batch, EncodeError> {
+    let encoded: Result<Vec<_>, _> = records.iter().map(records::encode).collect();
+    let batch = record_batch::build(&encoded?, now.wall);
+    Ok(Batch::parse(batch, usize::MAX, Origin::Client).expect("a batch that was just built"))
+}
+
+/// Whether a record says that a classic group has members with an assignment.
+fn completes_rebalance(record: &Record) -> bool {
+    matches!(record, Record::Group { value: Some(group), .. } if !group.members.is_empty())
+}
+
+async fn next_piece(loading: &mut Option<Loading>) -> Result<Piece, LogError> {
+    match loading {
+        Some(loading) => loading.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(clock: &dyn Clock, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => clock.sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
