@@ -73,6 +73,8 @@ pub struct Broker {
     pub loads: Vec<Load>,
     /// The one that the coordinator waits for, or that it has had.
     pub newest_load: Option<WriteId>,
+    /// When the coordinator had read its log, in true time.
+    pub loaded_at: u64,
     pub requests: BTreeMap<RequestId, Waiting>,
     /// What the log says that its coordinator has loaded and written.
     pub view: View,
@@ -94,6 +96,7 @@ impl Broker {
             image: 0,
             loads: Vec::new(),
             newest_load: None,
+            loaded_at: 0,
             requests: BTreeMap::new(),
             view: View::default(),
             heard: BTreeMap::new(),

@@ -94,7 +94,13 @@ impl Client {
             for number in 0..members {
                 let instance = (statics && random.random_bool(0.6))
                     .then(|| Arc::from(format!("{group}-{number}")));
-                let protocol = match random.random_bool(classic) {
+                let is_classic = random.random_bool(classic);
+                if is_classic && instance.is_some() && random.random_bool(0.3) {
+                    // Somebody starts the same twice.
+                    let twin = Protocol::Classic(Member::draw(random, instance.clone()));
+                    clients.push(Self::new(group.clone(), twin, false));
+                }
+                let protocol = match is_classic {
                     true => Protocol::Classic(Member::draw(random, instance)),
                     false => Protocol::Consumer(Consumer::draw(random, mint, instance)),
                 };

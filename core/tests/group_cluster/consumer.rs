@@ -29,6 +29,8 @@ pub struct Consumer {
     /// `None` while it is no member.
     epoch: Option<u32>,
     owned: Held,
+    /// Its epoch before this one, and what it owned then.
+    before: Option<(u32, Held)>,
     /// What it is to own, and when it will have given up the rest.
     target: Option<(Held, u64)>,
     /// What its coordinator knows that it owns.
@@ -51,6 +53,7 @@ impl Consumer {
             rebalance: Duration::from_millis([1000, 3000][random.random_range(0..2)]),
             epoch: None,
             owned: Held::new(),
+            before: None,
             target: None,
             told: None,
             is_full: true,
@@ -80,6 +83,7 @@ impl Consumer {
 
     fn lose_everything(&mut self) {
         self.epoch = None;
+        self.before = None;
         self.owned.clear();
         self.target = None;
         self.told = None;
@@ -145,10 +149,13 @@ impl Consumer {
         if context.random.random_bool(0.3) {
             return fetch(common, context, Some((self.id.clone(), epoch)));
         }
+        // A commit may be under way when the epoch changes.
+        let before = self.before.as_ref().filter(|_| context.random.random_bool(0.2));
+        let (epoch, owned) = before.map_or((epoch, &self.owned), |(epoch, owned)| (*epoch, owned));
         let identity =
             Identity { member: self.id.clone(), instance: None, generation: Some(epoch) };
         let image = context.image;
-        let named = self.owned.iter().filter_map(|(topic, partition)| {
+        let named = owned.iter().filter_map(|(topic, partition)| {
             Some((Arc::from(image.topic(*topic)?.name.as_str()), partition.0))
         });
         let named: Vec<(Arc<str>, u32)> = named.collect();
@@ -243,7 +250,9 @@ impl Consumer {
         answer: ConsumerHeartbeatAnswer,
     ) {
         let MemberEpoch::Stay(epoch) = answer.epoch else { return };
-        self.epoch = Some(epoch);
+        if let Some(before) = self.epoch.replace(epoch).filter(|before| *before != epoch) {
+            self.before = Some((before, self.owned.clone()));
+        }
         let Some(assignment) = answer.assignment else { return };
         let target = flat(&assignment);
         if self.owned.is_subset(&target) {

@@ -140,6 +140,7 @@ impl World {
             let mut members = 0;
             for client in of_group {
                 match &client.protocol {
+                    Protocol::Classic(member) if member.has_ended => {}
                     Protocol::Classic(member) => {
                         if !member.is_stable() {
                             if self.has_no_room(group) {

@@ -2,7 +2,7 @@
 //! what clients were told.
 
 use crate::{
-    broker::{ExpectedOffset, Heard, Waiting},
+    broker::{ExpectedOffset, Heard, SLOWEST_CLOCK, Waiting},
     log::Partition,
     view::{Key, View, held},
     wire,
@@ -11,10 +11,10 @@ use crate::{
 use highwater_core::{
     group::{
         ClassicGroupValue, ConsumerHeartbeat, CurrentAssignmentValue, GroupError, GroupId,
-        HardState, Identity, MemberEpoch, MemberId, Record, Request, Response,
+        HardState, Identity, MemberEpoch, MemberId, MemberState, Record, Request, Response,
     },
     time::Instant,
-    types::RequestId,
+    types::{PartitionIndex, RequestId, TopicId},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -93,13 +93,18 @@ fn check_commit(
     if commit.identity.generation == current.epoch {
         return None;
     }
-    let held = held(current);
-    let holds = |(topic, partition)| held.contains(&(topic, partition));
+    let holds = |topic: TopicId, partition: &PartitionIndex| {
+        let of = |all: &BTreeMap<TopicId, BTreeMap<PartitionIndex, u32>>| {
+            all.get(&topic).and_then(|of| of.get(partition)).copied()
+        };
+        let since = of(&current.assigned).or_else(|| of(&current.pending_revocation));
+        since.is_some() && since <= commit.identity.generation
+    };
     let all = commit
         .offsets
         .iter()
-        .all(|offset| offset.topic_id.is_none_or(|topic| holds((topic, offset.partition))));
-    (!all).then_some("O4: a commit of an older epoch is for a partition that was given up")
+        .all(|offset| offset.topic_id.is_none_or(|topic| holds(topic, &offset.partition)));
+    (!all).then_some("O4: a commit of an older epoch is for a partition that was not held in it")
 }
 
 fn check_epoch(view: &View, heartbeat: &ConsumerHeartbeat) -> Option<&'static str> {
@@ -299,6 +304,10 @@ impl World {
                 let synced = (sync.identity.member.clone(), generation);
                 self.brokers[who].synced.insert(synced);
             }
+            (Request::Sync(sync), Response::Synced(Err(error))) => {
+                let outcome = Err(error.clone());
+                self.check_heard(who, waiting, &sync.group, &sync.identity, &outcome);
+            }
             (Request::Heartbeat { group, identity }, Response::Heartbeat(outcome)) => {
                 self.statistics.heartbeats += 1;
                 self.check_heard(who, waiting, group, identity, outcome);
@@ -475,6 +484,28 @@ impl World {
                     .is_none_or(|told| told.len() == fact.is.assigned.len() && told.iter().all(has))
         });
         assert!(known, "G5: {key:?} is told what the log may lose: {answer:?}");
+    }
+
+    /// G9: a member that does not give partitions up in time is removed.
+    pub fn check_late_members(&self, who: usize) {
+        let broker = &self.brokers[who];
+        if broker.coordinator.shard().is_none() {
+            return;
+        }
+        for (id, group) in &broker.view.consumer {
+            for (member, current) in &group.current {
+                let Some(about) = group.members.get(member) else { continue };
+                if current.state != MemberState::UnrevokedPartitions || current.epoch.is_none() {
+                    continue;
+                }
+                let since = group.since[member].max(broker.loaded_at);
+                let longest = about.rebalance_timeout.as_nanos() as u64 * 1000 / SLOWEST_CLOCK;
+                assert!(
+                    self.time <= since + longest,
+                    "G9: {member} of {id} keeps partitions for longer than its rebalance timeout"
+                );
+            }
+        }
     }
 
     /// The shard and the independent reading of the same log agree.

@@ -38,6 +38,8 @@ pub struct Member {
     can_skip: bool,
     /// It has left, and will be back.
     is_away: bool,
+    /// Another process has its instance: it ends.
+    pub has_ended: bool,
     /// Why it was refused last.
     pub refused: Option<GroupError>,
 }
@@ -61,6 +63,7 @@ impl Member {
             must_know_its_id: random.random_bool(0.8),
             can_skip: random.random_bool(0.5),
             is_away: false,
+            has_ended: false,
             refused: None,
         }
     }
@@ -72,6 +75,11 @@ impl Member {
         self.phase = Phase::Outside;
         self.owned.clear();
         self.to_assign.clear();
+    }
+
+    fn end(&mut self) {
+        self.forget();
+        self.has_ended = true;
     }
 
     pub fn is_stable(&self) -> bool {
@@ -88,6 +96,11 @@ impl Member {
 
     pub fn act(&mut self, common: &mut Common, context: &mut Context<'_>) -> Option<Request> {
         common.next_act = context.time + context.random.random_range(100..400) * MILLI;
+        if self.has_ended {
+            // Somebody may start it again.
+            self.has_ended = context.is_calm || context.random.random_bool(0.9);
+            return None;
+        }
         if self.is_away {
             if !context.is_calm && !context.random.random_bool(0.1) {
                 return None;
@@ -182,7 +195,8 @@ impl Member {
             Response::Joined(Ok(joined)) => {
                 self.take_generation(context, joined);
                 let slow = common.is_slow && context.random.random_bool(0.1);
-                let pause = if slow { 2500 } else { context.random.random_range(0..30) };
+                let most = if slow { 2000 } else { 30 };
+                let pause = context.random.random_range(0..most);
                 common.next_act = context.time + pause * MILLI;
             }
             Response::Joined(Err(refused)) => {
@@ -191,7 +205,8 @@ impl Member {
                 common.next_act = context.time + context.random.random_range(0..100) * MILLI;
                 match refused.error {
                     GroupError::MemberIdRequired => self.id = refused.member,
-                    GroupError::UnknownMemberId | GroupError::FencedInstanceId => self.forget(),
+                    GroupError::UnknownMemberId => self.forget(),
+                    GroupError::FencedInstanceId => self.end(),
                     _ => common.next_act += 300 * MILLI,
                 }
             }
@@ -220,7 +235,8 @@ impl Member {
                     self.phase = Phase::Outside;
                 }
             }
-            GroupError::UnknownMemberId | GroupError::FencedInstanceId => self.forget(),
+            GroupError::UnknownMemberId => self.forget(),
+            GroupError::FencedInstanceId => self.end(),
             _ => self.phase = Phase::Outside,
         }
         common.next_act = context.time + context.random.random_range(0..50) * MILLI;

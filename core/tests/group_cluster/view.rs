@@ -24,6 +24,8 @@ pub struct ConsumerView {
     pub epoch: u32,
     pub members: BTreeMap<MemberId, ConsumerMemberValue>,
     pub current: BTreeMap<MemberId, CurrentAssignmentValue>,
+    /// When each was last written, in true time.
+    pub since: BTreeMap<MemberId, u64>,
     pub target_epoch: u32,
     pub target: BTreeMap<MemberId, TopicPartitions>,
     expressions: BTreeMap<Arc<str>, RegularExpressionValue>,
@@ -302,11 +304,11 @@ impl View {
             Record::ConsumerGroup { value: None, .. } => {
                 self.consumer.remove(group);
             }
-            _ => self.replay_consumer(record),
+            _ => self.replay_consumer(record, batch.at),
         }
     }
 
-    fn replay_consumer(&mut self, record: &Record) {
+    fn replay_consumer(&mut self, record: &Record, at: u64) {
         let id = record.group();
         if crate::log::is_tombstone(record) && !self.consumer.contains_key(id) {
             return;
@@ -332,6 +334,7 @@ impl View {
                 None => drop(group.target.remove(member)),
             },
             Record::CurrentAssignment { member, value: Some(value), .. } => {
+                group.since.insert(member.clone(), at);
                 let before = group.current.insert(member.clone(), value.clone());
                 if let (Some(old), Some(new)) = (before.and_then(|old| old.epoch), value.epoch) {
                     assert!(new >= old || new == 0, "G11: {member} goes from {old} to {new}");

@@ -404,6 +404,7 @@ impl World {
             let end = Offset(to as u64);
             if self.brokers[who].newest_load == Some(attempt) {
                 self.brokers[who].view = view_of(&load.entries);
+                self.brokers[who].loaded_at = self.time;
             }
             self.step(who, Input::LoadEnded { attempt, end, high_watermark }, None);
             self.check_reload(who);
@@ -461,7 +462,7 @@ impl World {
             let broker = &self.brokers[who];
             let now = broker.now(self.time).monotonic;
             if broker.coordinator.next_deadline().is_none_or(|at| at > now) {
-                return;
+                return self.check_late_members(who);
             }
             self.step(who, Input::Tick, None);
         }
