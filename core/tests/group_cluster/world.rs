@@ -227,7 +227,8 @@ impl World {
         let Some(newest) = self.network.len().checked_sub(1) else { return };
         let mut pick = || self.random.random_range(0..=newest);
         let index = pick().min(pick()).min(pick());
-        let message = if self.random.random_bool(self.settings.loss / 3.0) {
+        let repeats = self.random.random_bool(self.settings.loss / 3.0);
+        let message = if repeats && !says_what_it_owns(&self.network[index]) {
             self.statistics.duplicates += 1;
             self.network[index].clone()
         } else {
@@ -496,6 +497,15 @@ impl World {
         }
         self.check_view(who, &live);
     }
+}
+
+/// Whether it is a heartbeat that tells what a member owns. Such a one is not taken twice: a client
+/// that sends it again does not hear the first answer any more.
+fn says_what_it_owns(message: &Message) -> bool {
+    let Message::Request { body: Request::ConsumerHeartbeat(heartbeat), .. } = message else {
+        return false;
+    };
+    heartbeat.owned.is_some()
 }
 
 /// What a log says, batch by batch.
