@@ -115,6 +115,8 @@ impl Member {
     }
 
     fn join(&mut self, common: &Common, context: &mut Context<'_>) -> Request {
+        // Until it is answered it wants to join, whatever gets lost.
+        self.phase = Phase::Outside;
         self.owned.clear();
         let metadata = wire::subscription(&self.topics, &Named::new());
         let protocols = self.protocols.iter();

@@ -117,6 +117,8 @@ impl World {
         for name in &TOPICS[..3] {
             world.create_topic(name);
         }
+        let newest = world.images.len() - 1;
+        world.brokers.iter_mut().for_each(|broker| broker.image = newest);
         world.partition.elect(&mut world.random, |_| true);
         (0..replicas).for_each(|who| world.learn(who));
         world
