@@ -141,6 +141,8 @@ mutants! {
     SyncBeforeRecord = "sync-before-record",
     /// A coordinator's answer does not wait for the high watermark.
     AnswerBeforeHighWatermark = "answer-before-high-watermark",
+    /// The end of an earlier load of the log ends the present one (KAFKA-18137).
+    LateLoadWins = "late-load-wins",
     /// The timer of a pending member goes on after it has joined, and removes it (KIP-394).
     PendingMemberTimerStays = "pending-member-timer-stays",
     /// A member whose join is parked is removed for its silence.
