@@ -58,8 +58,9 @@ pub struct Options {
     /// Groups of one member each.
     #[arg(long, default_value_t = 10_000, value_parser = positive)]
     groups: usize,
-    /// Connections that members share for their heartbeats.
-    #[arg(long, default_value_t = 8, value_parser = positive)]
+    /// Connections that members share for their heartbeats. A broker takes the requests of one
+    /// connection one after the other, so joins, which wait for an fsync, need many.
+    #[arg(long, default_value_t = 64, value_parser = positive)]
     connections: usize,
     /// Heartbeats in flight on each of them.
     #[arg(long, default_value_t = 16, value_parser = positive)]
