@@ -42,11 +42,16 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker on the data in `directory`, on a free port of the loopback interface.
     pub fn start(binary: &Path, directory: &Path) -> anyhow::Result<Self> {
+        Self::start_with(binary, directory, "")
+    }
+
+    /// The same with more lines in its configuration file.
+    pub fn start_with(binary: &Path, directory: &Path, lines: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let address = free_address()?;
         let log = File::create(directory.with_extension("log"))?;
         let configuration = directory.with_extension("toml");
-        std::fs::write(&configuration, configuration_text(address, directory))?;
+        std::fs::write(&configuration, configuration_text(address, directory) + lines)?;
         let started = Instant::now();
         let child = Command::new(binary)
             .arg("serve")

@@ -155,20 +155,28 @@ impl Connection {
         Ok(u64::try_from(answer.i64()?)?)
     }
 
-    fn call(&mut self, api: (i16, i16), body: &[u8]) -> anyhow::Result<Answer> {
-        let correlation = self.next_correlation;
-        self.next_correlation = self.next_correlation.wrapping_add(1);
-        let mut frame = request_head(api, body.len());
-        frame[8..12].copy_from_slice(&correlation.to_be_bytes());
-        frame.extend_from_slice(body);
-        self.stream.write_all(&frame).context("cannot send a request")?;
+    /// Sends a request, waits for its answer and reads its correlation id.
+    pub fn call(&mut self, api: (i16, i16), body: &[u8]) -> anyhow::Result<Answer> {
+        let correlation = self.send(api, body)?;
         let mut answer = self.receive()?;
         let answered = answer.i32()?;
         anyhow::ensure!(answered == correlation, "asked {correlation}, answered {answered}");
         Ok(answer)
     }
 
-    fn receive(&mut self) -> anyhow::Result<Answer> {
+    /// Sends a request and does not wait for its answer. Returns its correlation id.
+    pub fn send(&mut self, api: (i16, i16), body: &[u8]) -> anyhow::Result<i32> {
+        let correlation = self.next_correlation;
+        self.next_correlation = self.next_correlation.wrapping_add(1);
+        let mut frame = request_head(api, body.len());
+        frame[8..12].copy_from_slice(&correlation.to_be_bytes());
+        frame.extend_from_slice(body);
+        self.stream.write_all(&frame).context("cannot send a request")?;
+        Ok(correlation)
+    }
+
+    /// Waits for the answer to the oldest request; it begins with its correlation id.
+    pub fn receive(&mut self) -> anyhow::Result<Answer> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).context("no answer from the broker")?;
         let length = usize::try_from(i32::from_be_bytes(length)).unwrap_or(usize::MAX);
@@ -292,23 +300,35 @@ fn write_all_vectored(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> std::
 }
 
 /// An answer that is read from its front.
-struct Answer {
+pub struct Answer {
     bytes: Vec<u8>,
     at: usize,
 }
 
 impl Answer {
-    fn take(&mut self, count: usize) -> anyhow::Result<&[u8]> {
+    /// An answer of these bytes.
+    #[cfg(test)]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Whether nothing is left of it.
+    #[cfg(test)]
+    pub fn is_over(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    pub fn take(&mut self, count: usize) -> anyhow::Result<&[u8]> {
         let taken = self.bytes.get(self.at..self.at + count).context("an answer is too short")?;
         self.at += count;
         Ok(taken)
     }
 
-    fn i16(&mut self) -> anyhow::Result<i16> {
+    pub fn i16(&mut self) -> anyhow::Result<i16> {
         Ok(i16::from_be_bytes(self.take(2)?.try_into()?))
     }
 
-    fn i32(&mut self) -> anyhow::Result<i32> {
+    pub fn i32(&mut self) -> anyhow::Result<i32> {
         Ok(i32::from_be_bytes(self.take(4)?.try_into()?))
     }
 
@@ -316,16 +336,16 @@ impl Answer {
         Ok(i64::from_be_bytes(self.take(8)?.try_into()?))
     }
 
-    fn string(&mut self) -> anyhow::Result<()> {
+    pub fn string(&mut self) -> anyhow::Result<()> {
         self.text().map(|_| ())
     }
 
-    fn text(&mut self) -> anyhow::Result<String> {
+    pub fn text(&mut self) -> anyhow::Result<String> {
         let length = usize::try_from(self.i16()?)?;
         Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
     }
 
-    fn optional_string(&mut self) -> anyhow::Result<()> {
+    pub fn optional_string(&mut self) -> anyhow::Result<()> {
         let length = usize::try_from(self.i16()?).unwrap_or(0);
         self.take(length).map(|_| ())
     }
@@ -335,16 +355,16 @@ impl Answer {
     }
 }
 
-fn no_error(code: i16, api: &str) -> anyhow::Result<()> {
+pub fn no_error(code: i16, api: &str) -> anyhow::Result<()> {
     anyhow::ensure!(code == 0, "{api} was answered with error code {code}");
     Ok(())
 }
 
-fn put_i32(bytes: &mut Vec<u8>, value: i32) {
+pub fn put_i32(bytes: &mut Vec<u8>, value: i32) {
     bytes.extend(value.to_be_bytes());
 }
 
-fn put_string(bytes: &mut Vec<u8>, text: &str) {
+pub fn put_string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(i16::try_from(text.len()).expect("a short name").to_be_bytes());
     bytes.extend(text.as_bytes());
 }

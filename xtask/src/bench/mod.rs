@@ -9,6 +9,7 @@ pub(crate) mod broker;
 mod cluster;
 #[cfg(test)]
 mod fake_broker;
+mod groups;
 mod kafka;
 mod librdkafka;
 mod load;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::workspace;
 use bare::Place;
@@ -41,7 +42,10 @@ const GIGABYTE: f64 = 1e9;
 const MEBIBYTE: f64 = 1_048_576.0;
 
 #[derive(Args, Clone)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Producers at once, each with a connection and a partition of its own.
     #[arg(long, default_value_t = 4)]
     producers: usize,
@@ -92,6 +96,13 @@ pub struct Options {
     json: Option<PathBuf>,
 }
 
+/// Something else to measure.
+#[derive(Subcommand, Clone)]
+enum Other {
+    /// Measure the group coordinator with large groups and with many.
+    Groups(groups::Options),
+}
+
 impl Options {
     /// The sizes to use: `--quick` caps them all.
     fn sized(&self) -> Self {
@@ -133,31 +144,49 @@ impl Options {
 
 /// Measures and prints.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some(Other::Groups(groups)) = &options.other {
+        return in_directory(groups.directory.as_deref(), groups.json.as_deref(), |directory| {
+            let results = groups::measure(groups, directory)?;
+            results.print();
+            Ok(serde_json::to_string_pretty(&results)?)
+        });
+    }
     let options = options.sized();
-    let directory = match &options.directory {
-        Some(directory) => directory.clone(),
-        None => workspace::root().join("target/bench"),
-    };
-    let directory = directory.join(format!("run-{}", std::process::id()));
+    in_directory(options.directory.as_deref(), options.json.as_deref(), |directory| {
+        match options.nodes {
+            1 => {
+                let results = measure(&options, directory)?;
+                results.print();
+                Ok(serde_json::to_string_pretty(&results)?)
+            }
+            _ => {
+                let results = cluster::measure(&options, directory)?;
+                results.print();
+                Ok(serde_json::to_string_pretty(&results)?)
+            }
+        }
+    })
+}
+
+/// Runs a measurement that gives JSON in a directory of its own, and takes that away if it
+/// succeeds. `json` is a file for what it gives.
+fn in_directory(
+    parent: Option<&Path>,
+    json: Option<&Path>,
+    measure: impl FnOnce(&Path) -> anyhow::Result<String>,
+) -> anyhow::Result<()> {
+    let parent = parent.map_or_else(|| workspace::root().join("target/bench"), Path::to_path_buf);
+    let directory = parent.join(format!("run-{}", std::process::id()));
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    let outcome = match options.nodes {
-        1 => measure(&options, &directory).and_then(|results| {
-            results.print();
-            Ok(serde_json::to_string_pretty(&results)?)
-        }),
-        _ => cluster::measure(&options, &directory).and_then(|results| {
-            results.print();
-            Ok(serde_json::to_string_pretty(&results)?)
-        }),
-    };
+    let outcome = measure(&directory);
     if outcome.is_ok() {
         std::fs::remove_dir_all(&directory).ok();
     } else {
         eprintln!("the data and logs of the brokers are left in {}", directory.display());
     }
     let text = outcome? + "\n";
-    if let Some(file) = &options.json {
+    if let Some(file) = json {
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())

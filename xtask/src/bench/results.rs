@@ -169,8 +169,15 @@ impl Row {
         Self { measure: measure.into(), value, aim: "", met: None }
     }
 
-    fn aimed(measure: impl Into<String>, value: String, aim: &'static str, met: bool) -> Self {
+    /// With an aim, met or not.
+    pub fn aimed(measure: impl Into<String>, value: String, aim: &'static str, met: bool) -> Self {
         Self { measure: measure.into(), value, aim, met: Some(met) }
+    }
+
+    /// Whether its aim is met.
+    #[cfg(test)]
+    pub fn met(&self) -> Option<bool> {
+        self.met
     }
 }
 

@@ -93,7 +93,8 @@ pub(super) struct ClassicGroup {
     pub(super) empty_since: Now,
     /// A record of it has been decided and not replayed.
     recording: bool,
-    /// When it is next to be looked at, as the index of deadlines knows it.
+    /// When it is next to be looked at, as the index of deadlines knows it. Invariant: not after
+    /// [`ClassicGroup::deadline`].
     pub(super) scheduled: Option<Instant>,
 }
 

@@ -62,7 +62,7 @@ pub use join::MAX_PENDING_MEMBERS;
 
 use super::{
     ClassicGroupValue, CommitOffsets, Decided, Described, GroupConfig, GroupError, GroupId,
-    Identity, Join, Leaver, Listed, Record, Response, Sync,
+    Identity, Join, Leaver, Listed, MemberId, Record, Response, Sync,
 };
 use crate::{
     mutant::Mutant,
@@ -74,13 +74,14 @@ use alloc::{
     vec::Vec,
 };
 use group::{ClassicGroup, State};
-use member::refused;
+use member::{Member, refused};
 
 /// The classic groups of a shard.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClassicGroups {
     groups: BTreeMap<GroupId, ClassicGroup>,
-    /// When each group is to be looked at. Invariant: exactly the groups' `scheduled`.
+    /// When each group is to be looked at, at the latest. Invariant: exactly the groups'
+    /// `scheduled`.
     deadlines: BTreeSet<(Instant, GroupId)>,
     /// The log has been read.
     is_loaded: bool,
@@ -132,7 +133,7 @@ impl ClassicGroups {
     ) -> Result<(), GroupError> {
         let group = self.groups.get_mut(id).ok_or(GroupError::UnknownMemberId)?;
         let outcome = group.heartbeat(step, identity);
-        self.settle(id);
+        self.settle_session(id, &identity.member);
         outcome
     }
 
@@ -181,7 +182,7 @@ impl ClassicGroups {
             return Err(GroupError::RebalanceInProgress);
         }
         group.is_alive(step, &identity.member);
-        self.settle(&commit.group);
+        self.settle_session(&commit.group, &identity.member);
         Ok(())
     }
 
@@ -335,6 +336,17 @@ impl ClassicGroups {
             && let Some(deadline) = removed.scheduled
         {
             self.deadlines.remove(&(deadline, id.clone()));
+        }
+    }
+
+    /// A member's session was renewed, and nothing else has changed. That only puts deadlines off, so
+    /// the group may be looked at too early, once, instead of going through all of its members at
+    /// each heartbeat.
+    fn settle_session(&mut self, id: &GroupId, member: &MemberId) {
+        let Some(group) = self.groups.get(id) else { return };
+        let deadline = group.members.get(member).and_then(Member::expires_at);
+        if deadline.is_some_and(|deadline| group.scheduled.is_none_or(|at| at > deadline)) {
+            self.settle(id);
         }
     }
 

@@ -56,6 +56,22 @@ fn silence_for_a_session_timeout_removes_a_member() {
 }
 
 #[test]
+fn heartbeats_leave_the_deadline_alone_until_it_has_come() {
+    let mut fixture = Fixture::new();
+    fixture.stable(&["a", "b"]);
+    fixture.tick();
+    let due = fixture.shard.next_deadline().expect("sessions end");
+    fixture.pass(seconds(1));
+    for name in ["a", "b"] {
+        assert_eq!(fixture.heartbeat(name, 1), Ok(()));
+    }
+    assert_eq!(fixture.shard.next_deadline(), Some(due), "nobody has looked at all members");
+    fixture.pass_to(due);
+    assert_eq!(fixture.tick(), [], "nobody is late");
+    assert_eq!(fixture.shard.next_deadline(), Some(due.after(seconds(1))));
+}
+
+#[test]
 fn whatever_a_member_asks_renews_its_session() {
     type Ask = fn(&mut Fixture);
     let table: [(&str, Ask); 4] = [
