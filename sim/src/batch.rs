@@ -16,7 +16,8 @@ const LOG_APPEND_TIME: i16 = 0x08;
 /// Numbers with this bit are records of compacted topics: they have one of few keys, and every
 /// fourth deletes its key.
 pub const KEYED: u64 = 1 << 62;
-const KEYS: u64 = 6;
+/// Odd, so that every key has values and deletions.
+const KEYS: u64 = 61;
 
 /// One record to send: its number, from which key, value and header follow, and its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

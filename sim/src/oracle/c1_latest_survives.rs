@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_newest_record_that_is_gone_is_found() {
-        let same_key = KEYED + 1 + 12;
+        let same_key = KEYED + 1 + 4 * 61;
         assert!(with(same_key, vec![batch(1, same_key..same_key + 1)]));
         assert!(!with(same_key, vec![batch(0, KEYED + 1..KEYED + 2)]));
         assert!(!with(same_key, vec![]));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_deleted_key_that_is_back_is_found() {
-        let deletion = KEYED + 7;
+        let deletion = KEYED + 1 + 2 * 61;
         assert!(with(deletion, vec![batch(1, deletion..deletion + 1)]));
         assert!(with(deletion, vec![]));
         assert!(!with(deletion, vec![batch(0, KEYED + 1..KEYED + 2)]));

@@ -59,6 +59,6 @@ mod tests {
         };
         assert!(with(log(&[value])));
         assert!(!with(log(&[])));
-        assert!(!with(log(&[(1, (2, KEYED + 13))])));
+        assert!(!with(log(&[(1, (2, KEYED + 1 + 61))])));
     }
 }

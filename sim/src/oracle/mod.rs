@@ -67,6 +67,7 @@ checks! {
     g03_static,
     g04_one_assignment,
     g07_one_owner,
+    g08_member_epoch,
     o1_commit_survives,
     o2_last_commit,
     o3_no_regress,

@@ -35,9 +35,15 @@ impl Member {
         if self.generation.is_some() && !self.is_time_to_beat() {
             return;
         }
+        if self.is_restless() && self.dice.chance(0.03) {
+            self.repeat_an_old_beat().await;
+        }
         let epoch = self.generation.unwrap_or(JOIN);
         match self.beat_consumer(epoch).await {
             Said::Well(told) => {
+                if self.generation != Some(told.member_epoch) {
+                    self.epochs.push(told.member_epoch);
+                }
                 self.generation = Some(told.member_epoch);
                 self.next_beat = now_nanos() + BEAT_EVERY.as_nanos() as u64;
                 if let Some(target) = self.target_of(&told) {
@@ -58,6 +64,13 @@ impl Member {
             Said::Refused(code) => self.refused(code),
             Said::Nothing => {}
         }
+    }
+
+    /// A heartbeat of an epoch long past arrives once more: it must be refused and change nothing.
+    async fn repeat_an_old_beat(&mut self) {
+        // The last but one is taken for one whose answer was lost.
+        let Some(old) = self.epochs.iter().rev().nth(2).copied() else { return };
+        self.beat_consumer(old).await;
     }
 
     /// Gives up what is not its own any more, then takes what is. Whether anything changed.

@@ -83,6 +83,8 @@ pub struct Member {
     pub(super) counted: Option<BTreeMap<usize, i32>>,
     /// As a member of a consumer group: what it is to have.
     pub(super) target: Partitions,
+    /// The member epochs of this life in a consumer group, oldest first.
+    pub(super) epochs: Vec<i32>,
     /// Until when it takes its time to give partitions up, in simulated nanoseconds.
     pub(super) holds_until: u64,
 }
@@ -107,6 +109,7 @@ impl Member {
             next_beat: 0,
             counted: None,
             target: Partitions::new(),
+            epochs: Vec::new(),
             holds_until: 0,
         }
     }
@@ -157,6 +160,7 @@ impl Member {
         self.generation = None;
         self.positions.clear();
         self.target.clear();
+        self.epochs.clear();
         self.counted = None;
         self.next_beat = 0;
     }
@@ -236,7 +240,9 @@ impl Member {
         }
         let (partition, position) = *self.dice.pick(&known);
         let wait = Duration::from_millis(*self.dice.pick(&[0, 10, 40]));
-        let bytes = self.dice.between(500..=8_000) as i32;
+        // Who is to come to the end does not dally.
+        let most = if self.is_restless() { 8_000 } else { 200_000 };
+        let bytes = self.dice.between(most / 10..=most) as i32;
         let fetched = self.voice.session.fetch(partition, position, wait, bytes).await;
         let Some(fetched) = fetched else { return };
         let next = match fetched.error {
@@ -317,6 +323,10 @@ impl Member {
             _ => self.leave_classic().await,
         }
         self.forget();
+    }
+
+    pub(super) fn is_restless(&self) -> bool {
+        self.temper.unrest > 0.0
     }
 
     pub(super) fn is_time_to_beat(&self) -> bool {
