@@ -13,6 +13,12 @@ const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = 21;
 const LOG_APPEND_TIME: i16 = 0x08;
 
+/// Numbers with this bit are records of compacted topics: they have one of few keys, and every
+/// fourth deletes its key.
+pub const KEYED: u64 = 1 << 62;
+/// Odd, so that every key has values and deletions.
+const KEYS: u64 = 61;
+
 /// One record to send: its number, from which key, value and header follow, and its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -152,7 +158,8 @@ fn parse(batch: &[u8]) -> Result<ReadBatch, BadBatch> {
         base_sequence: i32_at(batch, 53),
     });
     let count = i32_at(batch, 57);
-    if count <= 0 || last_delta != count - 1 {
+    // Compaction takes records out and leaves the offsets of the others.
+    if count < 0 || last_delta < count - 1 {
         return Err(BadBatch::Malformed("record count"));
     }
     let mut reader = Fields(&batch[HEADER_BYTES..]);
@@ -180,15 +187,33 @@ fn parse(batch: &[u8]) -> Result<ReadBatch, BadBatch> {
     })
 }
 
+/// Which key a record of a compacted topic has; none of any other.
+#[must_use]
+pub fn compaction_key(number: u64) -> Option<u64> {
+    (number & KEYED != 0).then_some((number ^ KEYED) % KEYS)
+}
+
+/// Whether a record of a compacted topic deletes its key.
+#[must_use]
+pub fn is_deletion(number: u64) -> bool {
+    number & KEYED != 0 && number % 4 == 3
+}
+
 /// The value a record of this number carries: the number and a filler that follows from it.
-fn value_of(number: u64) -> Vec<u8> {
+fn value_of(number: u64) -> Option<Vec<u8>> {
+    if is_deletion(number) {
+        return None;
+    }
     let mut value = number.to_be_bytes().to_vec();
     let length = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
     value.extend((0..length * 2).map(|at| (number.wrapping_mul(31).wrapping_add(at * 7)) as u8));
-    value
+    Some(value)
 }
 
 fn key_of(number: u64) -> Option<[u8; 2]> {
+    if let Some(key) = compaction_key(number) {
+        return Some([key as u8, u8::MAX]);
+    }
     (!number.is_multiple_of(3)).then_some([(number % 7) as u8, (number % 11) as u8])
 }
 
@@ -201,7 +226,10 @@ fn put_record(body: &mut BytesMut, offset_delta: i64, timestamp_delta: i64, numb
         Some(key) => put_sized(&mut record, &key),
         None => put_varint(&mut record, -1),
     }
-    put_sized(&mut record, &value_of(number));
+    match value_of(number) {
+        Some(value) => put_sized(&mut record, &value),
+        None => put_varint(&mut record, -1),
+    }
     put_varint(&mut record, 1);
     put_sized(&mut record, b"n");
     put_sized(&mut record, &number.to_le_bytes());
@@ -241,11 +269,11 @@ impl<'a> Fields<'a> {
         let value = record.sized()?;
         let headers = record.varint()?;
         let header = (headers == 1).then(|| Some((record.sized()??, record.sized()??))).flatten();
-        let number = value
-            .and_then(|value| value.first_chunk().map(|first| u64::from_be_bytes(*first)))
-            .filter(|number| value == Some(&value_of(*number)[..]))
+        let number = header
+            .filter(|(name, _)| *name == b"n")
+            .and_then(|(_, number)| Some(u64::from_le_bytes(number.try_into().ok()?)))
+            .filter(|number| value == value_of(*number).as_deref())
             .filter(|number| key == key_of(*number).as_ref().map(|key| &key[..]))
-            .filter(|number| header == Some((&b"n"[..], &number.to_le_bytes()[..])))
             .filter(|_| record.0.is_empty());
         Some(Parsed { offset_delta, timestamp_delta, number })
     }
@@ -332,6 +360,15 @@ mod tests {
         let numbers: Vec<_> = read.records.iter().map(|record| record.number).collect();
         assert_eq!(numbers, (4..9).map(Some).collect::<Vec<_>>());
         assert_eq!(read.records[1].timestamp, 1_015);
+    }
+
+    #[test]
+    fn a_deletion_has_a_key_and_no_value() {
+        let number = KEYED + 3;
+        assert!(is_deletion(number) && compaction_key(number) == Some(3));
+        let bytes = encode(&[Sent { number, timestamp: 5 }], None);
+        assert_eq!(decode(&bytes).unwrap().0.records[0].number, Some(number));
+        assert!(!is_deletion(3) && compaction_key(3).is_none());
     }
 
     #[test]

@@ -4,15 +4,15 @@
 use crate::{
     clock::SimClock,
     dice::Dice,
-    history::{MetadataSeen, Partition, PartitionSeen, Promise, TermSeen, Topic},
+    history::{CoordinatorsSeen, MetadataSeen, Partition, PartitionSeen, Promise, TermSeen, Topic},
     machine::{Machine, Parts, address},
     network::Network,
     recorder::Recorder,
-    scenario::Scenario,
-    trace::Fnv128,
+    scenario::{BrokerShape, Scenario},
+    trace::{Effect, Fnv128},
 };
 use highwater_core::{
-    metadata::{Endpoint, Image},
+    metadata::{Endpoint, Image, OFFSETS_TOPIC, PartitionRegistration},
     types::{BrokerId, PartitionIndex, TopicId},
 };
 use highwater_node::{
@@ -53,7 +53,8 @@ impl Cluster {
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
         let ids = (1..=promise.brokers).map(BrokerId);
-        let settings = shared_settings(scenario, dice);
+        let mut settings = shared_settings(scenario, dice);
+        settings.extend(group_settings(&scenario.broker, &mut Dice::new(seed, "group settings")));
         let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, dice));
         let start = |id: BrokerId| {
             network.join(id, peer_endpoint(id));
@@ -112,6 +113,14 @@ impl Cluster {
         self.image()?.partition(id, index)?.leader
     }
 
+    /// Who leads a partition of `__consumer_offsets`, once there is one.
+    #[must_use]
+    pub fn a_coordinator(&self, dice: &mut Dice) -> Option<BrokerId> {
+        let image = self.image()?;
+        let partitions = &image.topic_named(OFFSETS_TOPIC)?.partitions;
+        dice.pick(partitions).leader
+    }
+
     /// Who leads the metadata quorum, by the latest term that anybody knows.
     #[must_use]
     pub fn controller(&self) -> Option<BrokerId> {
@@ -119,8 +128,10 @@ impl Cluster {
         known.filter(|known| known.leader.is_some()).max_by_key(|known| known.term)?.leader
     }
 
-    /// Notes what metadata each broker has applied, and who leads the quorum as far as it knows.
+    /// Notes what metadata each broker has applied, who leads the quorum as far as it knows, and who
+    /// coordinates groups.
     pub fn observe(&self) {
+        self.observe_coordinators();
         for machine in self.machines.iter() {
             let Some(broker) = machine.broker() else { continue };
             let image = broker.image();
@@ -139,6 +150,22 @@ impl Cluster {
                 history.metadata.push(seen);
             }
         }
+    }
+
+    fn observe_coordinators(&self) {
+        let Some(image) = self.image() else { return };
+        let Some(topic) = image.topic_named(OFFSETS_TOPIC) else { return };
+        let leader = |of: &PartitionRegistration| {
+            (of.leader.map(|leader| leader.0), of.leader_epoch.0 as i32)
+        };
+        let leaders: Vec<_> = topic.partitions.iter().map(leader).collect();
+        let mut history = self.recorder.history();
+        let before = history.coordinators.last().map(|seen| &seen.leaders);
+        if before.is_some_and(|before| *before != leaders) {
+            self.recorder.trace.effect(Effect::CoordinatorMoved, 1);
+        }
+        let at = history.tick();
+        history.coordinators.push(CoordinatorsSeen { at, leaders });
     }
 
     /// Whether every partition has all its replicas in sync, as far as anybody knows.
@@ -201,6 +228,22 @@ fn shared_settings(scenario: &Scenario, dice: &mut Dice) -> Vec<(&'static str, S
         ("log.retention.check.interval.ms", draw(&shape.retention_check_millis)),
         ("log.segment.delete.delay.ms", draw(&(0..=100))),
         ("log.message.timestamp.after.max.ms", i64::MAX.to_string()),
+    ]
+}
+
+/// Few coordinators with small logs, and sessions that end within a short run.
+fn group_settings(shape: &BrokerShape, dice: &mut Dice) -> Vec<(&'static str, String)> {
+    let mut draw = |bounds: &crate::scenario::Bounds| dice.within(bounds).to_string();
+    vec![
+        ("offsets.topic.num.partitions", draw(&(1..=2))),
+        ("offsets.topic.segment.bytes", draw(&shape.offsets_segment_bytes)),
+        ("log.cleaner.backoff.ms", draw(&shape.cleaner_backoff_millis)),
+        ("group.min.session.timeout.ms", "500".to_owned()),
+        ("group.initial.rebalance.delay.ms", draw(&(0..=200))),
+        ("group.consumer.session.timeout.ms", "1500".to_owned()),
+        ("group.consumer.heartbeat.interval.ms", "300".to_owned()),
+        ("offsets.commit.timeout.ms", "1000".to_owned()),
+        ("offsets.retention.check.interval.ms", "1000".to_owned()),
     ]
 }
 

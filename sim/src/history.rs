@@ -1,7 +1,10 @@
 //! What happened in a run, as the clients saw it and as the simulator knows it: calls with their
 //! outcomes, faults, boundaries at crashes, and the state at the end. Oracles judge nothing else.
 
-use crate::batch::{Producer, ReadBatch, Sent};
+use crate::{
+    batch::{Producer, ReadBatch, Sent},
+    group::{FinalGroup, GroupCall, Heard},
+};
 use std::collections::BTreeMap;
 
 /// A position in the total order of everything that happened.
@@ -26,6 +29,8 @@ pub struct Topic {
     pub id: [u8; 16],
     /// `retention.ms`, when time may remove records.
     pub retention_millis: Option<i64>,
+    /// Whether its log is compacted: then it keeps the newest record of each key.
+    pub compacted: bool,
     /// Whether somebody asked for its deletion.
     pub deleted: bool,
 }
@@ -74,10 +79,14 @@ pub struct History {
     pub metadata: Vec<MetadataSeen>,
     /// Who led the metadata quorum, as brokers knew, whenever somebody looked and it was news.
     pub terms: Vec<TermSeen>,
+    /// Who led the partitions of `__consumer_offsets`, again and again.
+    pub coordinators: Vec<CoordinatorsSeen>,
     /// What the machines of the healed cluster hold of each partition at the end.
     pub final_replicas: Vec<FinalReplicas>,
     /// What the healed broker serves at the end.
     pub finals: Vec<FinalLog>,
+    /// The groups at the end.
+    pub final_groups: Vec<FinalGroup>,
     /// The topics that the healed broker describes at the end.
     pub final_topics: Vec<FinalTopic>,
     /// What a broker's wall clock showed at some moments, among them those before and after each
@@ -136,6 +145,8 @@ pub enum Request {
         /// The identity to bump.
         bump: Option<(i64, i16)>,
     },
+    /// Something of a group's coordinator.
+    Group(GroupCall),
     /// Anything else, by name: topic creation and deletion, configurations.
     Admin(String),
 }
@@ -200,6 +211,8 @@ pub enum Outcome {
         /// Producer epoch.
         epoch: i16,
     },
+    /// A group's coordinator answered.
+    Heard(Heard),
     /// It succeeded and that is all.
     Done,
 }
@@ -258,6 +271,8 @@ pub struct LogImage {
     pub checkpoint: Option<CheckpointImage>,
     /// Whether a fault flipped a bit of it.
     pub rotten: bool,
+    /// Of a compacted topic: the offset and number of the newest record of each key.
+    pub newest: BTreeMap<u64, (i64, u64)>,
 }
 
 /// A batch in a log file, without its contents.
@@ -327,6 +342,15 @@ pub struct TermSeen {
     pub term: u64,
     /// Its leader.
     pub leader: i32,
+}
+
+/// Who led the partitions of `__consumer_offsets` at some moment, as the newest metadata said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorsSeen {
+    /// When somebody looked.
+    pub at: Moment,
+    /// The leader and the leader epoch of each partition.
+    pub leaders: Vec<(Option<i32>, i32)>,
 }
 
 /// A partition's place in the cluster.
@@ -453,6 +477,28 @@ impl History {
             log.batches.iter().filter_map(move |batch| Some((partition?, None, batch)))
         });
         fetched.chain(last)
+    }
+
+    /// The same without whatever concerns the logs of compacted topics.
+    #[must_use]
+    pub fn without_compacted(&self) -> Self {
+        let kept = |of: &Partition| !self.topics[of.topic].compacted;
+        let mut rest = self.clone();
+        rest.calls.retain(|call| match &call.request {
+            Request::Produce(Produce { partition, .. })
+            | Request::Fetch { partition, .. }
+            | Request::ListOffsets { partition, .. }
+            | Request::DeleteRecords { partition, .. } => kept(partition),
+            Request::InitProducer { .. } | Request::Group(_) | Request::Admin(_) => true,
+        });
+        for boundary in &mut rest.boundaries {
+            boundary.before.retain(|of, _| kept(of));
+            boundary.after.retain(|of, _| kept(of));
+            boundary.recovered.iter_mut().for_each(|logs| logs.retain(|of, _| kept(of)));
+        }
+        rest.finals.retain(|log| log.partition.as_ref().is_none_or(kept));
+        rest.final_replicas.retain(|log| log.partition.as_ref().is_none_or(kept));
+        rest
     }
 
     /// A partition's name as people write it.

@@ -13,15 +13,43 @@ use std::{
 /// The condition of a checkpoint while no segment file is part of its log.
 const EMPTYING: u8 = 2;
 
+/// Where a checkpoint's fixed fields begin: see docs/formats.md.
+const CONDITION_AT: usize = 6;
+const LOG_START_AT: usize = 7;
+const RECOVERY_AT: usize = 15;
+const GAPS_AT: usize = 31;
+const SIDE_AT: usize = 40;
+/// Bytes of a segment entry, and where its end offset and its generation are in it.
+const SEGMENT_ENTRY_BYTES: usize = 52;
+const ENTRY_END_AT: usize = 8;
+const ENTRY_GENERATION_AT: usize = 48;
+
 /// Where a file of the data directory belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A segment of a partition's log, with the offset that its name states.
-    Segment(Partition, i64),
+    /// A segment of a partition's log, with the offset and the generation that its name states.
+    Segment(Partition, Segment),
     /// The checkpoint of a partition's log.
     Checkpoint(Partition),
     /// Anything else.
     Other,
+}
+
+/// Which segment of a log a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// The offset it begins with.
+    pub base: i64,
+    /// How often compaction has written it anew; 0 as it was appended.
+    pub generation: u32,
+}
+
+impl Segment {
+    /// Reads `<base>` or `<base>.<generation>`.
+    fn named(name: &str) -> Option<Self> {
+        let (base, generation) = name.split_once('.').unwrap_or((name, "0"));
+        Some(Self { base: base.parse().ok()?, generation: generation.parse().ok()? })
+    }
 }
 
 /// What a path of the data directory is: `<topics>/<name>/<index>.<topic id>/<file>`.
@@ -36,8 +64,8 @@ pub fn place_of(path: &Path, topics: &[Topic]) -> Place {
     if file == "checkpoint" {
         return Place::Checkpoint(partition);
     }
-    match file.strip_suffix(".log").and_then(|base| base.parse().ok()) {
-        Some(base) => Place::Segment(partition, base),
+    match file.strip_suffix(".log").and_then(Segment::named) {
+        Some(segment) => Place::Segment(partition, segment),
         None => Place::Other,
     }
 }
@@ -45,52 +73,67 @@ pub fn place_of(path: &Path, topics: &[Topic]) -> Place {
 /// The logs of all known partitions among these files, up to the first bytes that are no batch.
 #[must_use]
 pub fn images(files: &[(PathBuf, &[u8])], topics: &[Topic]) -> BTreeMap<Partition, LogImage> {
+    let mut checkpoints: BTreeMap<Partition, Checkpoint> = BTreeMap::new();
+    let mut segments: BTreeMap<Partition, BTreeMap<Segment, &[u8]>> = BTreeMap::new();
     let mut images: BTreeMap<Partition, LogImage> = BTreeMap::new();
-    let mut segments: BTreeMap<(Partition, i64), &[u8]> = BTreeMap::new();
     for (path, bytes) in files {
         match place_of(path, topics) {
-            Place::Segment(partition, base) => {
-                segments.insert((partition, base), bytes);
+            Place::Segment(partition, segment) => {
+                segments.entry(partition).or_default().insert(segment, bytes);
+                images.entry(partition).or_default();
             }
             Place::Checkpoint(partition) => {
-                images.entry(partition).or_default().checkpoint = checkpoint(bytes);
+                let image = images.entry(partition).or_default();
+                if let Some(read) = checkpoint(bytes) {
+                    image.checkpoint = Some(read.image.clone());
+                    checkpoints.insert(partition, read);
+                }
             }
             Place::Other => {}
         }
     }
-    let mut ended: Option<Partition> = None;
-    let bases: Vec<(Partition, i64)> = segments.keys().copied().collect();
-    for ((partition, base), bytes) in segments {
+    for (partition, segments) in segments {
+        let checkpoint = checkpoints.remove(&partition).unwrap_or_default();
         let image = images.entry(partition).or_default();
-        let start = image.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
-        let removed = |of: &&(Partition, i64)| of.0 == partition && of.1 > base && of.1 <= start;
-        let emptied = image.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.is_emptying);
-        if emptied || bases.iter().any(|other| removed(&other)) {
-            // Wholly below the log start, or part of a log that starts anew: its file goes at any
-            // time, and may come back at a power cut.
-            continue;
-        }
-        let next = image.batches.last().map(|batch| batch.last_offset + 1);
-        if ended == Some(partition) || next.is_some_and(|next| next != base) {
-            ended = Some(partition);
-            continue;
-        }
-        let read = read_segment(bytes, base, image);
-        if read < bytes.len() {
-            ended = Some(partition);
-        }
+        read_log(&segments, &checkpoint, image);
     }
     images
 }
 
+/// Adds the batches of a log's segments to its image.
+fn read_log(segments: &BTreeMap<Segment, &[u8]>, checkpoint: &Checkpoint, image: &mut LogImage) {
+    if checkpoint.image.is_emptying {
+        // Part of a log that starts anew: the files go at any time, and may come back at a power cut.
+        return;
+    }
+    for segment in checkpoint.parts(segments) {
+        let next = image.batches.last().map(|batch| batch.last_offset + 1);
+        let follows = match next {
+            Some(next) if checkpoint.gaps => next <= segment.base,
+            Some(next) => next == segment.base,
+            None => true,
+        };
+        let Some(bytes) = segments.get(&segment).filter(|_| follows) else { return };
+        let read = read_segment(bytes, segment.base, checkpoint.gaps, image);
+        if read < bytes.len() {
+            return;
+        }
+    }
+}
+
 /// Adds the batches of a segment to an image; returns how many bytes are batches in their place.
-fn read_segment(bytes: &[u8], base: i64, image: &mut LogImage) -> usize {
+fn read_segment(bytes: &[u8], base: i64, gaps: bool, image: &mut LogImage) -> usize {
     let (mut at, mut next) = (0, base);
     while let Ok((read, size)) = batch::decode(&bytes[at..]) {
-        if read.base_offset != next {
+        if read.base_offset < next || (read.base_offset > next && !gaps) {
             break;
         }
         image.batches.push(image_of(&read, &bytes[at..at + size]));
+        for record in &read.records {
+            let key = record.number.and_then(batch::compaction_key);
+            let newest = key.zip(record.number);
+            image.newest.extend(newest.map(|(key, number)| (key, (record.offset, number))));
+        }
         next = read.last_offset + 1;
         at += size;
     }
@@ -109,25 +152,69 @@ fn image_of(read: &ReadBatch, bytes: &[u8]) -> BatchImage {
     }
 }
 
-/// The parts of a checkpoint file that oracles judge: magic, version, condition, log start, recovery
-/// point, last modification, side state. `None` when it is not readable.
-fn checkpoint(bytes: &[u8]) -> Option<CheckpointImage> {
+/// What a checkpoint file says of its log.
+#[derive(Default)]
+struct Checkpoint {
+    image: CheckpointImage,
+    /// Whether offsets may be missing.
+    gaps: bool,
+    /// The closed segments below the recovery offset, each with the offset behind it.
+    closed: Vec<(Segment, i64)>,
+}
+
+impl Checkpoint {
+    /// The segments that are the log, of all those whose files there are. The others are wholly
+    /// below the log start, or what a compaction has replaced or not swapped in.
+    fn parts(&self, there: &BTreeMap<Segment, &[u8]>) -> Vec<Segment> {
+        let mut parts: Vec<_> = self.closed.iter().map(|(of, _)| *of).collect();
+        let appended: Vec<Segment> = there.keys().copied().filter(|s| s.generation == 0).collect();
+        let from = self.closed.last().map(|(_, end)| *end);
+        let start = self.image.log_start;
+        let is_below_start =
+            |of: &Segment| appended.iter().any(|other| other.base > of.base && other.base <= start);
+        let behind = appended.iter().filter(|of| from.is_none_or(|from| of.base >= from));
+        parts.extend(behind.filter(|of| !is_below_start(of)));
+        parts
+    }
+}
+
+/// Reads a checkpoint file. `None` when it is not readable.
+fn checkpoint(bytes: &[u8]) -> Option<Checkpoint> {
     let (covered, crc) = bytes.split_last_chunk::<4>()?;
     if batch::crc32c(covered) != u32::from_be_bytes(*crc) {
         return None;
     }
-    let number = |at: usize| Some(u64::from_be_bytes(*covered.get(at..)?.first_chunk()?));
-    let length = u32::from_be_bytes(*covered.get(31..)?.first_chunk()?) as usize;
-    let side = SideState::decode(covered.get(35..35 + length)?).ok()?;
+    let offset = |at: usize| i64::try_from(u64_at(covered, at)?).ok();
+    let side_bytes = u32_at(covered, SIDE_AT)? as usize;
+    let side_ends = SIDE_AT + 4 + side_bytes;
+    let side = SideState::decode(covered.get(SIDE_AT + 4..side_ends)?).ok()?;
     let producers = side.producers.iter().filter_map(|(id, state)| {
         Some((i64::try_from(id.0).ok()?, state.epoch().0, state.last()?.last_sequence.0))
     });
-    Some(CheckpointImage {
-        log_start: i64::try_from(number(7)?).ok()?,
-        recovery_point: i64::try_from(number(15)?).ok()?,
-        is_emptying: covered.get(6) == Some(&EMPTYING),
-        producers: producers.collect(),
+    let count = u32_at(covered, side_ends)? as usize;
+    let entry = |number: usize| {
+        let at = side_ends + 4 + number * SEGMENT_ENTRY_BYTES;
+        let generation = u32_at(covered, at + ENTRY_GENERATION_AT)?;
+        Some((Segment { base: offset(at)?, generation }, offset(at + ENTRY_END_AT)?))
+    };
+    Some(Checkpoint {
+        image: CheckpointImage {
+            log_start: offset(LOG_START_AT)?,
+            recovery_point: offset(RECOVERY_AT)?,
+            is_emptying: covered.get(CONDITION_AT) == Some(&EMPTYING),
+            producers: producers.collect(),
+        },
+        gaps: covered.get(GAPS_AT) == Some(&1),
+        closed: (0..count).map(entry).collect::<Option<_>>()?,
     })
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn hexadecimal(id: &[u8; 16]) -> String {
@@ -144,6 +231,7 @@ mod tests {
             name: name.into(),
             id: [byte; 16],
             retention_millis: None,
+            compacted: false,
             deleted: false,
         };
         vec![topic("a", 1), topic("b", 2)]
@@ -161,7 +249,10 @@ mod tests {
         let dir = format!("/data/topics/b/3.{}", "02".repeat(16));
         let partition = Partition { topic: 1, index: 3 };
         let place = |file: &str| place_of(Path::new(&format!("{dir}/{file}")), &topics());
-        assert_eq!(place("00000000000000000042.log"), Place::Segment(partition, 42));
+        let segment = |generation| Place::Segment(partition, Segment { base: 42, generation });
+        assert_eq!(place("00000000000000000042.log"), segment(0));
+        assert_eq!(place("00000000000000000042.3.log"), segment(3));
+        assert_eq!(place("00000000000000000042.3.cleaned"), Place::Other);
         assert_eq!(place("checkpoint"), Place::Checkpoint(partition));
         assert_eq!(place("checkpoint.tmp"), Place::Other);
         assert_eq!(place_of(Path::new("/data/metadata/metadata.log"), &topics()), Place::Other);
@@ -178,5 +269,48 @@ mod tests {
         let image = &images[&Partition { topic: 0, index: 0 }];
         let bases: Vec<_> = image.batches.iter().map(|batch| batch.base_offset).collect();
         assert_eq!(bases, [0, 3]);
+    }
+
+    /// A checkpoint with one closed segment of a generation, which ends at an offset.
+    fn checkpoint_of(generation: u32, end: u64) -> Vec<u8> {
+        let mut bytes = b"HWCP\x00\x03\x00".to_vec();
+        for number in [0, end, 0] {
+            bytes.extend(u64::to_be_bytes(number));
+        }
+        bytes.push(1);
+        bytes.extend(end.to_be_bytes());
+        let side = SideState::default().encode();
+        bytes.extend((side.len() as u32).to_be_bytes());
+        bytes.extend(side);
+        bytes.extend(1_u32.to_be_bytes());
+        let mut entry = [0; SEGMENT_ENTRY_BYTES];
+        entry[ENTRY_END_AT..ENTRY_END_AT + 8].copy_from_slice(&end.to_be_bytes());
+        entry[ENTRY_GENERATION_AT..].copy_from_slice(&generation.to_be_bytes());
+        bytes.extend(entry);
+        let crc = batch::crc32c(&bytes);
+        bytes.extend(crc.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn the_checkpoint_says_which_generation_of_a_segment_counts() {
+        let dir = format!("/data/topics/a/0.{}", "01".repeat(16));
+        let file = |name: &str| PathBuf::from(format!("{dir}/{name}"));
+        let (old, compacted, active) = (placed(0, 0..3), placed(1, 1..2), placed(5, 5..6));
+        let bases = |generation| {
+            let checkpoint = checkpoint_of(generation, 5);
+            let files = [
+                (file("checkpoint"), &checkpoint[..]),
+                (file("00000000000000000000.log"), &old[..]),
+                (file("00000000000000000000.1.log"), &compacted[..]),
+                (file("00000000000000000003.log"), &placed(3, 3..5)[..]),
+                (file("00000000000000000005.log"), &active[..]),
+            ];
+            let images = images(&files, &topics());
+            let image = &images[&Partition { topic: 0, index: 0 }];
+            image.batches.iter().map(|batch| batch.base_offset).collect::<Vec<_>>()
+        };
+        assert_eq!(bases(1), [1, 5]);
+        assert_eq!(bases(0), [0, 5]);
     }
 }

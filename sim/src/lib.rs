@@ -12,6 +12,7 @@ pub mod clock;
 mod cluster;
 pub mod dice;
 pub mod disk;
+pub mod group;
 pub mod history;
 pub mod inspect;
 #[cfg(madsim)]

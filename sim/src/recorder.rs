@@ -114,6 +114,10 @@ fn describe(history: &History, request: &Request) -> String {
             format!("delete records {} before {before}", history.name(*partition))
         }
         Request::InitProducer { bump } => format!("init producer {bump:?}"),
+        Request::Group(call) => {
+            let instance = call.instance.as_deref().unwrap_or_default();
+            format!("{} {instance} {}: {:?}", call.group, call.member, call.ask)
+        }
         Request::Admin(text) => text.clone(),
     }
 }

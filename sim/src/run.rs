@@ -3,14 +3,14 @@
 use crate::{
     cluster::Cluster,
     dice::Dice,
-    history::{FinalReplicas, History, MarkKind, Partition},
+    history::{FinalLog, FinalReplicas, History, MarkKind, Partition},
     machine::Machine,
     nemesis, oracle,
     recorder::{Recorder, now_nanos},
     report::{Failure, Ops, Report},
     scenario::{FaultKind, FaultPlan, Scenario, expected_effects},
     trace::{Effect, Trace},
-    workload::{self, ClientNumber, Clients, Session},
+    workload::{self, ClientNumber, Clients, Session, TopicPlan},
 };
 use highwater_core::{
     mutant::Mutant,
@@ -23,7 +23,7 @@ use madsim::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{self, AssertUnwindSafe},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -130,10 +130,12 @@ async fn simulate(
         .build();
     start(&cluster).await?;
     let observing = task::spawn(observe(cluster.clone()));
-    let partitions = create_topics(scenario, &mut dice, &node, &recorder, seed).await?;
+    let (partitions, compacted) =
+        create_topics(scenario, &mut dice, &node, &recorder, seed).await?;
     let impatience = plans.iter().find(|plan| plan.kind == FaultKind::ConnectionCut);
     let impatience = impatience.map_or(0.0, |plan| plan.chance);
     let mut clients = Clients::new(seed, recorder.clone(), partitions, impatience);
+    clients.compacted = Arc::new(compacted);
     let working = clients.spawn(&node, &scenario.workload);
     let striking = nemesis::unleash(&cluster, plans, scenario.millis, seed);
     time::sleep(Duration::from_millis(scenario.millis)).await;
@@ -147,7 +149,7 @@ async fn simulate(
     }
     clients.impatience = 0.0;
     let finished = match healed {
-        Ok(()) => finish(&cluster, &node, &clients, seed).await,
+        Ok(()) => finish(&cluster, &node, &clients, (seed, scenario)).await,
         failed => failed,
     };
     observing.abort();
@@ -179,45 +181,66 @@ async fn observe(cluster: Cluster) {
     }
 }
 
+/// The topics that live as long as the run; the partitions of those that are not compacted, and of
+/// those that are.
 async fn create_topics(
     scenario: &Scenario,
     dice: &mut Dice,
     node: &NodeHandle,
     recorder: &Recorder,
     seed: u64,
-) -> Result<Vec<Partition>, Failure> {
-    let mut partitions = Vec::new();
-    for number in 0..dice.within(&scenario.workload.topics) {
-        let count = dice.within(&scenario.workload.partitions) as i32;
-        let retention = scenario.broker.retention_millis.as_ref().map(|b| dice.within(b));
-        let clients = Clients::new(seed, recorder.clone(), Vec::new(), 0.0);
-        let created = node.spawn(async move {
-            let mut session = Session::new(clients, ClientNumber(0));
-            let name = format!("t{number}");
-            let deadline = now_nanos() + START_WITHIN.as_nanos() as u64;
-            loop {
-                session.connected().await;
-                let topic = workload::create_topic(&mut session, &name, count, retention).await;
-                if topic.is_some() || !session.is_in_cluster() || now_nanos() > deadline {
-                    return topic;
-                }
-                // The brokers of a new cluster may not all be in it yet.
-                time::sleep(Duration::from_millis(50)).await;
-                session.turn();
-                session.connected().await;
-                let found = workload::find_topic(&mut session, &name, retention).await;
-                if found.is_some() {
-                    return found;
-                }
-            }
-        });
-        let Ok(Some(topic)) = created.await else {
-            let message = format!("topic t{number} could not be created on a healthy broker");
-            return Err(Failure { check: "harness".into(), message });
-        };
-        partitions.extend((0..count).map(|index| Partition { topic, index }));
+) -> Result<(Vec<Partition>, Vec<Partition>), Failure> {
+    let shape = &scenario.workload;
+    let (mut plain, mut compacted) = (Vec::new(), Vec::new());
+    for number in 0..dice.within(&shape.topics) {
+        let partitions = dice.within(&shape.partitions) as i32;
+        let retention_millis = scenario.broker.retention_millis.as_ref().map(|b| dice.within(b));
+        let plan = TopicPlan { partitions, retention_millis, compacted: None };
+        plain.extend(create(format!("t{number}"), plan, node, recorder, seed).await?);
     }
-    Ok(partitions)
+    let mut dice = Dice::new(seed, "compacted topics");
+    for number in 0..dice.within(&shape.compacted_topics) {
+        let deletions_stay = Some(dice.between(0..=1_500) as i64);
+        let plan = TopicPlan { partitions: 1, retention_millis: None, compacted: deletions_stay };
+        compacted.extend(create(format!("c{number}"), plan, node, recorder, seed).await?);
+    }
+    Ok((plain, compacted))
+}
+
+/// Creates one topic; its partitions.
+async fn create(
+    name: String,
+    plan: TopicPlan,
+    node: &NodeHandle,
+    recorder: &Recorder,
+    seed: u64,
+) -> Result<Vec<Partition>, Failure> {
+    let clients = Clients::new(seed, recorder.clone(), Vec::new(), 0.0);
+    let (wanted, count) = (name.clone(), plan.partitions);
+    let created = node.spawn(async move {
+        let mut session = Session::new(clients, ClientNumber(0));
+        let deadline = now_nanos() + START_WITHIN.as_nanos() as u64;
+        loop {
+            session.connected().await;
+            let topic = workload::create_topic(&mut session, &wanted, &plan).await;
+            if topic.is_some() || !session.is_in_cluster() || now_nanos() > deadline {
+                return topic;
+            }
+            // The brokers of a new cluster may not all be in it yet.
+            time::sleep(Duration::from_millis(50)).await;
+            session.turn();
+            session.connected().await;
+            let found = workload::find_topic(&mut session, &wanted, &plan).await;
+            if found.is_some() {
+                return found;
+            }
+        }
+    });
+    let Ok(Some(topic)) = created.await else {
+        let message = format!("topic {name} could not be created on a healthy broker");
+        return Err(Failure { check: "harness".into(), message });
+    };
+    Ok((0..count).map(|index| Partition { topic, index }).collect())
 }
 
 /// Everything works again; the brokers are stopped once more at times, so that what they
@@ -252,7 +275,7 @@ async fn finish(
     cluster: &Cluster,
     node: &NodeHandle,
     clients: &Clients,
-    seed: u64,
+    (seed, scenario): (u64, &Scenario),
 ) -> Result<(), Failure> {
     let marks = cluster.recorder.history().marks.clone();
     let rotten: BTreeSet<Partition> = marks
@@ -263,8 +286,10 @@ async fn finish(
         })
         .collect();
     let (last, settling) = (clients.clone(), cluster.clone());
+    let groups = workload::group_plans(seed, &scenario.workload);
     let finale = node.spawn(async move {
         workload::converge(&last, &rotten).await?;
+        workload::read_everything(&last, groups).await;
         settle(&settling).await;
         workload::read_back(&last, seed).await
     });
@@ -272,6 +297,7 @@ async fn finish(
     note_replicas(cluster);
     cluster.recorder.note_wall();
     count_retired(&cluster.recorder);
+    count_compacted(&cluster.recorder);
     outcome.map_err(|message| Failure { check: "LV convergence".into(), message })
 }
 
@@ -329,13 +355,29 @@ fn note_replicas(cluster: &Cluster) {
 /// Log starts that moved although nobody asked for it: retention at work.
 fn count_retired(recorder: &Recorder) {
     let history = recorder.history();
-    let moved = |log: &&crate::history::FinalLog| {
+    let moved = |log: &&FinalLog| {
         let topic = log.partition.map(|partition| &history.topics[partition.topic]);
         log.log_start > 0 && topic.is_some_and(|topic| topic.retention_millis.is_some())
     };
     let retired = history.finals.iter().filter(moved).count() as u64;
     if retired > 0 {
         recorder.trace.effect(Effect::SegmentsRetired, retired);
+    }
+}
+
+/// Records of compacted topics that are not there any more: compaction at work.
+fn count_compacted(recorder: &Recorder) {
+    let history = recorder.history();
+    let is_compacted = |log: &&FinalLog| {
+        log.partition.is_some_and(|partition| history.topics[partition.topic].compacted)
+    };
+    let gone = |log: &FinalLog| {
+        let kept = log.batches.iter().map(|batch| batch.records.len()).sum::<usize>();
+        u64::try_from(log.end - log.log_start).unwrap_or(0).saturating_sub(kept as u64)
+    };
+    let gone: u64 = history.finals.iter().filter(is_compacted).map(gone).sum();
+    if gone > 0 {
+        recorder.trace.effect(Effect::RecordCompacted, gone);
     }
 }
 

@@ -98,6 +98,8 @@ effects! {
     CallCut = "calls_cut",
     /// Segments went by retention.
     SegmentsRetired = "segments_retired",
+    /// Compaction removed a record.
+    RecordCompacted = "records_compacted",
     /// A message between brokers met a link that was cut.
     MessageCut = "messages_cut",
     /// A message between brokers was lost.
@@ -124,6 +126,16 @@ effects! {
     ControllerChanged = "controller_changes",
     /// A replica left the in-sync replicas of a partition.
     IsrShrunk = "isr_shrinks",
+    /// A member of a group was silent for longer than it may.
+    MemberSlow = "members_slow",
+    /// A member of a group died without a word.
+    MemberDied = "members_died",
+    /// A member of a group left it.
+    MemberLeft = "members_left",
+    /// A member of a group did not reach its coordinator for a while.
+    MemberCutOff = "members_cut_off",
+    /// Another broker became the coordinator of groups.
+    CoordinatorMoved = "coordinator_moves",
 }
 
 /// Where everything that happens in a run is written down. Cheap to clone; one per run.

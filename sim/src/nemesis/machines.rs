@@ -7,7 +7,7 @@ use crate::{
     dice::Dice,
     disk::{Latency, TrapOn},
     history::{MarkKind, Partition},
-    inspect::{self, Place},
+    inspect::{self, Place, Segment},
     machine::Machine,
     recorder::now_nanos,
     scenario::{FaultKind, Strike},
@@ -234,10 +234,10 @@ impl Nemesis {
 
     fn closed_segments(&self, machine: &Machine) -> Vec<(Partition, PathBuf)> {
         let topics = self.cluster.recorder.history().topics.clone();
-        let mut by_partition: BTreeMap<Partition, BTreeMap<i64, PathBuf>> = BTreeMap::new();
+        let mut by_partition: BTreeMap<Partition, BTreeMap<Segment, PathBuf>> = BTreeMap::new();
         for (path, _) in machine.disk.model().live_files() {
-            if let Place::Segment(partition, base) = inspect::place_of(&path, &topics) {
-                by_partition.entry(partition).or_default().insert(base, path);
+            if let Place::Segment(partition, segment) = inspect::place_of(&path, &topics) {
+                by_partition.entry(partition).or_default().insert(segment, path);
             }
         }
         let closed = by_partition.into_iter().flat_map(|(partition, mut segments)| {

@@ -117,6 +117,7 @@ impl Nemesis {
         let wanted = match self.plan.target {
             Target::Leader => self.a_leader(),
             Target::Controller => self.cluster.controller(),
+            Target::Coordinator => self.cluster.a_coordinator(&mut self.dice),
             Target::Any | Target::All => None,
         };
         let mut targets = Vec::new();

@@ -4,6 +4,7 @@
 use super::{Check, index::Index};
 use crate::{
     batch::{Producer, ReadBatch, ReadRecord, Sent},
+    group::{Ask, FinalGroup, GroupCall, Heard, Partitions},
     history::{
         BatchImage, Boundary, FinalLog, FinalReplicas, History, LogImage, MarkKind, MetadataSeen,
         Outcome, Partition, PartitionSeen, Produce, Promise, Request, Topic,
@@ -24,7 +25,13 @@ pub struct Example {
 impl Example {
     pub fn new() -> Self {
         let mut example = Self::default();
-        let topic = Topic { name: "t".into(), id: [1; 16], retention_millis: None, deleted: false };
+        let topic = Topic {
+            name: "t".into(),
+            id: [1; 16],
+            retention_millis: None,
+            compacted: false,
+            deleted: false,
+        };
         example.history.topics.push(topic);
         example
     }
@@ -57,6 +64,13 @@ impl Example {
             brokers: BTreeMap::from([(1, 1)]),
             fenced: Vec::new(),
         });
+    }
+
+    /// The same with a compacted topic.
+    pub fn compacted() -> Self {
+        let mut example = Self::new();
+        example.history.topics[0].compacted = true;
+        example
     }
 
     /// A produce that was invoked and has no outcome yet.
@@ -122,10 +136,120 @@ impl Example {
         self.history.mark(1, MarkKind::Ready);
     }
 
+    /// The group `g` in the end: what it has committed, and the ends of its partitions.
+    pub fn final_group(
+        &mut self,
+        committed: &[(i32, i64)],
+        ends: &[(i32, i64)],
+    ) -> &mut FinalGroup {
+        let of = |offsets: &[(i32, i64)]| {
+            offsets
+                .iter()
+                .map(|(index, offset)| (Partition { topic: 0, index: *index }, *offset))
+                .collect()
+        };
+        let (committed, ends) = (of(committed), of(ends));
+        let group = FinalGroup { name: "g".into(), committed, ends, ..FinalGroup::default() };
+        self.history.final_groups.push(group);
+        self.history.final_groups.last_mut().expect("it was just pushed")
+    }
+
+    /// A member of the group `g`, client 1, asked the coordinator; what came of it.
+    pub fn asked(&mut self, member: &str, instance: Option<&str>, ask: Ask, outcome: Outcome) {
+        let (member, instance) = (member.to_owned(), instance.map(str::to_owned));
+        let of = GroupCall { group: "g".into(), member, instance, ask };
+        let call = self.history.invoke(1, WALL, Request::Group(of));
+        self.history.end(call, outcome);
+    }
+
+    /// A member joined a generation that it leads.
+    pub fn joined(&mut self, member: &str, generation: i32) {
+        let (member, leader) = (member.to_owned(), member.to_owned());
+        let heard = Heard::Joined { generation, member: member.clone(), leader };
+        self.asked(&member, None, Ask::Join, Outcome::Heard(heard));
+    }
+
+    /// A static member joined a generation.
+    pub fn joined_as(&mut self, member: &str, generation: i32, instance: &str) {
+        let (leader, member) = (member.to_owned(), member.to_owned());
+        let heard = Heard::Joined { generation, member: member.clone(), leader };
+        self.asked(&member, Some(instance), Ask::Join, Outcome::Heard(heard));
+    }
+
+    /// A member got its assignment.
+    pub fn synced(&mut self, member: &str, generation: i32, assigned: &Partitions) {
+        let ask = Ask::Sync { generation, given: BTreeMap::new() };
+        self.asked(member, None, ask, Outcome::Heard(Heard::Assigned(assigned.clone())));
+    }
+
+    /// A leader gave a member this, and got nothing itself.
+    pub fn led(&mut self, leader: &str, generation: i32, member: &str, share: &Partitions) {
+        let given = BTreeMap::from([(member.to_owned(), share.clone())]);
+        let heard = Outcome::Heard(Heard::Assigned(Partitions::new()));
+        self.asked(leader, None, Ask::Sync { generation, given }, heard);
+    }
+
+    /// A heartbeat was taken.
+    pub fn alive(&mut self, member: &str, generation: i32, instance: Option<&str>) {
+        self.asked(member, instance, Ask::Heartbeat { generation }, Outcome::Heard(Heard::Alive));
+    }
+
+    /// A heartbeat of a consumer group was taken.
+    pub fn told(
+        &mut self,
+        member: &str,
+        went_by: i32,
+        owned: &[i32],
+        epoch: i32,
+        assigned: Option<Partitions>,
+    ) {
+        let ask = Ask::ConsumerHeartbeat { epoch: went_by, owned: partitions(owned) };
+        self.asked(member, None, ask, Outcome::Heard(Heard::Told { epoch, assigned }));
+    }
+
+    pub fn committed(&mut self, member: &str, generation: i32, index: i32, offset: i64) {
+        let codes = BTreeMap::from([(Partition { topic: 0, index }, 0)]);
+        let outcome = Outcome::Heard(Heard::Committed(codes));
+        self.asked(member, None, commit(generation, index, offset), outcome);
+    }
+
+    pub fn refused_commit(
+        &mut self,
+        member: &str,
+        generation: i32,
+        index: i32,
+        offset: i64,
+        code: i16,
+    ) {
+        self.asked(member, None, commit(generation, index, offset), Outcome::Failed(code));
+    }
+
+    pub fn unknown_commit(&mut self, member: &str, generation: i32, index: i32, offset: i64) {
+        self.asked(member, None, commit(generation, index, offset), Outcome::Unknown);
+    }
+
+    /// Somebody asked for the committed offset of a partition.
+    pub fn read_offset(&mut self, index: i32, offset: Option<i64>) {
+        let of = Partition { topic: 0, index };
+        let offsets = offset.into_iter().map(|offset| (of, offset)).collect();
+        let ask = Ask::Offsets { partitions: [of].into() };
+        self.asked("", None, ask, Outcome::Heard(Heard::Offsets(offsets)));
+    }
+
     /// Whether the check holds.
     pub fn holds(&self, check: &Check) -> bool {
         (check.judge)(&Index::new(&self.history)).is_ok()
     }
+}
+
+/// Partitions of the topic `t`.
+pub fn partitions(indexes: &[i32]) -> Partitions {
+    indexes.iter().map(|index| Partition { topic: 0, index: *index }).collect()
+}
+
+fn commit(generation: i32, index: i32, offset: i64) -> Ask {
+    let offsets = BTreeMap::from([(Partition { topic: 0, index }, offset)]);
+    Ask::Commit { generation, offsets }
 }
 
 pub fn sent(number: u64) -> Sent {

@@ -2,7 +2,8 @@
 //! hand-written history that breaks it and a clean one that does not.
 //!
 //! The ids are those of the project's list of invariants: L for one partition's log, I for the
-//! idempotent producer, R for replicas, M for the metadata, J for the anomalies of Jepsen's Kafka
+//! idempotent producer, C for compaction, G for groups and O for their offsets, LV for what must happen in the end,
+//! R for replicas, M for the metadata, J for the anomalies of Jepsen's Kafka
 //! tests, of which L3 is `inconsistent-offsets`, L6 `nonmonotonic-send` and L7 `G1a`, too.
 
 use crate::history::History;
@@ -10,6 +11,7 @@ use index::Index;
 
 #[cfg(test)]
 mod example;
+mod groups;
 mod index;
 
 macro_rules! checks {
@@ -60,7 +62,26 @@ checks! {
     r6_log_matching,
     r18_single_writer,
     r19_convergence,
+    g01_exclusive,
+    g02_generation,
+    g03_static,
+    g04_one_assignment,
+    g07_one_owner,
+    g08_member_epoch,
+    o1_commit_survives,
+    o2_last_commit,
+    o3_no_regress,
+    o6_at_least_once,
+    lv4_groups_converge,
+    lv6_groups_read_all,
+    c1_latest_survives,
+    c3_offsets_stay,
+    c8_replicas_agree,
 }
+
+/// The checks of compacted topics. All others judge a history without the logs of those.
+const OF_COMPACTION: &[&str] =
+    &[c1_latest_survives::CHECK.name, c3_offsets_stay::CHECK.name, c8_replicas_agree::CHECK.name];
 
 /// What holds even when faults exceed what the cluster promises to survive.
 const WHATEVER_HAPPENS: &[&str] = &[
@@ -86,9 +107,13 @@ pub struct Check {
 /// The first check that a history breaks, with what was found.
 #[must_use]
 pub fn first_violation(history: &History) -> Option<(&'static Check, String)> {
-    let index = Index::new(history);
+    let others = history.without_compacted();
+    let (index, of_others) = (Index::new(history), Index::new(&others));
     let judged = CHECKS
         .iter()
         .filter(|check| !history.promise.unlimited || WHATEVER_HAPPENS.contains(&check.name));
-    judged.into_iter().find_map(|check| (check.judge)(&index).err().map(|found| (check, found)))
+    judged.into_iter().find_map(|check| {
+        let index = if OF_COMPACTION.contains(&check.name) { &index } else { &of_others };
+        (check.judge)(index).err().map(|found| (check, found))
+    })
 }

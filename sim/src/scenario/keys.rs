@@ -1,6 +1,6 @@
 //! Reading scenario files: strict tables whose unknown keys are errors that name the nearest.
 
-use super::{Bounds, Target};
+use super::{Bounds, GroupProtocol, Target};
 use crate::{
     disk::CutStyle,
     network::{Message, MessageKind},
@@ -76,6 +76,7 @@ impl Keys {
                 ("any", Target::Any),
                 ("leader", Target::Leader),
                 ("controller", Target::Controller),
+                ("coordinator", Target::Coordinator),
                 ("all", Target::All),
             ],
         )?;
@@ -134,6 +135,28 @@ impl Keys {
             effects.push(*found.ok_or_else(|| unknown(&self.path, name, &names))?);
         }
         Ok(effects)
+    }
+
+    /// The protocols of groups, all when none is named.
+    pub(super) fn group_protocols(&mut self) -> Result<Vec<GroupProtocol>, String> {
+        const ALL: [(&str, GroupProtocol); 3] = [
+            ("classic", GroupProtocol::Classic),
+            ("consumer", GroupProtocol::Consumer),
+            ("mixed", GroupProtocol::Mixed),
+        ];
+        let Some(value) = self.take("group_protocols") else {
+            return Ok(ALL.map(|(_, protocol)| protocol).to_vec());
+        };
+        let named = |name: &Value| {
+            let known = ALL.iter().find(|(known, _)| name.as_str() == Some(known));
+            known.map(|(_, protocol)| *protocol)
+        };
+        let protocols = value.as_array().filter(|names| !names.is_empty());
+        let protocols = protocols.and_then(|names| names.iter().map(named).collect());
+        protocols.ok_or_else(|| {
+            let names = ALL.map(|(name, _)| name).join(", ");
+            format!("{}group_protocols: must be a list of some of {names}", self.prefix())
+        })
     }
 
     pub(super) fn finish(self) -> Result<(), String> {

@@ -61,6 +61,10 @@ pub struct BrokerShape {
     pub retention_millis: Option<Bounds>,
     /// How often retention looks, in milliseconds.
     pub retention_check_millis: Bounds,
+    /// Bytes of a segment of `__consumer_offsets`.
+    pub offsets_segment_bytes: Bounds,
+    /// How often is looked for something to compact, in milliseconds.
+    pub cleaner_backoff_millis: Bounds,
 }
 
 /// Bounds of the workload.
@@ -82,6 +86,30 @@ pub struct WorkloadShape {
     pub calls: Bounds,
     /// Milliseconds between two calls of one client; each kind of client has its own when absent.
     pub pause: Option<Bounds>,
+    /// Compacted topics, which two clients write and read.
+    pub compacted_topics: Bounds,
+    /// Groups of consumers.
+    pub groups: Bounds,
+    /// Members of a group.
+    pub group_members: Bounds,
+    /// The protocols that a group draws from.
+    pub group_protocols: Vec<GroupProtocol>,
+    /// How likely a member is to be static.
+    pub group_static: f64,
+    /// How likely a member is, in each step, to be slow, to die, to leave or to be cut off from its
+    /// coordinator.
+    pub group_unrest: f64,
+}
+
+/// How the members of a group speak to their coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// JoinGroup, SyncGroup and Heartbeat.
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848).
+    Consumer,
+    /// Some members so and some so.
+    Mixed,
 }
 
 macro_rules! fault_kinds {
@@ -214,6 +242,8 @@ pub enum Target {
     Leader,
     /// The leader of the metadata quorum, and others when more than one is struck.
     Controller,
+    /// The leader of a partition of `__consumer_offsets`, and others likewise.
+    Coordinator,
     /// All.
     All,
 }
@@ -347,6 +377,8 @@ fn broker_shape(mut keys: Keys) -> Result<BrokerShape, String> {
         segment_bytes: keys.bounds("segment_bytes", 2_048..=16_384)?,
         retention_millis: (*retention.start() >= 0).then_some(retention),
         retention_check_millis: keys.bounds("retention_check_millis", 200..=500)?,
+        offsets_segment_bytes: keys.bounds("offsets_segment_bytes", 4_096..=65_536)?,
+        cleaner_backoff_millis: keys.bounds("cleaner_backoff_millis", 300..=2_000)?,
     };
     keys.finish()?;
     Ok(shape)
@@ -362,6 +394,12 @@ fn workload_shape(mut keys: Keys) -> Result<WorkloadShape, String> {
         records: keys.bounds("records", 1..=8)?,
         calls: keys.bounds("calls", 30..=80)?,
         pause: keys.optional_bounds("pause")?,
+        compacted_topics: keys.bounds("compacted_topics", 0..=0)?,
+        groups: keys.bounds("groups", 0..=0)?,
+        group_members: keys.bounds("group_members", 2..=4)?,
+        group_protocols: keys.group_protocols()?,
+        group_static: keys.fraction("group_static", 0.25)?,
+        group_unrest: keys.fraction("group_unrest", 0.01)?,
     };
     keys.finish()?;
     Ok(shape)
@@ -462,6 +500,21 @@ effects = ["writes_torn"]
         );
         let text = GOOD.replace("contents", "content");
         assert!(error(&text).contains("did you mean `contents`?"));
+    }
+
+    #[test]
+    fn groups_draw_from_the_protocols_that_are_named() {
+        let with = |line: &str| {
+            let text = GOOD.replace("[workload]", &format!("[workload]\n{line}"));
+            Scenario::parse("x", &text).map(|scenario| scenario.workload.group_protocols)
+        };
+        assert_eq!(with("groups = 1").unwrap().len(), 3);
+        let mixed = with("group_protocols = [\"mixed\"]").unwrap();
+        assert_eq!(mixed, [GroupProtocol::Mixed]);
+        for wrong in ["[]", "[\"both\"]", "\"mixed\""] {
+            let error = with(&format!("group_protocols = {wrong}")).unwrap_err().to_string();
+            assert!(error.contains("workload.group_protocols"), "{error}");
+        }
     }
 
     #[test]

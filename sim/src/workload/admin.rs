@@ -17,7 +17,7 @@ use highwater_node::{
             AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
         },
         create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic},
-        create_topics::{CreatableTopic, CreateTopicsRequest},
+        create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest},
         delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
         elect_leaders::ElectLeadersRequest,
@@ -86,7 +86,8 @@ impl Admin {
             return;
         }
         let partitions = self.dice.between(1..=2) as i32;
-        if let Some(topic) = create_topic(&mut self.session, &name, partitions, None).await {
+        let plan = TopicPlan { partitions, ..TopicPlan::default() };
+        if let Some(topic) = create_topic(&mut self.session, &name, &plan).await {
             self.own.push(topic);
         }
     }
@@ -289,20 +290,45 @@ impl Admin {
     }
 }
 
+/// What a topic is to be.
+#[derive(Clone, Debug, Default)]
+pub struct TopicPlan {
+    /// Its partitions.
+    pub partitions: i32,
+    /// `retention.ms`, when time may remove records.
+    pub retention_millis: Option<i64>,
+    /// `delete.retention.ms` of a topic that is compacted, as soon and as often as it can be.
+    pub compacted: Option<i64>,
+}
+
+impl TopicPlan {
+    fn configs(&self) -> Vec<CreatableTopicConfig> {
+        let config = |(name, value): (&str, String)| CreatableTopicConfig {
+            name: name.into(),
+            value: Some(value.as_str().into()),
+        };
+        let retention = self.retention_millis.map(|millis| ("retention.ms", millis.to_string()));
+        let compaction = self.compacted.map(|millis| {
+            [
+                ("cleanup.policy", "compact".to_owned()),
+                ("min.cleanable.dirty.ratio", "0.01".to_owned()),
+                ("delete.retention.ms", millis.to_string()),
+            ]
+        });
+        retention.into_iter().chain(compaction.into_iter().flatten()).map(config).collect()
+    }
+}
+
 /// Creates a topic and enters it in the history; its index there when it worked.
-pub async fn create_topic(
-    session: &mut Session,
-    name: &str,
-    partitions: i32,
-    retention_millis: Option<i64>,
-) -> Option<usize> {
+pub async fn create_topic(session: &mut Session, name: &str, plan: &TopicPlan) -> Option<usize> {
     let replication_factor = session.clients.recorder.history().promise.replication_factor;
+    let partitions = plan.partitions;
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.into(),
             num_partitions: partitions,
             replication_factor,
-            configs: retention_millis.map(retention).into_iter().collect(),
+            configs: plan.configs(),
             ..Default::default()
         }],
         timeout_ms: REQUEST_TIMEOUT_MS,
@@ -314,16 +340,12 @@ pub async fn create_topic(
     };
     let wanted = Request::Admin(format!("create topic {name} with {partitions} partitions"));
     let (code, id) = session.call(wanted, create, |(code, _)| done_or_code(code)).await?;
-    (code == 0).then(|| enter_topic(session, name, id, retention_millis))
+    (code == 0).then(|| enter_topic(session, name, id, plan))
 }
 
 /// Finds a topic whose creation had no good outcome and may have worked nevertheless, and enters it
 /// in the history.
-pub async fn find_topic(
-    session: &mut Session,
-    name: &str,
-    retention_millis: Option<i64>,
-) -> Option<usize> {
+pub async fn find_topic(session: &mut Session, name: &str, plan: &TopicPlan) -> Option<usize> {
     let asking = session.exchange(async |connection| connection.metadata(None, false).await);
     let metadata = asking.await?;
     let named = |name: &str| {
@@ -333,18 +355,18 @@ pub async fn find_topic(
             .find(|topic| topic.name.as_ref().is_some_and(|known| known.as_str() == name));
         of.map(|topic| topic.topic_id.0)
     };
-    named(name).map(|id| enter_topic(session, name, id, retention_millis))
+    named(name).map(|id| enter_topic(session, name, id, plan))
 }
 
-fn enter_topic(
-    session: &Session,
-    name: &str,
-    id: [u8; 16],
-    retention_millis: Option<i64>,
-) -> usize {
+fn enter_topic(session: &Session, name: &str, id: [u8; 16], plan: &TopicPlan) -> usize {
     let mut history = session.clients.recorder.history();
-    let topic = Topic { name: name.to_owned(), id, retention_millis, deleted: false };
-    history.topics.push(topic);
+    history.topics.push(Topic {
+        name: name.to_owned(),
+        id,
+        retention_millis: plan.retention_millis,
+        compacted: plan.compacted.is_some(),
+        deleted: false,
+    });
     history.topics.len() - 1
 }
 
@@ -369,14 +391,6 @@ pub async fn produce_once(session: &mut Session, produce: Produce) -> Option<Out
         .await;
     session.heard(partition, outcome.as_ref().unwrap_or(&Outcome::Unknown));
     outcome
-}
-
-fn retention(millis: i64) -> highwater_node::wire::generated::create_topics::CreatableTopicConfig {
-    let value = Some(millis.to_string().as_str().into());
-    highwater_node::wire::generated::create_topics::CreatableTopicConfig {
-        name: "retention.ms".into(),
-        value,
-    }
 }
 
 fn done_or_code(code: &i16) -> Outcome {

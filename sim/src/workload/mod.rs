@@ -4,11 +4,14 @@
 mod admin;
 mod consumer;
 mod finale;
+mod group;
+mod keyed;
 mod producer;
 mod session;
 
-pub use admin::{create_topic, find_topic};
+pub use admin::{TopicPlan, create_topic, find_topic};
 pub use finale::{converge, read_back};
+pub use group::{plans as group_plans, read_everything};
 pub use session::{ClientNumber, Session};
 
 use crate::{dice::Dice, history::Partition, recorder::Recorder, scenario::WorkloadShape};
@@ -18,6 +21,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+/// The clients of compacted topics, and where their numbers begin.
+const KEYED_CLIENTS: u32 = 2;
+const FIRST_KEYED_CLIENT: u32 = 50;
+
 /// What all clients of a run share.
 #[derive(Clone)]
 pub struct Clients {
@@ -25,6 +32,8 @@ pub struct Clients {
     pub recorder: Recorder,
     /// The topics that live as long as the run: their partitions.
     pub partitions: Arc<Vec<Partition>>,
+    /// The partitions of compacted topics.
+    pub compacted: Arc<Vec<Partition>>,
     /// How likely a client is to give a call up while it waits.
     pub impatience: f64,
     seed: u64,
@@ -39,6 +48,7 @@ impl Clients {
         Self {
             recorder,
             partitions: Arc::new(partitions),
+            compacted: Arc::default(),
             impatience,
             seed,
             next_number: Arc::default(),
@@ -68,6 +78,12 @@ impl Clients {
             let (client, own) = next("admin");
             running.push(node.spawn(admin::run(self.clone(), client, own, shape.clone())));
         }
+        for number in 0..if self.compacted.is_empty() { 0 } else { KEYED_CLIENTS } {
+            let client = ClientNumber(FIRST_KEYED_CLIENT + number);
+            let own = Dice::new(self.seed, &format!("keyed {number}"));
+            running.push(node.spawn(keyed::run(self.clone(), client, own, shape.clone())));
+        }
+        running.extend(group::spawn(self, node, shape));
         running
     }
 

@@ -146,6 +146,12 @@ impl Session {
         false
     }
 
+    /// Turns to a broker by its id, and connects to it if needed.
+    pub async fn to_broker(&mut self, broker: i32) -> bool {
+        self.at = broker;
+        self.is_connected() || self.connect().await
+    }
+
     /// Takes an outcome into account: whether the leader of the partition has to be asked for again.
     pub fn heard(&mut self, partition: Partition, outcome: &Outcome) {
         let moved = match outcome {

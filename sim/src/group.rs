@@ -1,0 +1,126 @@
+//! What members of groups ask their coordinator and hear from it, as the history keeps it.
+
+use crate::history::Partition;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Some partitions.
+pub type Partitions = BTreeSet<Partition>;
+
+/// One call to the coordinator of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupCall {
+    /// The group's name.
+    pub group: String,
+    /// The member's id; empty while it has none, and of somebody who is no member.
+    pub member: String,
+    /// Its `group.instance.id`, if it is static.
+    pub instance: Option<String>,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What is asked of a coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// JoinGroup.
+    Join,
+    /// SyncGroup.
+    Sync {
+        /// The generation that the member was told.
+        generation: i32,
+        /// What the leader of the generation gives to each member; empty from the others.
+        given: BTreeMap<String, Partitions>,
+    },
+    /// Heartbeat.
+    Heartbeat {
+        /// The generation that the member was told.
+        generation: i32,
+    },
+    /// ConsumerGroupHeartbeat (KIP-848).
+    ConsumerHeartbeat {
+        /// 0 to join, -1 and -2 to leave, otherwise the epoch that the member was told.
+        epoch: i32,
+        /// What the member has and reads.
+        owned: Partitions,
+    },
+    /// LeaveGroup.
+    Leave,
+    /// OffsetCommit.
+    Commit {
+        /// The generation or the member epoch; -1 of somebody who is no member.
+        generation: i32,
+        /// The next offset to read, by partition.
+        offsets: BTreeMap<Partition, i64>,
+    },
+    /// OffsetFetch.
+    Offsets {
+        /// Of which partitions.
+        partitions: Partitions,
+    },
+}
+
+/// What a coordinator answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// To JoinGroup: the next generation.
+    Joined {
+        /// Its number.
+        generation: i32,
+        /// The member's id.
+        member: String,
+        /// Who assigns; empty in a group whose coordinator does.
+        leader: String,
+    },
+    /// To SyncGroup: what the member is to read.
+    Assigned(Partitions),
+    /// To Heartbeat: the generation goes on.
+    Alive,
+    /// To ConsumerGroupHeartbeat.
+    Told {
+        /// The member epoch.
+        epoch: i32,
+        /// What the member is to read, when that is news.
+        assigned: Option<Partitions>,
+    },
+    /// To LeaveGroup.
+    Left,
+    /// To OffsetCommit: the error code of each partition, 0 for none.
+    Committed(BTreeMap<Partition, i16>),
+    /// To OffsetFetch: the committed offsets; those without one are absent.
+    Offsets(BTreeMap<Partition, i64>),
+}
+
+/// A group at the end, when healthy members have had time to read everything.
+#[derive(Clone, Debug, Default)]
+pub struct FinalGroup {
+    /// Its name.
+    pub name: String,
+    /// What was committed, by partition.
+    pub committed: BTreeMap<Partition, i64>,
+    /// The ends of the partitions that it subscribes to.
+    pub ends: BTreeMap<Partition, i64>,
+    /// What each member had, by its id.
+    pub members: BTreeMap<String, Partitions>,
+}
+
+impl FinalGroup {
+    /// Whether every partition has exactly one reader, and was read to its end.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.ends.is_empty() && self.is_shared_out() && self.is_read()
+    }
+
+    /// Whether every partition has exactly one reader.
+    #[must_use]
+    pub fn is_shared_out(&self) -> bool {
+        let readers =
+            |of: &Partition| self.members.values().filter(|held| held.contains(of)).count();
+        self.ends.keys().all(|of| readers(of) == 1)
+    }
+
+    /// Whether everything was read and committed.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.ends.iter().all(|(of, end)| self.committed.get(of) == Some(end))
+    }
+}

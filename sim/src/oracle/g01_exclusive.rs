@@ -1,0 +1,70 @@
+//! G1: one generation of a classic group gives a partition to one member. Where members of both
+//! protocols meet, generations are the epochs of members and begin anew with a group that was empty;
+//! G7 judges those.
+
+use super::{
+    Check,
+    groups::{self, Asked},
+    index::Index,
+};
+use crate::{
+    group::{Ask, Heard},
+    history::Partition,
+};
+use std::collections::BTreeMap;
+
+pub const CHECK: Check = Check {
+    name: "G1 exclusive",
+    claim: "in one generation no partition is given to two members",
+    judge,
+};
+
+fn judge(index: &Index<'_>) -> Result<(), String> {
+    let everything = groups::by_group(index.history);
+    for (group, calls) in everything.into_iter().filter(|(_, calls)| groups::is_classic(calls)) {
+        let mut given: BTreeMap<(i32, Partition), &Asked<'_>> = BTreeMap::new();
+        for asked in &calls {
+            let (Ask::Sync { generation, .. }, Some(Heard::Assigned(partitions))) =
+                (&asked.of.ask, asked.heard())
+            else {
+                continue;
+            };
+            for partition in partitions {
+                let before = given.insert((*generation, *partition), asked);
+                if let Some(before) = before.filter(|before| !is_same(before, asked)) {
+                    let (one, other) = (&before.of.member, &asked.of.member);
+                    return Err(format!(
+                        "{group}: generation {generation} gives {} to {one} and {other}",
+                        index.name(*partition)
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same member, or a static one that has come back (KIP-345).
+fn is_same(one: &Asked<'_>, other: &Asked<'_>) -> bool {
+    one.of.member == other.of.member
+        || (one.of.instance.is_some() && one.of.instance == other.of.instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, partitions};
+    use super::CHECK;
+
+    #[test]
+    fn a_partition_that_two_members_of_a_generation_have_is_found() {
+        let with = |generation, indexes: &[i32]| {
+            let mut example = Example::new();
+            example.synced("a", 1, &partitions(&[0, 1]));
+            example.synced("b", generation, &partitions(indexes));
+            example.holds(&CHECK)
+        };
+        assert!(with(1, &[2]));
+        assert!(with(2, &[1]));
+        assert!(!with(1, &[1, 2]));
+    }
+}

@@ -1,0 +1,69 @@
+//! G8: a member gets a newer epoch when it has given up what is not its own any more.
+
+use super::{
+    Check,
+    groups::{self, Asked},
+    index::Index,
+};
+use crate::{
+    group::{Ask, Heard, Partitions},
+    history::Outcome,
+};
+use std::collections::BTreeMap;
+
+pub const CHECK: Check = Check {
+    name: "G8 member epoch",
+    claim: "a member whose epoch grows has nothing but what it is assigned",
+    judge,
+};
+
+fn judge(index: &Index<'_>) -> Result<(), String> {
+    for (group, calls) in groups::by_group(index.history) {
+        let mut by_member: BTreeMap<&str, Vec<Asked<'_>>> = BTreeMap::new();
+        for asked in calls {
+            by_member.entry(&asked.of.member).or_default().push(asked);
+        }
+        for (member, calls) in by_member {
+            judge_member(&calls).map_err(|found| format!("{group}: {member} {found}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn judge_member(calls: &[Asked<'_>]) -> Result<(), String> {
+    let mut target: Option<&Partitions> = None;
+    for asked in calls {
+        let Ask::ConsumerHeartbeat { epoch: went_by, owned } = &asked.of.ask else { continue };
+        match &asked.call.outcome {
+            Outcome::Heard(Heard::Told { epoch, assigned }) => {
+                target = assigned.as_ref().or(target);
+                let grew = *went_by > 0 && epoch > went_by;
+                if let Some(target) = target.filter(|target| grew && !owned.is_subset(target)) {
+                    return Err(format!("is in epoch {epoch} with {owned:?}, assigned {target:?}"));
+                }
+            }
+            // What was answered is not known: the next answer may say again what it said.
+            Outcome::Unknown => target = None,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{Example, partitions};
+    use super::CHECK;
+
+    #[test]
+    fn an_epoch_that_grows_before_partitions_are_given_up_is_found() {
+        let mut example = Example::new();
+        example.told("a", 0, &[], 1, Some(partitions(&[0, 1])));
+        example.told("a", 1, &[0, 1], 1, Some(partitions(&[0])));
+        let mut early = example.clone();
+        early.told("a", 1, &[0, 1], 2, None);
+        assert!(!early.holds(&CHECK));
+        example.told("a", 1, &[0], 2, None);
+        assert!(example.holds(&CHECK));
+    }
+}

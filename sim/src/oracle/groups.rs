@@ -1,0 +1,196 @@
+//! Views over what members of groups asked and heard, for the checks of groups.
+
+use crate::{
+    group::{Ask, GroupCall, Heard},
+    history::{Call, History, Moment, Outcome, Partition, Request},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const ILLEGAL_GENERATION: i16 = 22;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const REBALANCE_IN_PROGRESS: i16 = 27;
+const FENCED_INSTANCE_ID: i16 = 82;
+const FENCED_MEMBER_EPOCH: i16 = 110;
+const STALE_MEMBER_EPOCH: i16 = 113;
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+
+/// A call to a coordinator.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub call: &'a Call,
+    pub of: &'a GroupCall,
+}
+
+impl<'a> Asked<'a> {
+    /// The answer, if it was a good one.
+    pub fn heard(&self) -> Option<&'a Heard> {
+        match &self.call.outcome {
+            Outcome::Heard(heard) => Some(heard),
+            _ => None,
+        }
+    }
+
+    /// Whether this call was answered before another one began.
+    pub fn is_before(&self, other: &Asked<'_>) -> bool {
+        self.call.ended.is_some_and(|ended| ended < other.call.invoked)
+    }
+
+    /// The generation or member epoch that the member went by, when it did.
+    pub fn generation(&self) -> Option<i32> {
+        match &self.of.ask {
+            Ask::Sync { generation, .. }
+            | Ask::Heartbeat { generation }
+            | Ask::Commit { generation, .. } => Some(*generation),
+            Ask::ConsumerHeartbeat { epoch, .. } => Some(*epoch).filter(|epoch| *epoch > 0),
+            Ask::Join | Ask::Leave | Ask::Offsets { .. } => None,
+        }
+    }
+
+    /// Whether the answer says that the coordinator knows the member no more as what it went by.
+    pub fn is_fenced(&self) -> bool {
+        matches!(
+            self.call.outcome,
+            Outcome::Failed(
+                ILLEGAL_GENERATION | UNKNOWN_MEMBER_ID | FENCED_INSTANCE_ID | FENCED_MEMBER_EPOCH
+            )
+        )
+    }
+}
+
+/// All calls to coordinators, by group, in the order of their beginning.
+pub fn by_group(history: &History) -> BTreeMap<&str, Vec<Asked<'_>>> {
+    let mut groups: BTreeMap<&str, Vec<Asked<'_>>> = BTreeMap::new();
+    for call in &history.calls {
+        if let Request::Group(of) = &call.request {
+            groups.entry(&of.group).or_default().push(Asked { call, of });
+        }
+    }
+    groups
+}
+
+/// The groups whose members all speak the classic protocol.
+pub fn is_classic(calls: &[Asked<'_>]) -> bool {
+    !calls.iter().any(|asked| matches!(asked.of.ask, Ask::ConsumerHeartbeat { .. }))
+}
+
+/// Whether a call was answered by whom the metadata named as the coordinator, before and after. A
+/// broker that was replaced and has not heard of it may answer in the old way for a while.
+pub fn is_by_coordinator(history: &History, asked: &Asked<'_>) -> bool {
+    let Some(ended) = asked.call.ended else { return false };
+    if !history.promise.is_cluster() {
+        return true;
+    }
+    let seen = |at: Moment, before: bool| {
+        let behind = history.coordinators.partition_point(|seen| seen.at < at);
+        let position = if before { behind.checked_sub(1)? } else { behind };
+        let leaders = &history.coordinators.get(position)?.leaders;
+        leaders.get(partition_of(&asked.of.group, leaders.len())).copied()
+    };
+    let (before, after) = (seen(asked.call.invoked, true), seen(ended, false));
+    before == after && before.is_some_and(|(leader, _)| leader == Some(asked.call.broker))
+}
+
+/// Which partition of `__consumer_offsets` a group belongs to.
+fn partition_of(group: &str, partitions: usize) -> usize {
+    let units = group.encode_utf16();
+    let hash = units.fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    (hash & i32::MAX) as usize % partitions.max(1)
+}
+
+/// One offset that somebody asked to commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    pub asked: Asked<'a>,
+    pub offset: i64,
+    /// Whether it was acknowledged; otherwise it may have taken effect, or may yet.
+    pub acknowledged: bool,
+}
+
+/// The commits of a group by partition; without those that were surely refused.
+pub fn commits<'a>(calls: &[Asked<'a>]) -> BTreeMap<Partition, Vec<Commit<'a>>> {
+    let mut commits: BTreeMap<Partition, Vec<Commit<'a>>> = BTreeMap::new();
+    for asked in calls {
+        let Ask::Commit { offsets, .. } = &asked.of.ask else { continue };
+        for (partition, offset) in offsets {
+            let acknowledged = match &asked.call.outcome {
+                Outcome::Heard(Heard::Committed(codes)) => match codes.get(partition) {
+                    Some(0) => true,
+                    Some(code) if is_surely_refused(*code) => continue,
+                    _ => false,
+                },
+                Outcome::Failed(code) if is_surely_refused(*code) => continue,
+                _ => false,
+            };
+            let commit = Commit { asked: *asked, offset: *offset, acknowledged };
+            commits.entry(*partition).or_default().push(commit);
+        }
+    }
+    commits
+}
+
+fn is_surely_refused(code: i16) -> bool {
+    matches!(
+        code,
+        ILLEGAL_GENERATION
+            | UNKNOWN_MEMBER_ID
+            | REBALANCE_IN_PROGRESS
+            | FENCED_INSTANCE_ID
+            | FENCED_MEMBER_EPOCH
+            | STALE_MEMBER_EPOCH
+            | COORDINATOR_LOAD_IN_PROGRESS
+    )
+}
+
+/// One offset that somebody was told, or that there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    pub asked: Asked<'a>,
+    pub partition: Partition,
+    pub offset: Option<i64>,
+}
+
+impl Reading<'_> {
+    /// The commits that it may have seen: begun before it was answered, and not followed by an
+    /// acknowledged one that was wholly before it.
+    pub fn may_have_seen<'c, 'a>(&self, commits: &'c [Commit<'a>]) -> Vec<&'c Commit<'a>> {
+        let is_replaced = |commit: &Commit<'_>| {
+            let later = |other: &&Commit<'_>| {
+                other.acknowledged
+                    && other.asked.is_before(&self.asked)
+                    && commit.asked.is_before(&other.asked)
+            };
+            commit.acknowledged && commits.iter().any(|other| later(&other))
+        };
+        let ended = self.asked.call.ended.unwrap_or(Moment::MAX);
+        commits
+            .iter()
+            .filter(|commit| Some(commit.offset) == self.offset)
+            .filter(|commit| commit.asked.call.invoked < ended && !is_replaced(commit))
+            .collect()
+    }
+}
+
+/// What members of a group were told of the committed offsets of topics that nobody deletes, by
+/// brokers that were coordinators then.
+pub fn readings<'a>(history: &History, calls: &[Asked<'a>]) -> Vec<Reading<'a>> {
+    let mut readings = Vec::new();
+    for asked in calls.iter().filter(|asked| is_by_coordinator(history, asked)) {
+        let (Ask::Offsets { partitions }, Some(Heard::Offsets(offsets))) =
+            (&asked.of.ask, asked.heard())
+        else {
+            continue;
+        };
+        let lasting = partitions.iter().filter(|of| !history.topics[of.topic].deleted);
+        readings.extend(lasting.map(|partition| Reading {
+            asked: *asked,
+            partition: *partition,
+            offset: offsets.get(partition).copied(),
+        }));
+    }
+    readings
+}
+
+/// The clients that ever were members of a group.
+pub fn clients(calls: &[Asked<'_>]) -> BTreeSet<u32> {
+    calls.iter().map(|asked| asked.call.client).collect()
+}

@@ -1,0 +1,345 @@
+//! A member of a group in whatever protocol: it joins, polls, commits, and at times is slow, dies,
+//! leaves or does not reach its coordinator.
+
+use super::{
+    MemberPlan,
+    voice::{Said, Voice},
+};
+use crate::{
+    dice::Dice,
+    group::Partitions,
+    history::Partition,
+    recorder::now_nanos,
+    scenario::GroupProtocol,
+    trace::Effect,
+    workload::{Clients, Session},
+};
+use madsim::time;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+pub const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub const ILLEGAL_GENERATION: i16 = 22;
+pub const UNKNOWN_MEMBER_ID: i16 = 25;
+pub const REBALANCE_IN_PROGRESS: i16 = 27;
+pub const FENCED_INSTANCE_ID: i16 = 82;
+pub const FENCED_MEMBER_EPOCH: i16 = 110;
+pub const UNRELEASED_INSTANCE_ID: i16 = 111;
+pub const STALE_MEMBER_EPOCH: i16 = 113;
+const EARLIEST: i64 = -2;
+/// How often a member tells that it is alive.
+pub const BEAT_EVERY: Duration = Duration::from_millis(300);
+
+/// How a member behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Temper {
+    /// How likely it is in each step to be slow, to die, to leave or to be cut off.
+    pub unrest: f64,
+    /// Whether it ends when all clients do, or when its [`Watch`] does.
+    pub until_stopped: bool,
+}
+
+/// What is seen of members from outside.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Whether they are to come to an end.
+    pub over: AtomicBool,
+    held: Mutex<BTreeMap<String, Partitions>>,
+}
+
+impl Watch {
+    /// What each member has.
+    pub fn held(&self) -> BTreeMap<String, Partitions> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One member.
+pub struct Member {
+    pub(super) voice: Voice,
+    pub(super) dice: Dice,
+    protocol: GroupProtocol,
+    temper: Temper,
+    pub(super) watch: Arc<Watch>,
+    client: u32,
+    lives: u32,
+    /// The generation or the member epoch; none while it has not joined.
+    pub(super) generation: Option<i32>,
+    /// What it has to read, with the next offset once that is known.
+    pub(super) positions: BTreeMap<Partition, Option<i64>>,
+    /// The topic that it does not want.
+    left_out: Option<usize>,
+    /// The topics that it reads.
+    pub(super) topics: Vec<usize>,
+    /// When it is to tell again that it is alive, in simulated nanoseconds.
+    pub(super) next_beat: u64,
+    /// As the leader of a classic group: how many partitions the topics had.
+    pub(super) counted: Option<BTreeMap<usize, i32>>,
+    /// As a member of a consumer group: what it is to have.
+    pub(super) target: Partitions,
+    /// The member epochs of this life in a consumer group, oldest first.
+    pub(super) epochs: Vec<i32>,
+    /// Until when it takes its time to give partitions up, in simulated nanoseconds.
+    pub(super) holds_until: u64,
+}
+
+impl Member {
+    /// A member that has not joined yet.
+    pub(super) fn new(clients: &Clients, group: &str, plan: &MemberPlan, temper: Temper) -> Self {
+        let dice = Dice::new(clients.seed, &format!("member {}", plan.client.0));
+        let session = Session::new(clients.clone(), plan.client);
+        Self {
+            voice: Voice::new(session, group, plan.instance.clone()),
+            dice,
+            protocol: plan.protocol,
+            temper,
+            watch: Arc::default(),
+            client: plan.client.0,
+            lives: 0,
+            generation: None,
+            positions: BTreeMap::new(),
+            left_out: None,
+            topics: Vec::new(),
+            next_beat: 0,
+            counted: None,
+            target: Partitions::new(),
+            epochs: Vec::new(),
+            holds_until: 0,
+        }
+    }
+
+    /// Reads until it is over, and leaves or not.
+    pub async fn run(mut self) {
+        self.begin();
+        while !self.is_over() {
+            if self.dice.chance(self.temper.unrest) {
+                self.misbehave().await;
+            } else {
+                self.step().await;
+            }
+            self.show();
+            time::sleep(Duration::from_millis(self.dice.between(10..=60))).await;
+        }
+        if self.temper.unrest == 0.0 || self.dice.chance(0.5) {
+            self.leave().await;
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        match self.temper.until_stopped {
+            true => self.voice.session.clients.is_stopping(),
+            false => self.watch.over.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A new process: it knows nothing of the one before.
+    fn begin(&mut self) {
+        self.lives += 1;
+        self.forget();
+        self.voice.member = match self.protocol {
+            // Members of consumer groups name themselves (KIP-1082).
+            GroupProtocol::Consumer => format!("m{}-{}", self.client, self.lives),
+            _ => String::new(),
+        };
+        self.left_out = None;
+        self.topics = self.living_topics();
+        if self.temper.unrest > 0.0 && self.topics.len() > 1 && self.dice.chance(0.2) {
+            self.left_out = Some(*self.dice.pick(&self.topics));
+            self.topics = self.living_topics();
+        }
+    }
+
+    /// It is no member any more and has nothing.
+    pub(super) fn forget(&mut self) {
+        self.generation = None;
+        self.positions.clear();
+        self.target.clear();
+        self.epochs.clear();
+        self.counted = None;
+        self.next_beat = 0;
+    }
+
+    /// The topics that it wants and nobody has deleted.
+    pub(super) fn living_topics(&self) -> Vec<usize> {
+        let history = self.voice.session.clients.recorder.history();
+        let topics = history.topics.iter().enumerate();
+        let living = topics.filter(|(_, topic)| !topic.deleted && !topic.compacted);
+        living.map(|(number, _)| number).filter(|topic| Some(*topic) != self.left_out).collect()
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let history = self.voice.session.clients.recorder.history();
+        self.topics.iter().map(|topic| history.topics[*topic].name.clone()).collect()
+    }
+
+    async fn step(&mut self) {
+        match self.protocol {
+            GroupProtocol::Consumer => self.consumer_step().await,
+            _ => self.classic_step().await,
+        }
+        if self.generation.is_none() {
+            time::sleep(Duration::from_millis(self.dice.between(10..=100))).await;
+            return;
+        }
+        if self.positions.values().any(Option::is_none) {
+            self.find_positions().await;
+        }
+        self.poll().await;
+        if self.dice.chance(0.3) {
+            self.commit().await;
+        }
+    }
+
+    /// Where the group has come to in the partitions that are new; their beginning where it has not
+    /// begun.
+    async fn find_positions(&mut self) {
+        let new = self.positions.iter().filter(|(_, position)| position.is_none());
+        let new: Partitions = new.map(|(of, _)| *of).collect();
+        let epoch = match self.protocol {
+            GroupProtocol::Consumer => self.generation.unwrap_or(-1),
+            _ => -1,
+        };
+        let committed = match self.voice.offsets(epoch, new.clone()).await {
+            Said::Well(committed) => committed,
+            Said::Refused(code) => return self.refused(code),
+            Said::Nothing => return,
+        };
+        for partition in new {
+            let position = match committed.get(&partition) {
+                Some(offset) => Some(*offset),
+                None => self.beginning_of(partition).await,
+            };
+            self.positions.insert(partition, position);
+        }
+    }
+
+    async fn beginning_of(&mut self, partition: Partition) -> Option<i64> {
+        if self.is_gone(partition) {
+            return None;
+        }
+        let found = self.voice.session.list_offset(partition, EARLIEST).await?;
+        found.ok().map(|(offset, _)| offset)
+    }
+
+    fn is_gone(&self, partition: Partition) -> bool {
+        self.voice.session.clients.recorder.history().topics[partition.topic].deleted
+    }
+
+    /// Reads on in one of its partitions.
+    async fn poll(&mut self) {
+        let known = self.positions.iter().filter_map(|(of, position)| Some((*of, (*position)?)));
+        let known: Vec<_> = known.filter(|(of, _)| !self.is_gone(*of)).collect();
+        if known.is_empty() {
+            return;
+        }
+        let (partition, position) = *self.dice.pick(&known);
+        let wait = Duration::from_millis(*self.dice.pick(&[0, 10, 40]));
+        // Who is to come to the end does not dally.
+        let most = if self.is_restless() { 8_000 } else { 200_000 };
+        let bytes = self.dice.between(most / 10..=most) as i32;
+        let fetched = self.voice.session.fetch(partition, position, wait, bytes).await;
+        let Some(fetched) = fetched else { return };
+        let next = match fetched.error {
+            0 => fetched.batches.last().map(|last| last.last_offset + 1),
+            OFFSET_OUT_OF_RANGE => self.beginning_of(partition).await,
+            _ => None,
+        };
+        if let Some(next) = next {
+            self.positions.insert(partition, Some(next));
+        }
+    }
+
+    /// Commits how far it has come.
+    pub(super) async fn commit(&mut self) {
+        let known = self.positions.iter().filter_map(|(of, position)| Some((*of, (*position)?)));
+        let offsets: BTreeMap<_, _> = known.filter(|(of, _)| !self.is_gone(*of)).collect();
+        let Some(generation) = self.generation.filter(|_| !offsets.is_empty()) else { return };
+        if let Said::Refused(code) = self.voice.commit(generation, offsets).await {
+            self.refused(code);
+        }
+    }
+
+    /// The coordinator knows it no more, or not as what it takes itself for.
+    pub(super) fn refused(&mut self, code: i16) {
+        match code {
+            UNKNOWN_MEMBER_ID | FENCED_MEMBER_EPOCH | ILLEGAL_GENERATION => {
+                self.forget();
+                if code == UNKNOWN_MEMBER_ID && self.protocol != GroupProtocol::Consumer {
+                    self.voice.member.clear();
+                }
+            }
+            // Another process has taken its place: this one ends, and is started again.
+            FENCED_INSTANCE_ID => self.begin(),
+            STALE_MEMBER_EPOCH | REBALANCE_IN_PROGRESS => self.next_beat = 0,
+            _ => {}
+        }
+    }
+
+    async fn misbehave(&mut self) {
+        let trace = self.voice.session.clients.recorder.trace.clone();
+        match self.dice.between(0..=5) {
+            0 | 1 => {
+                trace.effect(Effect::MemberSlow, 1);
+                let late = Duration::from_millis(self.dice.between(800..=3_000));
+                time::sleep(late).await;
+                // It does not know how late it is, and goes on where it was.
+                self.poll().await;
+                self.commit().await;
+            }
+            2 => {
+                trace.effect(Effect::MemberDied, 1);
+                time::sleep(Duration::from_millis(self.dice.between(50..=2_500))).await;
+                self.begin();
+            }
+            3 => {
+                trace.effect(Effect::MemberLeft, 1);
+                self.leave().await;
+                time::sleep(Duration::from_millis(self.dice.between(10..=1_000))).await;
+                self.begin();
+            }
+            _ => {
+                trace.effect(Effect::MemberCutOff, 1);
+                let silence = Duration::from_millis(self.dice.between(300..=3_000));
+                self.voice.cut_off(silence);
+            }
+        }
+    }
+
+    async fn leave(&mut self) {
+        if self.generation.is_none() {
+            return;
+        }
+        if self.dice.chance(0.5) {
+            self.commit().await;
+        }
+        match self.protocol {
+            GroupProtocol::Consumer => self.leave_consumer().await,
+            _ => self.leave_classic().await,
+        }
+        self.forget();
+    }
+
+    pub(super) fn is_restless(&self) -> bool {
+        self.temper.unrest > 0.0
+    }
+
+    pub(super) fn is_time_to_beat(&self) -> bool {
+        now_nanos() >= self.next_beat
+    }
+
+    pub(super) fn beat_later(&mut self) {
+        self.next_beat = now_nanos() + BEAT_EVERY.as_nanos() as u64;
+    }
+
+    fn show(&self) {
+        let held = self.positions.keys().copied().collect();
+        let mut all = self.watch.held.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(format!("{}", self.client), held);
+    }
+}

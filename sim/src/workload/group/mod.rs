@@ -1,0 +1,79 @@
+//! Groups of consumers: members of both protocols that share topics, commit how far they have come,
+//! and misbehave at times. Everything they ask and hear is recorded.
+
+mod classic;
+mod consumer;
+mod finale;
+mod member;
+mod range;
+mod voice;
+
+pub use finale::read_everything;
+
+use super::{ClientNumber, Clients};
+use crate::{
+    dice::Dice,
+    scenario::{GroupProtocol, WorkloadShape},
+};
+use madsim::{runtime::NodeHandle, task::JoinHandle};
+use member::{Member, Temper};
+
+/// The numbers of the members' clients begin here: those of the other clients are below.
+const FIRST_CLIENT: u32 = 100;
+
+/// One group of a run.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// Its name.
+    pub name: String,
+    members: Vec<MemberPlan>,
+}
+
+/// One member, and who takes its place.
+#[derive(Clone, Debug)]
+struct MemberPlan {
+    client: ClientNumber,
+    protocol: GroupProtocol,
+    instance: Option<String>,
+}
+
+/// The groups of a run, from its seed.
+#[must_use]
+pub fn plans(seed: u64, shape: &WorkloadShape) -> Vec<GroupPlan> {
+    let mut dice = Dice::new(seed, "groups");
+    let mut client = FIRST_CLIENT;
+    let groups = dice.within(&shape.groups);
+    let plan = |number| {
+        let protocol = *dice.pick(&shape.group_protocols);
+        let count = dice.within(&shape.group_members);
+        let member = |at: i64| {
+            client += 1;
+            let protocol = match protocol {
+                GroupProtocol::Mixed if dice.chance(0.5) => GroupProtocol::Classic,
+                GroupProtocol::Mixed => GroupProtocol::Consumer,
+                one => one,
+            };
+            let is_static = dice.chance(shape.group_static);
+            // Some share an instance id, as one that was started twice.
+            let twin = at > 0 && dice.chance(0.2);
+            let instance = is_static.then(|| format!("i{}", if twin { at - 1 } else { at }));
+            MemberPlan { client: ClientNumber(client), protocol, instance }
+        };
+        GroupPlan { name: format!("g{number}"), members: (0..count).map(member).collect() }
+    };
+    (0..groups).map(plan).collect()
+}
+
+/// Starts the members of all groups on the clients' machine.
+#[must_use]
+pub fn spawn(clients: &Clients, node: &NodeHandle, shape: &WorkloadShape) -> Vec<JoinHandle<()>> {
+    let mut running = Vec::new();
+    for plan in plans(clients.seed, shape) {
+        for member in plan.members {
+            let temper = Temper { unrest: shape.group_unrest, until_stopped: true };
+            let member = Member::new(clients, &plan.name, &member, temper);
+            running.push(node.spawn(member.run()));
+        }
+    }
+    running
+}
