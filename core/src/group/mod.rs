@@ -3,7 +3,9 @@
 mod classic;
 mod config;
 pub mod consumer;
+mod deletion;
 mod error;
+mod limits;
 mod membership;
 mod messages;
 mod offsets;
@@ -15,6 +17,7 @@ mod tests;
 pub use classic::MAX_PENDING_MEMBERS;
 pub use config::{GroupConfig, MigrationPolicy};
 pub use error::GroupError;
+pub use limits::DECISION_BYTES_MAX;
 pub use messages::*;
 pub use offsets::MAX_TOMBSTONES;
 pub use record::*;
