@@ -4,6 +4,7 @@ mod deleting;
 mod expiry;
 mod joining;
 mod leaving;
+mod limits;
 mod loading;
 mod offsets;
 mod sessions;
