@@ -42,6 +42,8 @@ pub enum GroupError {
     InvalidRegularExpression(String),
     /// OFFSET_METADATA_TOO_LARGE.
     OffsetMetadataTooLarge,
+    /// INVALID_COMMIT_OFFSET_SIZE: the records of a commit are larger than one decision may write.
+    InvalidCommitOffsetSize,
     /// UNKNOWN_TOPIC_OR_PARTITION.
     UnknownTopicOrPartition,
     /// UNSTABLE_OFFSET_COMMIT: a transaction that commits offsets is not over (KIP-447).
@@ -76,6 +78,9 @@ impl fmt::Display for GroupError {
             Self::UnsupportedAssignor => "no assignor has this name; known: uniform, range",
             Self::InvalidRegularExpression(reason) | Self::InvalidRequest(reason) => reason,
             Self::OffsetMetadataTooLarge => "the metadata is longer than offset.metadata.max.bytes",
+            Self::InvalidCommitOffsetSize => {
+                "the commit is too large: commit fewer offsets at once"
+            }
             Self::UnknownTopicOrPartition => "there is no such topic or partition",
             Self::UnstableOffsetCommit => "a transaction that commits offsets is not over",
         };

@@ -19,7 +19,11 @@
 //! has just been elected may not know a topic yet that its predecessor knew: one that it has never
 //! seen counts as deleted only when it is still unknown one check of retention later.
 
-use super::{CommittedOffset, GroupConfig, GroupId, Record, classic::Expiry};
+use super::{
+    CommittedOffset, GroupConfig, GroupId, Record,
+    classic::Expiry,
+    limits::{DECISION_BYTES_MAX, offset_size},
+};
 use crate::{
     metadata::Image,
     mutant::Mutant,
@@ -205,13 +209,20 @@ impl Offsets {
         })
     }
 
-    /// Deletes everything that a group has committed.
-    pub(super) fn delete_group(&self, group: &GroupId, records: &mut Vec<Record>) {
+    /// Deletes what a group has committed: everything, or as much as one decision may write.
+    /// Whether it was everything.
+    pub(super) fn delete_group(&self, group: &GroupId, records: &mut Vec<Record>) -> bool {
+        let mut left = DECISION_BYTES_MAX;
         for (name, topic) in self.groups.get(group).into_iter().flatten() {
             for partition in topic.partitions.keys() {
+                let Some(rest) = left.checked_sub(offset_size(group, name, 0)) else {
+                    return false;
+                };
+                left = rest;
                 records.push(tombstone(group, name, *partition));
             }
         }
+        true
     }
 
     /// Drops offsets of topics that were deleted; at most [`MAX_TOMBSTONES`].

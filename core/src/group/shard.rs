@@ -10,6 +10,7 @@ use super::{
     OffsetToCommit, Record, Request, Response, TopicOffsets,
     classic::{ClassicGroups, Expiry, Step},
     consumer::{ConsumerGroup, ConsumerGroups},
+    limits::{DECISION_BYTES_MAX, offset_size},
     offsets::{MAX_TOMBSTONES, Offsets, tombstone},
 };
 use crate::{
@@ -35,7 +36,7 @@ pub struct GroupShard {
     config: GroupConfig,
     pub(super) classic: ClassicGroups,
     pub(super) consumer: ConsumerGroups,
-    offsets: Offsets,
+    pub(super) offsets: Offsets,
     /// When offsets are next looked through for those that have expired; `None` before the log has
     /// been read.
     next_check: Option<Instant>,
@@ -43,6 +44,8 @@ pub struct GroupShard {
     compared: Option<MetadataOffset>,
     /// Something could not be decided together with what was decided.
     again: Option<Instant>,
+    /// Who waits for a group to be deleted, the offsets of which are deleted piece by piece.
+    pub(super) deleting: BTreeMap<GroupId, Vec<RequestId>>,
 }
 
 /// What the log says of every group of a shard.
@@ -71,6 +74,7 @@ impl Shard for GroupShard {
             next_check: None,
             compared: None,
             again: None,
+            deleting: BTreeMap::new(),
         }
     }
 
@@ -114,8 +118,7 @@ impl Shard for GroupShard {
                 step.decision.answer(request, Response::OffsetsDeleted(outcome));
             }
             Request::DeleteGroup { group } => {
-                let outcome = self.delete_group(step, &group);
-                step.decision.answer(request, Response::GroupDeleted(outcome));
+                self.delete_group(step, request, &group);
             }
             Request::Describe { group } => {
                 step.decision.answer(request, Response::Described(self.describe(&group)));
@@ -132,6 +135,7 @@ impl Shard for GroupShard {
                 step.decision.answer(request, Response::ConsumerHeartbeat(answer));
             }
         }
+        self.plan_deletions(now);
         self.note_use(now, decision);
     }
 
@@ -140,6 +144,9 @@ impl Shard for GroupShard {
         self.classic.tick(&mut Step { now, config: &config, decision });
         self.consumer.tick(now, image, &config, &mut decision.records);
         // Each of these is decided by what the log says, and so alone; what is left stays due.
+        if decision.records.is_empty() {
+            self.go_on_deleting(decision);
+        }
         if decision.records.is_empty() && self.compared != Some(image.applied()) {
             self.offsets.drop_deleted_topics(now, image, &config, &mut decision.records);
             if decision.records.is_empty() {
@@ -149,7 +156,8 @@ impl Shard for GroupShard {
         if decision.records.is_empty() && self.next_check.is_some_and(|due| due <= now.monotonic) {
             self.check_retention(now, image, decision);
         }
-        self.again = (self.compared != Some(image.applied())).then_some(now.monotonic);
+        let is_done = self.compared == Some(image.applied()) && self.deleting.is_empty();
+        self.again = (!is_done).then_some(now.monotonic);
         self.note_use(now, decision);
     }
 
@@ -189,7 +197,9 @@ impl Shard for GroupShard {
     }
 
     fn waiting(&mut self) -> Vec<RequestId> {
-        self.classic.waiting()
+        let mut waiting = self.classic.waiting();
+        waiting.extend(core::mem::take(&mut self.deleting).into_values().flatten());
+        waiting
     }
 }
 
@@ -218,9 +228,16 @@ impl GroupShard {
         census
     }
 
-    fn contains(&self, group: &str) -> bool {
+    pub(super) fn contains(&self, group: &str) -> bool {
         let has_members = self.classic.contains(group) || self.consumer.contains(group);
         has_members || self.offsets.contains(group)
+    }
+
+    /// Groups that are being deleted are looked at when what was decided has been replayed.
+    fn plan_deletions(&mut self, now: Now) {
+        if !self.deleting.is_empty() {
+            self.again = Some(now.monotonic);
+        }
     }
 
     /// Whether offsets of a topic are in use by a member of the group.
@@ -258,11 +275,33 @@ impl GroupShard {
         }
         let CommitOffsets { group, retention, offsets, .. } = commit;
         let expires_at = retention.map(|retention| later(step.now.wall, retention));
-        let outcomes = offsets.into_iter().map(|wanted| {
+        let mut outcomes = Vec::with_capacity(offsets.len());
+        // A partition that is named twice is committed once: the last wins, and keeps its place.
+        let mut last = BTreeMap::new();
+        let mut accepted = Vec::new();
+        for wanted in offsets {
             if wanted.metadata.len() > step.config.offset_metadata_max_bytes {
-                return Err(GroupError::OffsetMetadataTooLarge);
+                outcomes.push(Err(GroupError::OffsetMetadataTooLarge));
+                continue;
             }
-            let topic_id = topic_of(image, &wanted).ok_or(GroupError::UnknownTopicOrPartition)?;
+            let Some(topic_id) = topic_of(image, &wanted) else {
+                outcomes.push(Err(GroupError::UnknownTopicOrPartition));
+                continue;
+            };
+            last.insert((wanted.topic.clone(), wanted.partition), accepted.len());
+            accepted.push((topic_id, wanted));
+            outcomes.push(Ok(()));
+        }
+        let places: BTreeSet<usize> = last.into_values().collect();
+        let sizes = places.iter().map(|place| &accepted[*place].1);
+        let sizes = sizes.map(|wanted| offset_size(&group, &wanted.topic, wanted.metadata.len()));
+        if sizes.sum::<usize>() > DECISION_BYTES_MAX {
+            return Err(GroupError::InvalidCommitOffsetSize);
+        }
+        for (place, (topic_id, wanted)) in accepted.into_iter().enumerate() {
+            if !places.contains(&place) {
+                continue;
+            }
             let OffsetToCommit { topic, partition, offset, leader_epoch, metadata, .. } = wanted;
             let value = CommittedOffset {
                 offset,
@@ -272,16 +311,10 @@ impl GroupShard {
                 expires_at,
                 topic_id: Some(topic_id),
             };
-            let group = group.clone();
-            step.decision.record(Record::OffsetCommit {
-                group,
-                topic,
-                partition,
-                value: Some(value),
-            });
-            Ok(())
-        });
-        Ok(outcomes.collect())
+            let (group, value) = (group.clone(), Some(value));
+            step.decision.record(Record::OffsetCommit { group, topic, partition, value });
+        }
+        Ok(outcomes)
     }
 
     /// No transaction commits offsets here, and so every offset is stable (KIP-447).
@@ -320,6 +353,7 @@ impl GroupShard {
         }
         self.classic.check_delete_offsets(group)?;
         let mut outcomes = Vec::new();
+        let mut deleted = BTreeSet::new();
         for (topic, partitions) in topics {
             let in_use = self.is_subscribed(group, topic);
             for partition in partitions {
@@ -328,27 +362,20 @@ impl GroupShard {
                     continue;
                 }
                 if self.offsets.has(group, topic, *partition) {
-                    step.decision.record(tombstone(group, topic, *partition));
+                    deleted.insert((topic, *partition));
                 }
                 outcomes.push(Ok(()));
             }
         }
+        let sizes = deleted.iter().map(|(topic, _)| offset_size(group, topic, 0));
+        if sizes.sum::<usize>() > DECISION_BYTES_MAX {
+            let reason = String::from("too many offsets: delete fewer at once");
+            return Err(GroupError::InvalidRequest(reason));
+        }
+        for (topic, partition) in deleted {
+            step.decision.record(tombstone(group, topic, partition));
+        }
         Ok(outcomes)
-    }
-
-    fn delete_group(&mut self, step: &mut Step<'_>, group: &GroupId) -> Result<(), GroupError> {
-        if !self.contains(group) {
-            return Err(GroupError::GroupIdNotFound);
-        }
-        if !self.classic.is_empty(group) || !self.consumer.is_empty(group) {
-            return Err(GroupError::NonEmptyGroup);
-        }
-        self.offsets.delete_group(group, &mut step.decision.records);
-        self.classic.delete(group, &mut step.decision.records);
-        if self.consumer.contains(group) {
-            self.consumer.delete(group, &mut step.decision.records)?;
-        }
-        Ok(())
     }
 
     fn describe(&self, group: &GroupId) -> Result<Described, GroupError> {

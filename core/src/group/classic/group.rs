@@ -2,7 +2,7 @@
 
 use super::{
     member::Member,
-    protocol::{self, CONSUMER},
+    protocol::{self, CONSUMER, Spoken},
 };
 use crate::{
     group::{
@@ -19,6 +19,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use bytes::Bytes;
 use core::time::Duration;
 
 /// What every decision is made with.
@@ -75,6 +76,8 @@ pub(super) struct ClassicGroup {
     /// Who is in the group now, and who joins for the next generation. Invariant: while Stable,
     /// exactly what `value` says; while Empty, nobody; all speak at least one common protocol.
     pub(super) members: BTreeMap<MemberId, Member>,
+    /// Invariant: counts exactly `members`.
+    pub(super) spoken: Spoken,
     /// Invariant: exactly the instances of `members`.
     pub(super) instances: BTreeMap<InstanceId, MemberId>,
     /// Ids that were given out with MEMBER_ID_REQUIRED and have not been joined with (KIP-394),
@@ -107,6 +110,7 @@ impl ClassicGroup {
             subscription: None,
             state: State::Empty,
             members: BTreeMap::new(),
+            spoken: Spoken::default(),
             instances: BTreeMap::new(),
             pending: BTreeMap::new(),
             leader: None,
@@ -140,6 +144,8 @@ impl ClassicGroup {
             }
             self.members.insert(known.member.clone(), member);
         }
+        self.spoken = Spoken::default();
+        self.members.values().for_each(|member| self.spoken.add(member));
         let first = self.members.keys().next().cloned();
         let known = value.leader.clone().filter(|leader| self.members.contains_key(leader));
         self.leader = known.or(first);
@@ -220,7 +226,7 @@ impl ClassicGroup {
         if self.members.is_empty() && self.is_empty() {
             return !protocol_type.is_empty() && !names.is_empty();
         }
-        let common = |name: &String| self.members.values().all(|member| member.speaks(name));
+        let common = |name: &String| self.spoken.count(name) == self.members.len();
         self.protocol_type == protocol_type && names.iter().any(common)
     }
 
@@ -266,6 +272,7 @@ impl ClassicGroup {
             self.pending.remove(&id);
         }
         self.leader.get_or_insert_with(|| id.clone());
+        self.spoken.add(&member);
         let before = self.members.insert(id, member);
         assert!(before.is_none(), "ids of new members are new");
     }
@@ -275,6 +282,7 @@ impl ClassicGroup {
         self.pending.remove(id);
         self.pending_sync.remove(id);
         let removed = self.members.remove(id)?;
+        self.spoken.remove(&removed);
         if let Some(instance) = &removed.instance {
             self.instances.remove(instance);
         }
@@ -336,6 +344,7 @@ impl ClassicGroup {
         }
     }
 
+    /// Describes it; what members say and were assigned, only while that is settled.
     pub(super) fn describe(&self) -> Described {
         let stable = self.state == State::Stable;
         let protocol = self.protocol().filter(|_| stable).unwrap_or_default();
@@ -344,8 +353,8 @@ impl ClassicGroup {
             instance: member.instance.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
-            metadata: member.metadata(protocol),
-            assignment: member.assignment.clone(),
+            metadata: if stable { member.metadata(protocol) } else { Bytes::new() },
+            assignment: if stable { member.assignment.clone() } else { Bytes::new() },
         });
         Described {
             state: self.public_state(),

@@ -6,7 +6,10 @@ use super::{
     protocol,
 };
 use crate::{
-    group::{GroupError, Identity, InstanceId, Join, MemberId, Response},
+    group::{
+        GROUP_METADATA_BYTES_MAX, GroupError, Identity, InstanceId, Join, MemberId, Response,
+        limits::member_size,
+    },
     types::RequestId,
 };
 use alloc::{string::String, vec::Vec};
@@ -44,13 +47,19 @@ impl ClassicGroup {
 
     /// Whether the group has room for a member. While it rebalances, those count that have joined:
     /// if `group.max.size` was lowered, the last to join again are not let in. A static member
-    /// takes the place of its predecessor.
+    /// takes the place of its predecessor. What all members say of themselves is bounded, too.
     fn has_room(&self, join: &Join, max_size: usize) -> bool {
         let id = match (&join.instance, join.member.is_empty()) {
             (Some(instance), true) => self.instances.get(instance),
             (Some(_) | None, _) => Some(&join.member),
         };
         let known = id.and_then(|id| self.members.get(id));
+        let instance = join.instance.as_deref();
+        let size = member_size(&join.client_id, &join.client_host, instance, &join.protocols);
+        let others = self.spoken.bytes() - known.map_or(0, Member::size);
+        if others + size > GROUP_METADATA_BYTES_MAX {
+            return false;
+        }
         match self.state {
             State::Empty => true,
             State::PreparingRebalance(_) => {
@@ -152,7 +161,9 @@ impl ClassicGroup {
     /// Takes over what a member says of itself, and parks its join.
     fn update(&mut self, step: &mut Step<'_>, request: RequestId, join: Join, id: &MemberId) {
         if let Some(member) = self.members.get_mut(id) {
+            self.spoken.remove(member);
             member.protocols = join.protocols;
+            self.spoken.add(member);
             member.rebalance_timeout = join.rebalance_timeout;
             member.session_timeout = join.session_timeout;
         }
@@ -177,7 +188,7 @@ impl ClassicGroup {
         self.update(step, request, join, &id);
         match self.state {
             State::Stable => {
-                let selected = protocol::select(self.members.values());
+                let selected = protocol::select(&self.members, &self.spoken);
                 let same_protocol = selected.as_deref() == self.protocol();
                 if same_protocol && self.topics_of(&id) == topics_before {
                     self.resume_as(step, &id, leader_before, can_skip);

@@ -1,7 +1,10 @@
 //! A member of a classic group, as the coordinator works with it.
 
 use crate::{
-    group::{ClassicMemberValue, GroupError, InstanceId, JoinRefused, MemberId, Response},
+    group::{
+        ClassicMemberValue, GroupError, InstanceId, JoinRefused, MemberId, Response,
+        limits::member_size,
+    },
     time::Instant,
     types::RequestId,
 };
@@ -72,8 +75,10 @@ impl Member {
         known.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
     }
 
-    pub(super) fn speaks(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|(name, _)| name == protocol)
+    /// How many bytes it takes with what it says of itself, at the most.
+    pub(super) fn size(&self) -> usize {
+        let instance = self.instance.as_deref();
+        member_size(&self.client_id, &self.client_host, instance, &self.protocols)
     }
 
     pub(super) fn renew_session(&mut self, now: Instant) {

@@ -59,10 +59,11 @@ mod sync;
 
 pub(super) use group::Step;
 pub use join::MAX_PENDING_MEMBERS;
+pub(super) use protocol::distinct;
 
 use super::{
     ClassicGroupValue, CommitOffsets, Decided, Described, GroupConfig, GroupError, GroupId,
-    Identity, Join, Leaver, Listed, MemberId, Record, Response, Sync,
+    Identity, Join, Leaver, Listed, MemberId, Record, Response, Sync, limits::check_join,
 };
 use crate::{
     mutant::Mutant,
@@ -92,7 +93,9 @@ impl ClassicGroups {
     pub(super) fn join(&mut self, step: &mut Step<'_>, request: RequestId, mut join: Join) {
         let config = step.config;
         let timeouts = config.min_session_timeout..=config.max_session_timeout;
-        let refusal = if !timeouts.contains(&join.session_timeout) {
+        let refusal = if let Err(error) = check_join(&join) {
+            Some(error)
+        } else if !timeouts.contains(&join.session_timeout) {
             Some(GroupError::InvalidSessionTimeout)
         } else if !join.member.is_empty() && !self.groups.contains_key(&join.group) {
             Some(GroupError::UnknownMemberId)
@@ -103,7 +106,7 @@ impl ClassicGroups {
             step.decision.answer(request, refused(error, join.member));
             return;
         }
-        join.protocols = protocol::distinct(join.protocols);
+        join.protocols = distinct(join.protocols);
         let id = join.group.clone();
         let new = || ClassicGroup::new(id.clone(), step.now);
         let group = self.groups.entry(id.clone()).or_insert_with(new);

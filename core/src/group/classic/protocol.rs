@@ -1,7 +1,10 @@
 //! Which protocol a group's members agree on, and which topics they subscribe to by it.
 
 use super::member::Member;
-use crate::{encoding::Decoder, group::ClassicGroupValue};
+use crate::{
+    encoding::Decoder,
+    group::{ClassicGroupValue, MemberId},
+};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     string::String,
@@ -13,13 +16,54 @@ use bytes::Bytes;
 /// The protocol type of consumers.
 pub(super) const CONSUMER: &str = "consumer";
 
+/// What the members of a group speak, counted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spoken {
+    /// Members that speak each protocol. Invariant: no count is zero.
+    counts: BTreeMap<String, usize>,
+    /// How much the members take (see [`Member::size`]).
+    bytes: usize,
+}
+
+impl Spoken {
+    /// Counts a member.
+    pub(super) fn add(&mut self, member: &Member) {
+        self.bytes += member.size();
+        for (name, _) in &member.protocols {
+            *self.counts.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    /// Counts a member no more.
+    pub(super) fn remove(&mut self, member: &Member) {
+        self.bytes -= member.size();
+        for (name, _) in &member.protocols {
+            let Some(count) = self.counts.get_mut(name) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(name);
+            }
+        }
+    }
+
+    /// How many members speak a protocol.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.counts.get(name).copied().unwrap_or(0)
+    }
+
+    /// How much the members take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 /// The protocol that most members prefer among those that all of them speak. Of those with equally
 /// many votes, the first by name. `None` when they have nothing in common.
-pub(super) fn select<'a>(members: impl Iterator<Item = &'a Member> + Clone) -> Option<String> {
+pub(super) fn select(members: &BTreeMap<MemberId, Member>, spoken: &Spoken) -> Option<String> {
     let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-    for member in members.clone() {
+    for member in members.values() {
         let mut preferred = member.protocols.iter().map(|(name, _)| name.as_str());
-        let vote = preferred.find(|name| members.clone().all(|other| other.speaks(name)))?;
+        let vote = preferred.find(|name| spoken.count(name) == members.len())?;
         *votes.entry(vote).or_default() += 1;
     }
     let most = votes.values().copied().max()?;
@@ -27,7 +71,7 @@ pub(super) fn select<'a>(members: impl Iterator<Item = &'a Member> + Clone) -> O
 }
 
 /// Protocols without those whose name came before.
-pub(super) fn distinct(protocols: Vec<(String, Bytes)>) -> Vec<(String, Bytes)> {
+pub(in crate::group) fn distinct(protocols: Vec<(String, Bytes)>) -> Vec<(String, Bytes)> {
     let mut names = BTreeSet::new();
     protocols.into_iter().filter(|(name, _)| names.insert(name.clone())).collect()
 }
@@ -65,6 +109,7 @@ pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<BTreeSet<Arc<str>>> {
 mod tests {
     use super::*;
     use crate::time::Instant;
+    use alloc::format;
     use core::time::Duration;
 
     fn member(protocols: &str) -> Member {
@@ -100,8 +145,13 @@ mod tests {
             (&[], None),
         ];
         for (members, expected) in table {
-            let members: Vec<Member> = members.iter().map(|protocols| member(protocols)).collect();
-            assert_eq!(select(members.iter()).as_deref(), expected, "{members:?}");
+            let members = members.iter().enumerate();
+            let members: BTreeMap<MemberId, Member> = members
+                .map(|(index, protocols)| (format!("{index}").as_str().into(), member(protocols)))
+                .collect();
+            let mut spoken = Spoken::default();
+            members.values().for_each(|member| spoken.add(member));
+            assert_eq!(select(&members, &spoken).as_deref(), expected, "{members:?}");
         }
     }
 

@@ -125,7 +125,7 @@ impl ClassicGroup {
     /// that no coordinator gives out the number again.
     fn begin_generation(&mut self, step: &mut Step<'_>) {
         let generation = self.next_generation();
-        let protocol = protocol::select(self.members.values());
+        let protocol = protocol::select(&self.members, &self.spoken);
         let protocol = protocol.expect("members that have nothing in common are not let in");
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();

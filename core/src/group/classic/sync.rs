@@ -2,7 +2,9 @@
 
 use super::group::{ClassicGroup, State, Step};
 use crate::{
-    group::{GroupError, Identity, Leaver, MemberId, Response, Sync, Synced},
+    group::{
+        GroupError, Identity, Leaver, MemberId, Response, Sync, Synced, limits::check_assignments,
+    },
     mutant::Mutant,
     types::RequestId,
 };
@@ -51,7 +53,7 @@ impl ClassicGroup {
         {
             return Err(GroupError::InconsistentGroupProtocol);
         }
-        Ok(())
+        check_assignments(&sync.assignments)
     }
 
     /// The leader has assigned. It is a record before any member is told.

@@ -14,6 +14,8 @@ pub struct Census {
     pub assignors: BTreeMap<String, usize>,
     /// Members that speak the classic protocol.
     pub classic: usize,
+    /// How many bytes those take with what they say of themselves, at the most.
+    pub classic_bytes: usize,
     /// Of those, how many can be assigned by each protocol.
     pub protocols: BTreeMap<String, usize>,
 }
@@ -33,6 +35,7 @@ impl Census {
         }
         if let Some(classic) = &about.classic {
             self.classic += 1;
+            self.classic_bytes += member.classic_size();
             for (protocol, _) in &classic.protocols {
                 *self.protocols.entry(protocol.clone()).or_default() += 1;
             }
@@ -53,6 +56,7 @@ impl Census {
         }
         if let Some(classic) = &about.classic {
             self.classic -= 1;
+            self.classic_bytes -= member.classic_size();
             for (protocol, _) in &classic.protocols {
                 decrement(&mut self.protocols, protocol);
             }

@@ -17,8 +17,11 @@ use super::{
 };
 use crate::{
     group::{
-        ClassicMemberMetadata, ConsumerMemberValue, GroupConfig, GroupError, GroupId, Identity,
-        Join, JoinRefused, Joined, Leaver, MemberId, MemberState, Record, Sync, Synced,
+        ClassicMemberMetadata, ConsumerMemberValue, GROUP_METADATA_BYTES_MAX, GroupConfig,
+        GroupError, GroupId, Identity, Join, JoinRefused, Joined, Leaver, MemberId, MemberState,
+        Record, Sync, Synced,
+        classic::distinct,
+        limits::{check_join, member_size},
     },
     metadata::Image,
     time::Now,
@@ -60,12 +63,23 @@ impl ConsumerGroups {
         request: &Join,
         id: &MemberId,
     ) -> Result<Subscription, GroupError> {
+        check_join(request)?;
         let timeouts = config.min_session_timeout..=config.max_session_timeout;
         if !timeouts.contains(&request.session_timeout) {
             return Err(GroupError::InvalidSessionTimeout);
         }
         let group = self.groups.get(&request.group).ok_or(GroupError::UnknownMemberId)?;
         refuse_if_full(group, config, id)?;
+        let instance = request.instance.as_deref();
+        let of_instance = instance.and_then(|instance| group.static_member(instance));
+        let known = of_instance.map(|(_, member)| member).or_else(|| group.member(id));
+        let others = group.census.classic_bytes - known.map_or(0, Member::classic_size);
+        let (client, host) = (&request.client_id, &request.client_host);
+        if others + member_size(client, host, instance, &request.protocols)
+            > GROUP_METADATA_BYTES_MAX
+        {
+            return Err(GroupError::GroupMaxSizeReached);
+        }
         let is_common = |(name, _): &(String, _)| {
             group.census.protocols.get(name).copied().unwrap_or(0) == group.census.classic
         };
@@ -246,7 +260,7 @@ fn updated(before: &Member, request: &Join, subscription: &Subscription) -> Cons
         assignor: before.assignor.clone(),
         classic: Some(ClassicMemberMetadata {
             session_timeout: request.session_timeout,
-            protocols: request.protocols.clone(),
+            protocols: distinct(request.protocols.clone()),
         }),
     }
 }

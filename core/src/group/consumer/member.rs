@@ -1,7 +1,10 @@
 //! A member of a consumer group.
 
 use crate::{
-    group::{ConsumerMemberValue, CurrentAssignmentValue, MemberState, TopicPartitions},
+    group::{
+        ConsumerMemberValue, CurrentAssignmentValue, MemberState, TopicPartitions,
+        limits::member_size,
+    },
     types::{PartitionIndex, TopicId},
 };
 use alloc::{collections::BTreeMap, sync::Arc};
@@ -48,6 +51,16 @@ impl Member {
     #[must_use]
     pub fn is_classic(&self) -> bool {
         self.about.classic.is_some()
+    }
+
+    /// How many bytes it takes as a member of a classic group, at the most; zero if it is none.
+    #[must_use]
+    pub fn classic_size(&self) -> usize {
+        let about = &self.about;
+        about.classic.as_ref().map_or(0, |classic| {
+            let instance = about.instance.as_deref();
+            member_size(&about.client_id, &about.client_host, instance, &classic.protocols)
+        })
     }
 
     /// Its epoch as answers tell it: 0 while a static member is away.

@@ -1,7 +1,7 @@
 //! Heartbeats that are refused for what they say, whatever the group is like.
 
 use super::assignor::Assignor;
-use crate::group::{ConsumerHeartbeat, GroupError, MemberEpoch};
+use crate::group::{ConsumerHeartbeat, GroupError, MemberEpoch, limits::check_instance};
 use alloc::string::ToString;
 
 /// Checks a heartbeat by itself, in Kafka's order.
@@ -17,6 +17,7 @@ pub(super) fn validate(request: &ConsumerHeartbeat) -> Result<(), GroupError> {
     if blank(request.instance.as_deref()) {
         return invalid("the instance id is empty");
     }
+    check_instance(request.instance.as_deref())?;
     if blank(request.rack.as_deref()) {
         return invalid("the rack is empty");
     }

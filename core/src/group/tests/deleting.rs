@@ -113,3 +113,79 @@ fn pending_ids_do_not_outlive_their_group() {
     let join = fixture.join(again("a"));
     assert_eq!(fixture.refused(join).0, GroupError::UnknownMemberId);
 }
+
+/// A group with this name commits an offset of each partition.
+fn commit_all(fixture: &mut Fixture, group: &str, partitions: u32) {
+    for first in (0..partitions).step_by(200) {
+        let offsets = (first..partitions.min(first + 200)).map(|index| OffsetToCommit {
+            partition: PartitionIndex(index),
+            ..to_commit("large", 1)
+        });
+        let offsets = offsets.collect();
+        let commit =
+            CommitOffsets { group: group.into(), identity: nobody(), retention: None, offsets };
+        fixture.send_commit(commit).expect("a simple group");
+    }
+}
+
+fn written(records: &[Record]) -> usize {
+    records.iter().map(|record| record.group().len()).sum()
+}
+
+#[test]
+fn a_group_with_many_offsets_is_deleted_piece_by_piece() {
+    let mut fixture = Fixture::new();
+    create_topic_of(&mut fixture.image, "large", 3, 1200);
+    let group = "g".repeat(32_000);
+    commit_all(&mut fixture, &group, 1200);
+    let (request, first) = fixture.send(Request::DeleteGroup { group: group.as_str().into() });
+    let (also, second) = fixture.send(Request::DeleteGroup { group: group.as_str().into() });
+    assert!(fixture.is_parked(request) && fixture.is_parked(also));
+    let third = fixture.tick();
+    for piece in [&first, &second, &third] {
+        assert!(!piece.is_empty() && written(piece) <= DECISION_BYTES_MAX);
+    }
+    assert_eq!(first.len() + second.len() + third.len(), 1200);
+    for request in [request, also] {
+        assert_eq!(fixture.answers.remove(&request), Some(Response::GroupDeleted(Ok(()))));
+    }
+    assert!(fixture.shard.hard_state().offsets.is_empty());
+}
+
+#[test]
+fn who_waits_for_a_group_to_be_deleted_is_refused_with_the_others() {
+    let mut fixture = Fixture::new();
+    create_topic_of(&mut fixture.image, "large", 3, 600);
+    let group = "g".repeat(32_000);
+    commit_all(&mut fixture, &group, 600);
+    let (request, _) = fixture.send(Request::DeleteGroup { group: group.as_str().into() });
+    assert_eq!(fixture.shard.waiting(), [request]);
+    assert_eq!(fixture.tick(), [], "nobody wants it any more");
+}
+
+#[test]
+fn an_offset_that_is_named_twice_is_deleted_once() {
+    let mut fixture = Fixture::new();
+    fixture.commit(nobody(), 5).expect("a simple group");
+    let topics = vec![(TOPIC.into(), vec![PartitionIndex(0); 3]); 2];
+    let (request, records) = fixture.send(Request::DeleteOffsets { group: GROUP.into(), topics });
+    let outcomes = vec![Ok(()); 6];
+    assert_eq!(fixture.answers.remove(&request), Some(Response::OffsetsDeleted(Ok(outcomes))));
+    assert_eq!(records.len(), 1);
+}
+
+#[test]
+fn more_offsets_than_one_decision_may_write_are_not_deleted_at_once() {
+    let mut fixture = Fixture::new();
+    create_topic_of(&mut fixture.image, "large", 3, 600);
+    let group = "g".repeat(32_000);
+    commit_all(&mut fixture, &group, 600);
+    let topics = vec![("large".into(), (0..600).map(PartitionIndex).collect())];
+    let (request, records) =
+        fixture.send(Request::DeleteOffsets { group: group.as_str().into(), topics });
+    assert!(matches!(
+        fixture.answers.remove(&request),
+        Some(Response::OffsetsDeleted(Err(GroupError::InvalidRequest(_))))
+    ));
+    assert_eq!(records, []);
+}

@@ -4,6 +4,7 @@ mod deleting;
 mod expiry;
 mod joining;
 mod leaving;
+mod limits;
 mod loading;
 mod offsets;
 mod sessions;
@@ -301,10 +302,14 @@ fn image_with_a_broker() -> Image {
 }
 
 fn create_topic(image: &mut Image, name: &str, id: u8) {
+    create_topic_of(image, name, id, 3);
+}
+
+fn create_topic_of(image: &mut Image, name: &str, id: u8, partitions: usize) {
     let topic = NewTopic {
         id: TopicId([id; 16]),
         name: name.into(),
-        replicas: vec![vec![BrokerId(1)]; 3],
+        replicas: vec![vec![BrokerId(1)]; partitions],
         configs: BTreeMap::new(),
     };
     let at = MetadataOffset(image.applied().0 + 1);

@@ -205,3 +205,43 @@ fn offset_tombstone(topic: &str) -> Record {
     let (group, partition) = (GROUP.into(), PartitionIndex(0));
     Record::OffsetCommit { group, topic: topic.into(), partition, value: None }
 }
+
+#[test]
+fn a_partition_that_is_named_twice_is_committed_once_and_the_last_wins() {
+    let mut fixture = Fixture::new();
+    let too_long = "x".repeat(fixture.config.offset_metadata_max_bytes + 1);
+    let offsets = vec![
+        to_commit(TOPIC, 1),
+        to_commit(OTHER_TOPIC, 2),
+        to_commit(TOPIC, 3),
+        OffsetToCommit { metadata: too_long.as_str().into(), ..to_commit(TOPIC, 4) },
+    ];
+    let commit =
+        CommitOffsets { group: GROUP.into(), identity: nobody(), retention: None, offsets };
+    let (request, records) = fixture.send(Request::CommitOffsets(commit));
+    let outcomes = vec![Ok(()), Ok(()), Ok(()), Err(GroupError::OffsetMetadataTooLarge)];
+    assert_eq!(fixture.answers.remove(&request), Some(Response::Committed(Ok(outcomes))));
+    assert_eq!(records.len(), 2);
+    assert_eq!((fixture.committed(TOPIC), fixture.committed(OTHER_TOPIC)), (Some(3), Some(2)));
+}
+
+#[test]
+fn a_commit_that_would_write_more_than_one_decision_may_is_refused_as_a_whole() {
+    let mut fixture = Fixture::new();
+    create_topic_of(&mut fixture.image, "large", 3, 600);
+    let group = "g".repeat(32_000);
+    let mut send = |partitions: u32| {
+        let offsets = (0..partitions).map(|index| OffsetToCommit {
+            partition: PartitionIndex(index),
+            ..to_commit("large", 1)
+        });
+        let offsets = offsets.collect();
+        let group = group.as_str().into();
+        let commit = CommitOffsets { group, identity: nobody(), retention: None, offsets };
+        let (request, records) = fixture.send(Request::CommitOffsets(commit));
+        (fixture.answers.remove(&request).expect("answered"), records.len())
+    };
+    let refused = Response::Committed(Err(GroupError::InvalidCommitOffsetSize));
+    assert_eq!(send(600), (refused, 0));
+    assert_eq!(send(500), (Response::Committed(Ok(vec![Ok(()); 500])), 500));
+}

@@ -30,7 +30,13 @@ fn a_stable_group_shows_its_protocol_and_what_its_members_have() {
     assert_eq!((stable.state, &*stable.protocol), (GroupState::Stable, "range"));
     member.metadata = subscription(&[TOPIC]);
     member.assignment = Bytes::from("a");
-    assert_eq!(stable.members, [member]);
+    assert_eq!(stable.members, [member.clone()]);
+    fixture.join(first_join("b"));
+    let mut rebalancing = describe(&mut fixture);
+    assert_eq!(rebalancing.state, GroupState::PreparingRebalance);
+    rebalancing.members.retain(|member| &*member.member == "a");
+    (member.metadata, member.assignment) = (Bytes::new(), Bytes::new());
+    assert_eq!(rebalancing.members, [member], "it does not show what is about to change");
 }
 
 #[test]

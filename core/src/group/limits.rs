@@ -1,0 +1,96 @@
+//! What one request may make a coordinator keep, or write at once.
+//!
+//! A request is bounded in bytes, but what it leads to need not be: every key repeats the group id,
+//! and every record of a classic group all of its members. A batch that the partition refuses as
+//! too large would be decided again and again; these bounds stay well below that size.
+
+use super::{GroupError, GroupId, Join, MemberId};
+use alloc::{format, string::String};
+use bytes::Bytes;
+
+/// The most bytes, of keys and values, that one decision about offsets writes.
+pub const DECISION_BYTES_MAX: usize = 16 << 20;
+
+/// The most protocols that a member of the classic protocol joins with.
+pub const PROTOCOLS_MAX: usize = 256;
+
+/// The most bytes that the protocols of one member take, names and metadata together.
+pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
+
+/// The most bytes that what the classic members of one group say of themselves takes.
+pub const GROUP_METADATA_BYTES_MAX: usize = 32 << 20;
+
+/// The most bytes that a leader assigns to all members. A record of a classic group holds this and
+/// the metadata of its members.
+pub const GROUP_ASSIGNMENTS_BYTES_MAX: usize = 24 << 20;
+
+/// The longest `group.instance.id`, in bytes.
+pub const INSTANCE_ID_BYTES_MAX: usize = 249;
+
+/// What a member takes in the record of its group besides strings and metadata, at the most.
+const MEMBER_OVERHEAD: usize = 64;
+
+/// What a record of an offset takes besides its strings, in bytes, at the most: its own framing,
+/// and what is of fixed length in key and value.
+const OFFSET_RECORD_OVERHEAD: usize = 96;
+
+/// How many bytes the record of an offset takes, at the most.
+pub(super) fn offset_size(group: &GroupId, topic: &str, metadata: usize) -> usize {
+    OFFSET_RECORD_OVERHEAD + group.len() + topic.len() + metadata
+}
+
+/// Checks what a member of the classic protocol says of itself.
+pub(super) fn check_join(join: &Join) -> Result<(), GroupError> {
+    check_instance(join.instance.as_deref())?;
+    if join.protocols.len() > PROTOCOLS_MAX {
+        return invalid(format!("a member may have {PROTOCOLS_MAX} protocols at the most"));
+    }
+    if protocols_size(&join.protocols) > MEMBER_METADATA_BYTES_MAX {
+        return invalid(format!(
+            "the metadata of a member's protocols may take {MEMBER_METADATA_BYTES_MAX} bytes at \
+             the most"
+        ));
+    }
+    Ok(())
+}
+
+/// Checks a `group.instance.id`.
+pub(super) fn check_instance(instance: Option<&str>) -> Result<(), GroupError> {
+    match instance {
+        Some(id) if id.len() > INSTANCE_ID_BYTES_MAX => invalid(format!(
+            "a group.instance.id may be {INSTANCE_ID_BYTES_MAX} bytes long at the most"
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Checks what a leader assigns.
+pub(super) fn check_assignments(assignments: &[(MemberId, Bytes)]) -> Result<(), GroupError> {
+    let sizes = assignments.iter().map(|(_, assignment)| assignment.len());
+    match sizes.sum::<usize>() <= GROUP_ASSIGNMENTS_BYTES_MAX {
+        true => Ok(()),
+        false => invalid(format!(
+            "the assignments of a group may take {GROUP_ASSIGNMENTS_BYTES_MAX} bytes at the most"
+        )),
+    }
+}
+
+/// How many bytes a classic member takes with what it says of itself, at the most. Its own id is
+/// made of its client's, and so is counted as such.
+pub(super) fn member_size(
+    client_id: &str,
+    client_host: &str,
+    instance: Option<&str>,
+    protocols: &[(String, Bytes)],
+) -> usize {
+    let strings = 2 * client_id.len() + client_host.len() + instance.map_or(0, str::len);
+    MEMBER_OVERHEAD + strings + protocols_size(protocols)
+}
+
+fn protocols_size(protocols: &[(String, Bytes)]) -> usize {
+    protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum()
+}
+
+fn invalid(reason: String) -> Result<(), GroupError> {
+    Err(GroupError::InvalidRequest(reason))
+}
