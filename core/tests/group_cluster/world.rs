@@ -330,21 +330,15 @@ impl World {
         records: &[Record],
         asked: Option<&Request>,
     ) -> Option<u64> {
+        // A refused append leaves nothing in the log: the partition's machine decides in one step.
         let fails = self.settings.fault_rate > 0 && self.random.random_bool(0.004);
-        if fails && self.random.random_bool(0.5) {
-            self.statistics.failed_appends += 1;
-            return None;
-        }
         let now = self.brokers[who].now(self.time);
-        let base = self.partition.append(who, epoch.0, records, self.time);
-        if let Some(base) = base {
-            self.note_records(epoch.0, base, records);
-        }
-        let Some(base) = base.filter(|_| !fails) else {
-            // In the second case it may become durable for all that.
+        let appended = (!fails).then(|| self.partition.append(who, epoch.0, records, self.time));
+        let Some(base) = appended.flatten() else {
             self.statistics.failed_appends += 1;
             return None;
         };
+        self.note_records(epoch.0, base, records);
         let retention = self.settings.group.offsets_retention.as_nanos() as u64;
         let broker = &mut self.brokers[who];
         let live = Live {
