@@ -16,11 +16,22 @@ use regex::{Regex, RegexBuilder};
 
 /// The longest expression, in bytes.
 pub const MAX_EXPRESSION_BYTES: usize = 2048;
+/// The most distinct expressions of the members of one group.
+pub const EXPRESSIONS_PER_GROUP_MAX: usize = 100;
 /// How much memory a compiled expression may take, in bytes.
 const MAX_COMPILED_BYTES: usize = 512 * 1024;
 /// Topics that no expression matches.
 const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// Refuses one expression more than a group may have: each is looked up in the names of all topics.
+pub(super) fn refuse_if_too_many(known: usize) -> Result<(), GroupError> {
+    if known >= EXPRESSIONS_PER_GROUP_MAX {
+        let reason = format!("a group may have {EXPRESSIONS_PER_GROUP_MAX} regular expressions");
+        return Err(GroupError::InvalidRegularExpression(reason));
+    }
+    Ok(())
+}
 
 /// Compiles an expression that is to match whole names.
 pub(super) fn compile(expression: &str) -> Result<Regex, GroupError> {

@@ -259,6 +259,7 @@ pub(super) fn update_group(
     if let Some(expression) = &about.regular_expression
         && !draft.group().census.expressions.contains_key(expression)
     {
+        expressions::refuse_if_too_many(draft.group().census.expressions.len())?;
         expressions::compile(expression)?;
     }
     if is_new || about != *before {

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     group::{
-        ConsumerHeartbeat, ConsumerHeartbeatAnswer, CurrentAssignmentValue, GroupConfig,
-        GroupError, GroupId, MemberEpoch, MemberId, MemberState, Record,
+        ConsumerHeartbeat, ConsumerHeartbeatAnswer, CurrentAssignmentValue, DECISION_BYTES_MAX,
+        GroupConfig, GroupError, GroupId, MemberEpoch, MemberId, MemberState, Record,
     },
     metadata::Image,
     mutant::Mutant,
@@ -18,6 +18,14 @@ use alloc::{
     vec::Vec,
 };
 use core::time::Duration;
+
+/// The most members that are fenced by one decision.
+pub(super) const FENCED_AT_ONCE_MAX: usize = 500;
+
+/// How many bytes it takes to remove a member, at the most: three tombstones.
+fn fence_size(group: &GroupId, member: &MemberId) -> usize {
+    3 * (64 + group.len() + member.len())
+}
 
 impl ConsumerGroups {
     /// A heartbeat of a member that leaves.
@@ -108,7 +116,8 @@ impl ConsumerGroups {
         draft.finish(None)
     }
 
-    /// Fences the members that have not done in time what they have to.
+    /// Fences the members that have not done in time what they have to. As many as one decision may
+    /// be about; the others stay due.
     pub(super) fn fence_late(
         &mut self,
         now: Now,
@@ -117,13 +126,29 @@ impl ConsumerGroups {
         records: &mut Vec<Record>,
     ) {
         let mut late: BTreeMap<GroupId, BTreeSet<MemberId>> = BTreeMap::new();
-        for (group, member, duty) in self.timers.due(now.monotonic) {
+        let (mut count, mut bytes) = (0, 0);
+        while count < FENCED_AT_ONCE_MAX
+            && bytes < DECISION_BYTES_MAX
+            && let Some((group, member, duty)) = self.timers.pop_due(now.monotonic)
+        {
             if self.is_owed(&group, &member, duty) {
+                count += 1;
+                bytes += fence_size(&group, &member);
                 late.entry(group).or_default().insert(member);
             }
         }
-        for (group, members) in late {
+        let mut late = late.into_iter();
+        for (group, members) in late.by_ref() {
             records.extend(self.fence(now, image, config, &group, &members));
+            if self.downgraded.contains(&group) {
+                // Its record has all the members that are left, and is enough for one decision.
+                break;
+            }
+        }
+        for (group, members) in late {
+            for member in members {
+                self.timers.set(&group, &member, Duty::Session, now.monotonic);
+            }
         }
     }
 

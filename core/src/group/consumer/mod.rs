@@ -61,7 +61,7 @@ mod timers;
 mod upgrade;
 mod validate;
 
-pub use expressions::MAX_EXPRESSION_BYTES;
+pub use expressions::{EXPRESSIONS_PER_GROUP_MAX, MAX_EXPRESSION_BYTES};
 pub use group::ConsumerGroup;
 pub use upgrade::{ClassicSnapshot, ClassicSnapshotMember};
 

@@ -4,10 +4,7 @@ use crate::{
     group::{GroupId, MemberId},
     time::Instant,
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::collections::{BTreeMap, BTreeSet};
 
 /// What a member has to do in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,15 +72,15 @@ impl Timers {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes the deadlines that have passed, in their order.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Key> {
-        let mut due = Vec::new();
-        while self.next().is_some_and(|at| at <= now)
-            && let Some((_, key)) = self.order.pop_first()
-        {
-            self.deadlines.remove(&key);
-            due.push(key);
+    /// Takes the first deadline that has passed.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Key> {
+        let (at, key) = self.order.first()?;
+        if *at > now {
+            return None;
         }
-        due
+        let key = key.clone();
+        let (group, member, duty) = &key;
+        self.cancel(group, member, *duty);
+        Some(key)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::group::consumer::expressions::compile;
+use alloc::{format, string::ToString};
 
 fn resolved(topics: &[&str], world: &World) -> Option<RegularExpressionValue> {
     let version = world.image.applied().0;
@@ -222,4 +223,15 @@ fn expressions_are_those_of_re2_as_far_as_topic_names_go() {
         let compiled = compile(expression).expect("valid");
         assert_eq!(compiled.is_match(name), expected, "{expression} {name}");
     }
+}
+
+#[test]
+fn a_group_has_so_many_expressions_at_the_most() {
+    let mut world = World::with_topics(&[("t", 1)]);
+    for number in 0..EXPRESSIONS_PER_GROUP_MAX {
+        world.accepted(&join_matching(&number.to_string(), &format!("t|{number}")));
+    }
+    let refusal = world.refused(&join_matching("x", "t"));
+    assert!(matches!(refusal, GroupError::InvalidRegularExpression(_)), "{refusal:?}");
+    world.accepted(&join_matching("x", "t|0"));
 }

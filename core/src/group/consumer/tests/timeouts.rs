@@ -1,6 +1,8 @@
 //! Members that are late.
 
 use super::*;
+use crate::group::consumer::leave::FENCED_AT_ONCE_MAX;
+use alloc::string::ToString;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -136,4 +138,18 @@ fn groups_are_late_each_by_itself() {
     let records = world.tick();
     assert_eq!(records.len(), 7 + 4);
     assert!(world.groups.is_empty("g") && world.groups.is_empty("h"));
+}
+
+#[test]
+fn so_many_members_are_fenced_at_once_and_the_others_stay_due() {
+    let mut world = World::with_topics(&[("t", 1)]);
+    for number in 0..FENCED_AT_ONCE_MAX + 1 {
+        world.accepted(&join(&number.to_string(), &["t"]));
+    }
+    world.pass(world.config.consumer_session_timeout);
+    world.tick();
+    assert_eq!(world.group().members.len(), 1);
+    assert!(world.groups.next_deadline().is_some_and(|due| due <= world.now.monotonic));
+    world.tick();
+    assert_eq!(world.group().members.len(), 0);
 }
