@@ -178,11 +178,8 @@ impl Consumer {
         let stays = matches!(epoch, MemberEpoch::Stay(_));
         let is_full = joins || (self.is_full && stays);
         // While it gives something up it says nothing of it.
-        let says = joins
-            || (stays
-                && self.target.is_none()
-                && (is_full || self.told.as_ref() != Some(&self.owned)))
-            || is_full;
+        let has_news = stays && self.target.is_none() && self.told.as_ref() != Some(&self.owned);
+        let says = is_full || has_news;
         let mut owned = TopicPartitions::new();
         for (topic, partition) in &self.owned {
             owned.entry(*topic).or_default().insert(*partition);

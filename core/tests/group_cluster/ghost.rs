@@ -511,7 +511,7 @@ impl World {
     /// The shard and the independent reading of the same log agree.
     pub fn check_view(&self, who: usize, live: &HardState) {
         let view = &self.brokers[who].view;
-        let groups = live.groups.iter().map(|(id, value)| (id, value));
+        let groups = live.groups.iter();
         assert!(groups.eq(&view.classic), "G5: the shard has other classic groups than its log");
         assert!(live.consumer_groups.keys().eq(view.consumer.keys()), "G5: other consumer groups");
         let offsets = live.offsets.iter().map(|(key, (position, _))| (key, position.0));

@@ -29,10 +29,10 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let wholly = |old: &&Commit<'_>| {
                     new.acknowledged && new.asked.is_before(&old.asked)
                 };
-                old.iter().all(|old| wholly(old))
+                old.iter().all(wholly)
             };
             let vanished = after.offset.is_none() && before.offset.is_some();
-            let regressed = !old.is_empty() && !new.is_empty() && new.iter().all(|of| is_older(of));
+            let regressed = !old.is_empty() && !new.is_empty() && new.iter().all(is_older);
             if vanished || regressed {
                 return Err(format!(
                     "{group}: {} was told to be at {:?}, then at {:?}",
