@@ -147,7 +147,7 @@ impl Session {
     }
 
     /// Turns to a broker by its id, and connects to it if needed.
-    pub async fn to_broker(&mut self, broker: i32) -> bool {
+    pub async fn connect_to(&mut self, broker: i32) -> bool {
         self.at = broker;
         self.is_connected() || self.connect().await
     }

@@ -114,7 +114,7 @@ impl Voice {
         }
         for _ in 0..LOOKUPS {
             if let Some(coordinator) = self.coordinator {
-                if self.session.to_broker(coordinator).await {
+                if self.session.connect_to(coordinator).await {
                     return true;
                 }
                 self.coordinator = None;
