@@ -27,9 +27,8 @@ use alloc::{
 };
 use core::time::Duration;
 
-/// The longest group id, in bytes, inclusive. Kafka allows what a record can hold, which is 32 times
-/// as much; but the key of every record repeats it, so that small requests would write much.
-const MAX_GROUP_ID: usize = 1024;
+/// The longest group id, in bytes: what a record of Kafka's layout can hold.
+const MAX_GROUP_ID: usize = i16::MAX as usize;
 
 /// The groups of one partition.
 #[derive(Clone, Debug)]

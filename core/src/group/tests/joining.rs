@@ -176,7 +176,7 @@ fn unknown_member_ids_are_refused() {
 #[test]
 fn group_ids_that_cannot_be_are_refused() {
     let mut fixture = Fixture::new();
-    for (id, is_valid) in [("", false), (&*"x".repeat(1024), true), (&*"x".repeat(1025), false)] {
+    for (id, is_valid) in [("", false), (&*"x".repeat(32767), true), (&*"x".repeat(32768), false)] {
         let join = Join { group: id.into(), ..first_join(&format!("m{}", id.len())) };
         let request = fixture.join(join);
         match is_valid {
