@@ -158,8 +158,9 @@ fn tests() -> anyhow::Result<Counts> {
 }
 
 fn tests_simulation() -> anyhow::Result<Counts> {
-    let arguments = ["test", "-p", "highwater-sim", "--no-fail-fast"];
-    cargo_test(workspace::simulation_cargo().args(arguments))
+    // Of core, too: only in this build its pure simulations can plant bugs.
+    let packages = ["-p", "highwater-core", "-p", "highwater-sim"];
+    cargo_test(workspace::simulation_cargo().arg("test").args(packages).arg("--no-fail-fast"))
 }
 
 fn smoke() -> anyhow::Result<Counts> {

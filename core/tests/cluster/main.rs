@@ -66,7 +66,7 @@ fn hundreds_of_seeds_keep_every_promise() {
 #[test]
 fn every_planted_bug_of_replication_is_found() {
     use highwater_core::mutant::Mutant;
-    const SEEDS: u64 = 600;
+    const SEEDS: u64 = 2000;
     match first_failure(0..300) {
         Ok(total) => total.assert_not_vacuous(),
         Err(seed) => panic!("seed {seed} fails without a planted bug, see above"),
