@@ -32,18 +32,22 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
 
 fn judge_member(calls: &[Asked<'_>]) -> Result<(), String> {
     let mut target: Option<&Partitions> = None;
+    // Whether the member has heard every answer. It sends the epoch before one that it missed, and
+    // is then told the newer epoch and what to give up in that one together.
+    let mut heard_all = true;
     for asked in calls {
         let Ask::ConsumerHeartbeat { epoch: went_by, owned } = &asked.of.ask else { continue };
         match &asked.call.outcome {
             Outcome::Heard(Heard::Told { epoch, assigned }) => {
                 target = assigned.as_ref().or(target);
-                let grew = *went_by > 0 && epoch > went_by;
+                let grew = heard_all && *went_by > 0 && epoch > went_by;
+                heard_all = true;
                 if let Some(target) = target.filter(|target| grew && !owned.is_subset(target)) {
                     return Err(format!("is in epoch {epoch} with {owned:?}, assigned {target:?}"));
                 }
             }
-            // What was answered is not known: the next answer may say again what it said.
-            Outcome::Unknown => target = None,
+            // What was decided is not known: the next answer may say again what this one said.
+            Outcome::Unknown | Outcome::Failed(_) => (target, heard_all) = (None, false),
             _ => {}
         }
     }
@@ -53,7 +57,7 @@ fn judge_member(calls: &[Asked<'_>]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::example::{Example, partitions};
-    use super::CHECK;
+    use super::{Ask, CHECK, Outcome};
 
     #[test]
     fn an_epoch_that_grows_before_partitions_are_given_up_is_found() {
@@ -65,5 +69,18 @@ mod tests {
         assert!(!early.holds(&CHECK));
         example.told("a", 1, &[0], 2, None);
         assert!(example.holds(&CHECK));
+    }
+
+    /// The newer epoch came with an answer that was lost, while the partition was still its own.
+    #[test]
+    fn an_epoch_that_a_member_has_not_heard_of_may_come_with_what_it_is_to_give_up() {
+        let mut example = Example::new();
+        example.told("a", 0, &[], 1, Some(partitions(&[0, 1])));
+        let ask = Ask::ConsumerHeartbeat { epoch: 1, owned: partitions(&[0, 1]) };
+        example.asked("a", None, ask, Outcome::Failed(15));
+        example.told("a", 1, &[0, 1], 2, Some(partitions(&[0])));
+        assert!(example.holds(&CHECK));
+        example.told("a", 2, &[0, 1], 3, None);
+        assert!(!example.holds(&CHECK));
     }
 }
