@@ -8,7 +8,7 @@
 use super::draft::Draft;
 use crate::{
     group::{GroupError, Record, RegularExpressionValue},
-    metadata::Image,
+    metadata::{Image, OFFSETS_TOPIC},
     time::Timestamp,
 };
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
@@ -21,8 +21,7 @@ pub const EXPRESSIONS_PER_GROUP_MAX: usize = 100;
 /// How much memory a compiled expression may take, in bytes.
 const MAX_COMPILED_BYTES: usize = 512 * 1024;
 /// Topics that no expression matches.
-const INTERNAL_TOPICS: [&str; 3] =
-    ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 /// Refuses one expression more than a group may have: each is looked up in the names of all topics.
 pub(super) fn refuse_if_too_many(known: usize) -> Result<(), GroupError> {
