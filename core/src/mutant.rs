@@ -53,6 +53,10 @@ mutants! {
     RetentionTooEarly = "retention-too-early",
     /// A lookup by timestamp answers one batch too late.
     TimestampLookupLate = "timestamp-lookup-late",
+    /// A leader that may have been replaced goes on to append and to judge sequence numbers.
+    StaleLeaderDecides = "stale-leader-decides",
+    /// A leader says that a sequence number is out of order without knowing that it leads still.
+    RefusalUnproven = "refusal-unproven",
     /// A follower truncates to its own high watermark instead of to where the logs agree (KIP-101).
     TruncatesToHighWatermark = "truncates-to-high-watermark",
     /// A follower raises its high watermark before it has truncated (KAFKA-14704).

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// A point on a node's monotonic clock: nanoseconds since an arbitrary start, never going back
 /// within one incarnation of a process, meaningless across incarnations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Instant(pub u64);
 
 impl Instant {

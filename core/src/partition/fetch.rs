@@ -4,6 +4,7 @@ use super::{Effect, Effects, LogHealth, Partition, PartitionError, Readable, Res
 use crate::{
     epochs::EpochEnd,
     mutant::Mutant,
+    time::Now,
     types::{LeaderEpoch, Offset, RequestId},
 };
 
@@ -23,12 +24,13 @@ pub struct ReadPosition {
 impl Partition {
     pub(super) fn on_fetch(
         &mut self,
+        now: Now,
         request: RequestId,
         position: ReadPosition,
         park: bool,
         effects: &mut Effects,
     ) {
-        let response = match self.readable(position) {
+        let response = match self.readable(now, position) {
             Ok(readable) => {
                 if park && readable.diverging.is_none() {
                     let is_new = self.parked_fetches.insert(request);
@@ -67,13 +69,17 @@ impl Partition {
         Ok(())
     }
 
-    fn readable(&self, position: ReadPosition) -> Result<Readable, PartitionError> {
+    fn readable(&self, now: Now, position: ReadPosition) -> Result<Readable, PartitionError> {
         if !position.from_follower {
             self.check_leads()?;
         }
         self.check_readable()?;
         self.check_leader_epoch(position.current_leader_epoch)?;
         let offset = position.offset;
+        if !position.from_follower && offset >= self.high_watermark {
+            // That nothing follows, or that the log ends before, only the newest leader can say.
+            self.check_stands(now)?;
+        }
         let (lowest, highest) = (self.log_start_offset, self.log_end_offset);
         let out_of_range = PartitionError::OffsetOutOfRange { offset, lowest, highest };
         if offset < lowest {

@@ -24,6 +24,8 @@ const UNANSWERED_AFTER: Duration = Duration::from_secs(3);
 pub(super) struct Progress {
     /// The registration that it fetched with; `None` before its first fetch.
     broker_epoch: Option<BrokerEpoch>,
+    /// The newest moment, by the leader's clock, at which it is known to have followed in this epoch.
+    heard: Option<Instant>,
     /// The end of what it has for certain: its last fetch offset that agreed with this log.
     received: Option<Offset>,
     /// The end of what it has flushed of that.
@@ -91,6 +93,7 @@ impl Progress {
     pub(super) fn unknown(now: Instant, leader_end: Offset) -> Self {
         Self {
             broker_epoch: None,
+            heard: None,
             received: None,
             flushed: Offset(0),
             log_start_offset: Offset(0),
@@ -114,7 +117,7 @@ impl Progress {
         &mut self,
         now: Instant,
         broker_epoch: BrokerEpoch,
-        position: &ReplicaPosition,
+        (position, heard): (&ReplicaPosition, Option<Instant>),
         leader_end: Offset,
         counts_flushed: bool,
     ) {
@@ -124,6 +127,7 @@ impl Progress {
             *self = Self { caught_up: self.caught_up, ..Self::unknown(now, leader_end) };
         }
         self.broker_epoch = Some(broker_epoch);
+        self.heard = self.heard.max(heard);
         // An empty log may yet begin further below: where the leader's batch does that its log start
         // is in.
         let is_empty = position.log_start_offset == position.fetch_offset;
@@ -156,6 +160,11 @@ impl Progress {
         let received = self.received?;
         let counts_flushed = counts_flushed && !Mutant::ReceivedCountsAsFlushed.is_planted();
         Some(if counts_flushed { self.flushed } else { received })
+    }
+
+    /// The newest moment at which it is known to have followed in this epoch.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     pub(super) fn broker_epoch(&self) -> Option<BrokerEpoch> {

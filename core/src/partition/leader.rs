@@ -28,12 +28,14 @@ pub(super) struct Leading {
     eligible: BTreeMap<BrokerId, BrokerEpoch>,
     partition_epoch: PartitionEpoch,
     /// Invariant: every replica but the leader.
-    followers: BTreeMap<BrokerId, Progress>,
+    pub(super) followers: BTreeMap<BrokerId, Progress>,
     lag_max: Duration,
-    broker: BrokerId,
+    pub(super) broker: BrokerId,
     /// When the high watermark no longer waits for a replica that is about to join and holds it
     /// back.
     waits_until: Option<Instant>,
+    /// Set while the controller is not heard: how long a follower's fetch vouches for this leader.
+    pub(super) out_of_touch: Option<Duration>,
 }
 
 impl Leading {
@@ -54,6 +56,7 @@ impl Leading {
             lag_max: options.lag_max,
             broker: options.broker,
             waits_until: None,
+            out_of_touch: None,
         }
     }
 
@@ -209,21 +212,23 @@ impl Partition {
         now: Now,
         request: RequestId,
         (follower, broker_epoch): (BrokerId, BrokerEpoch),
-        position: ReplicaPosition,
+        (position, heard): (ReplicaPosition, Option<Instant>),
         park: bool,
         effects: &mut Effects,
     ) {
         match self.replica_readable(follower, broker_epoch, &position) {
             Ok(readable) => {
                 if readable.diverging.is_none() {
-                    self.note_fetched(now, follower, broker_epoch, &position, effects);
+                    let position = (&position, heard);
+                    self.note_fetched(now, follower, broker_epoch, position, effects);
                     if park {
                         let is_new = self.parked_replica_fetches.insert(request);
                         assert!(is_new, "a request is parked at most once");
                     }
                 }
                 let high_watermark = self.high_watermark;
-                let readable = ReplicaReadable { high_watermark, ..readable };
+                let hurry = self.wants_to_hear(follower);
+                let readable = ReplicaReadable { high_watermark, hurry, ..readable };
                 effects.push(Effect::respond(request, Response::ReplicaReadable(readable)));
             }
             Err(error) => {
@@ -322,6 +327,7 @@ impl Partition {
             }
         }
         self.answer_deletions(effects);
+        self.answer_doubts(effects);
         self.propose_joins(now, effects);
     }
 
@@ -411,6 +417,7 @@ impl Partition {
                 None => self.tail.bytes_between(position.fetch_offset, end),
             },
             diverging,
+            hurry: false,
         })
     }
 
@@ -419,7 +426,7 @@ impl Partition {
         now: Now,
         follower: BrokerId,
         broker_epoch: BrokerEpoch,
-        position: &ReplicaPosition,
+        position: (&ReplicaPosition, Option<Instant>),
         effects: &mut Effects,
     ) {
         let end = self.log_end_offset;
@@ -434,6 +441,7 @@ impl Partition {
 
     fn after_progress(&mut self, now: Now, follower: BrokerId, effects: &mut Effects) {
         self.advance_high_watermark(now, effects);
+        self.answer_doubts(effects);
         self.propose_join(now, follower, effects);
     }
 

@@ -108,6 +108,10 @@ pub enum Input {
         broker_epoch: BrokerEpoch,
         /// Where its log is.
         position: ReplicaPosition,
+        /// When this broker answered what the follower had heard from it before it sent this, by
+        /// this broker's clock; `None` when it had heard nothing of this process. At that moment the
+        /// follower led nothing in a newer epoch.
+        heard: Option<Instant>,
         /// Unless the answer is an error or a divergence, also send [`Effect::Wake`], once, as
         /// soon as another fetch may be answered differently.
         park: bool,
@@ -226,13 +230,16 @@ pub enum Input {
         /// Size of the whole log, the active segment included, in bytes.
         total_bytes: u64,
     },
-    /// This broker has not heard of the controller for so long that others may lead by now.
-    /// Produces that have waited for replicas for longer than `patience` are failed: their
-    /// producers will ask who leads.
+    /// This broker has not heard of the controller for so long that others may lead by now. Unless
+    /// the ISR vouches for this leader, produces are refused, those that have waited for replicas for
+    /// longer than `patience` are failed, and readers at the end are sent away: all will ask who
+    /// leads.
     OutOfTouch {
-        /// How long a produce may wait.
+        /// How long a produce may wait, and how long a follower's fetch vouches for its leader.
         patience: Duration,
     },
+    /// The controller was heard again.
+    InTouch,
     /// A deadline may have passed.
     Tick,
 }
@@ -384,6 +391,8 @@ pub struct ReplicaReadable {
     pub available_bytes: u64,
     /// The follower has to truncate first.
     pub diverging: Option<crate::epochs::EpochEnd>,
+    /// The leader needs to hear again from this follower: it is to be answered at once.
+    pub hurry: bool,
 }
 
 /// The count of available bytes when it is not known exactly, because there is much to read.

@@ -34,6 +34,11 @@
 //!   members until the metadata says what became of them.
 //! * **Producing.** `acks=all` is refused below `min.insync.replicas`, and answered when the high
 //!   watermark has passed the record; `acks=1` when the leader has flushed it.
+//! * **Standing.** A leader that has not heard of the controller for a session, nor within that time
+//!   of every other member of the maximal ISR, may have been replaced. It refuses to append and to
+//!   tell readers that there is nothing more: the next leader's log may have what this one lacks.
+//!   That a sequence number is out of order is said only when every other member of the maximal ISR
+//!   has fetched from this leader since the request came, so that none of them leads.
 //! * **Deleting** is answered when the log start is durable on the maximal ISR, and not below
 //!   `min.insync.replicas`: no clean election brings a record back that was said to be deleted.
 //!
@@ -54,6 +59,7 @@ mod produce;
 mod replica;
 mod role;
 mod side_state;
+mod standing;
 mod tail;
 
 #[cfg(test)]
@@ -178,6 +184,8 @@ pub struct Partition {
     awaiting_flush: ParkedProduces,
     /// Produces of `acks=all`, until their records are committed.
     awaiting_high_watermark: ParkedProduces,
+    /// Refusals that only the newest leader may utter.
+    awaiting_proof: ParkedProduces,
     /// Bounded, like every set of parked requests, by the requests in flight.
     parked_fetches: BTreeSet<RequestId>,
     /// At most one for each follower and connection.
@@ -236,6 +244,7 @@ impl Partition {
             tail: Tail::new(),
             awaiting_flush: ParkedProduces::default(),
             awaiting_high_watermark: ParkedProduces::default(),
+            awaiting_proof: ParkedProduces::default(),
             parked_fetches: BTreeSet::new(),
             parked_replica_fetches: BTreeSet::new(),
             parked_deletions: BTreeSet::new(),
@@ -254,10 +263,10 @@ impl Partition {
                 self.on_append_as_coordinator(now, request, leader_epoch, batch, effects);
             }
             Input::Fetch { request, position, park } => {
-                self.on_fetch(request, position, park, effects);
+                self.on_fetch(now, request, position, park, effects);
             }
-            Input::ReplicaFetch { request, follower, broker_epoch, position, park } => {
-                let follower = (follower, broker_epoch);
+            Input::ReplicaFetch { request, follower, broker_epoch, position, heard, park } => {
+                let (follower, position) = ((follower, broker_epoch), (position, heard));
                 self.on_replica_fetch(now, request, follower, position, park, effects);
             }
             Input::ReplicaFlushed { follower, broker_epoch, leader_epoch, flushed } => {
@@ -293,6 +302,7 @@ impl Partition {
                 self.on_segments(now, &closed, active, total_bytes, effects);
             }
             Input::OutOfTouch { patience } => self.on_out_of_touch(now, patience, effects),
+            Input::InTouch => self.on_in_touch(),
             Input::Tick => self.on_tick(now, effects),
         }
     }
@@ -302,7 +312,7 @@ impl Partition {
     pub fn next_deadline(&self) -> Option<Instant> {
         let has_producers = !self.journal.producers().is_empty();
         let expiry = has_producers.then_some(self.next_producer_expiry);
-        let parked = [&self.awaiting_flush, &self.awaiting_high_watermark];
+        let parked = [&self.awaiting_flush, &self.awaiting_high_watermark, &self.awaiting_proof];
         let parked = parked.map(ParkedProduces::next_deadline);
         parked.into_iter().chain([expiry, self.isr_deadline()]).flatten().min()
     }
@@ -386,12 +396,15 @@ impl Partition {
     }
 
     fn take_any_produce(&mut self) -> Option<RequestId> {
-        self.awaiting_flush.take_any().or_else(|| self.awaiting_high_watermark.take_any())
+        let parked =
+            [&mut self.awaiting_flush, &mut self.awaiting_high_watermark, &mut self.awaiting_proof];
+        parked.into_iter().find_map(ParkedProduces::take_any)
     }
 
     fn on_cancel(&mut self, request: RequestId) {
         self.awaiting_flush.cancel(request);
         self.awaiting_high_watermark.cancel(request);
+        self.awaiting_proof.cancel(request);
         self.parked_fetches.remove(&request);
         self.parked_replica_fetches.remove(&request);
         self.parked_deletions.retain(|(_, parked)| *parked != request);

@@ -64,14 +64,18 @@ impl ParkedProduces {
 
     /// Takes the next request that was parked at or before an instant. Ids are given in the order of
     /// the requests.
-    pub(super) fn take_parked_by(&mut self, instant: Instant) -> Option<RequestId> {
+    pub(super) fn take_parked_by(&mut self, instant: Instant) -> Option<(RequestId, Response)> {
         let (request, parked) = self.requests.first_key_value()?;
         if parked.since > instant {
             return None;
         }
         let request = *request;
-        self.remove(request);
-        Some(request)
+        self.remove(request).map(|parked| (request, parked.response))
+    }
+
+    /// When the newest request was parked.
+    pub(super) fn newest(&self) -> Option<Instant> {
+        self.requests.last_key_value().map(|(_, parked)| parked.since)
     }
 
     /// Takes any request that is left.

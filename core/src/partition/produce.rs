@@ -8,7 +8,6 @@ use crate::{
     time::{Instant, Now, Timestamp},
     types::{LeaderEpoch, Offset, RequestId, WriteId},
 };
-use core::time::Duration;
 
 /// The largest batch of a coordinator, in bytes. `max.message.bytes` does not bind it: it has to be able to
 /// write down whatever its requests, which are bounded, have made of a group. Followers must be able
@@ -30,16 +29,18 @@ impl Partition {
         batch: Batch,
         effects: &mut Effects,
     ) {
-        let (base_offset, end, timestamp) =
-            match self.admit(now, acks, &batch.header, self.config.max_message_bytes) {
-                Ok(Admission::New) => self.append(now, batch, effects),
-                Ok(Admission::Duplicate(original)) => {
-                    (original.base_offset, original.last_offset.plus(1), original.timestamp)
-                }
-                Err(error) => {
-                    return effects.push(Effect::respond(request, Response::Error(error)));
-                }
-            };
+        let max_bytes = self.config.max_message_bytes;
+        let admitted = self
+            .check_leads()
+            .and_then(|()| self.check_stands(now))
+            .and_then(|()| self.admit(now, acks, &batch.header, max_bytes));
+        let (base_offset, end, timestamp) = match admitted {
+            Ok(Admission::New) => self.append(now, batch, effects),
+            Ok(Admission::Duplicate(original)) => {
+                (original.base_offset, original.last_offset.plus(1), original.timestamp)
+            }
+            Err(error) => return self.refuse(now, request, deadline, error, effects),
+        };
         let log_append_time =
             (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(timestamp);
         let log_start_offset = self.log_start_offset;
@@ -118,22 +119,13 @@ impl Partition {
 
     /// Answers what was not flushed in time. The records stay in the log and may become durable.
     pub(super) fn expire_produces(&mut self, now: Now, effects: &mut Effects) {
-        for parked in [&mut self.awaiting_flush, &mut self.awaiting_high_watermark] {
+        let parked =
+            [&mut self.awaiting_flush, &mut self.awaiting_high_watermark, &mut self.awaiting_proof];
+        for parked in parked {
             while let Some(request) = parked.take_overdue(now.monotonic) {
                 let response = Response::Error(PartitionError::RequestTimedOut);
                 effects.push(Effect::respond(request, response));
             }
-        }
-    }
-
-    /// Fails what has waited for replicas for too long while nobody knows who leads. The records
-    /// stay in the log and may be committed.
-    pub(super) fn on_out_of_touch(&mut self, now: Now, patience: Duration, effects: &mut Effects) {
-        let Some(by) = now.monotonic.0.checked_sub(patience.as_nanos() as u64) else { return };
-        while let Some(request) = self.awaiting_high_watermark.take_parked_by(Instant(by)) {
-            let leader_epoch = self.leader_epoch;
-            let error = PartitionError::NotLeader { leader: None, leader_epoch };
-            effects.push(Effect::respond(request, Response::Error(error)));
         }
     }
 
@@ -145,7 +137,6 @@ impl Partition {
         header: &BatchHeader,
         max_bytes: u32,
     ) -> Result<Admission, PartitionError> {
-        self.check_leads()?;
         if self.health != LogHealth::Healthy {
             return Err(PartitionError::StorageFailed);
         }

@@ -16,13 +16,32 @@ pub const LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What a request waits for.
 pub enum Expected {
-    Produced { producer: Option<u64>, identity: u32, acks: Acks },
-    Replica { follower: BrokerId, incarnation: u64, position: ReplicaPosition },
-    Readable { offset: u64, is_current: bool },
-    Latest { is_current: bool },
-    Deleted { to: u64 },
+    Produced {
+        producer: Option<u64>,
+        identity: u32,
+        acks: Acks,
+        /// Everything before it in its producer's order was acknowledged when it was sent.
+        is_next: bool,
+    },
+    Replica {
+        follower: BrokerId,
+        incarnation: u64,
+        position: ReplicaPosition,
+    },
+    Readable {
+        offset: u64,
+        is_current: bool,
+    },
+    Latest {
+        is_current: bool,
+    },
+    Deleted {
+        to: u64,
+    },
     Producers,
-    EpochEnd { epoch: u32 },
+    EpochEnd {
+        epoch: u32,
+    },
 }
 
 /// What is gone when the process ends.
@@ -36,6 +55,15 @@ pub struct Process {
     pub registered_in: usize,
     pub has_failed: bool,
     pub requests: BTreeMap<RequestId, Expected>,
+    /// The newest answer of each leader to this process.
+    pub heard: BTreeMap<BrokerId, Stamp>,
+}
+
+/// When a process answered, by its clock.
+#[derive(Clone, Copy)]
+pub struct Stamp {
+    pub incarnation: u64,
+    pub at: Instant,
 }
 
 pub struct Broker {

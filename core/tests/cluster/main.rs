@@ -104,6 +104,7 @@ fn every_planted_bug_of_replication_is_found() {
         Mutant::ReadPastHighWatermark,
         Mutant::DuplicateAppended,
         Mutant::ProducersNotRecovered,
+        Mutant::RefusalUnproven,
     ] {
         mutant.plant();
         let found = first_failure(0..SEEDS).err();

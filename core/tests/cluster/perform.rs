@@ -1,7 +1,7 @@
 //! What a partition wants done, and whether its answers are true.
 
 use crate::{
-    broker::Expected,
+    broker::{Expected, Stamp},
     world::{FetchAnswer, Message, World},
 };
 use highwater_core::{
@@ -9,6 +9,7 @@ use highwater_core::{
         Acks, Effect, Input, PartitionError, ReplicaBatches, ReplicaPosition, ReplicaReadable,
         Response,
     },
+    producers::SequenceError,
     types::{BrokerId, LeaderEpoch, Offset, RequestId},
 };
 use rand::RngExt;
@@ -87,7 +88,13 @@ impl World {
         let expected = process.requests.remove(&request).expect("answered exactly once");
         let has_failed = process.has_failed;
         match (expected, response) {
-            (Expected::Produced { producer, identity, acks }, response) => {
+            (
+                Expected::Produced { is_next: true, .. },
+                Response::Error(PartitionError::Sequence(SequenceError::OutOfOrder { .. })),
+            ) if self.settings.config.producer_id_expiration.as_secs() > 100 => {
+                panic!("I8: all before it were acknowledged, and it was called out of order");
+            }
+            (Expected::Produced { producer, identity, acks, .. }, response) => {
                 self.check_produced(who, (producer, identity, acks), response);
             }
             (Expected::Replica { follower, incarnation, position }, response) => {
@@ -230,7 +237,10 @@ impl World {
         };
         let ReplicaPosition { leader_epoch, fetch_offset, .. } = position;
         let answer = FetchAnswer { leader_epoch, fetch_offset, outcome };
-        self.send(Message::Fetched { from: broker.id, to: follower, incarnation, answer });
+        let process = broker.process.as_ref().expect("it was stepped");
+        let (at, incarnation_of_leader) = (broker.now(self.time).monotonic, process.incarnation);
+        let stamp = Stamp { incarnation: incarnation_of_leader, at };
+        self.send(Message::Fetched { from: broker.id, to: follower, incarnation, answer, stamp });
     }
 
     fn check_readable(&mut self, who: usize, offset: u64, is_current: bool, response: Response) {

@@ -1,7 +1,7 @@
 //! The brokers, the network between them, and what happens next.
 
 use crate::{
-    broker::{Broker, Expected, Process},
+    broker::{Broker, Expected, Process, Stamp},
     clients::{Mint, Producer},
     controller::{Controller, Verdict},
     ghost::Ghost,
@@ -39,12 +39,14 @@ pub enum Message {
         to: BrokerId,
         epoch: BrokerEpoch,
         at: ReplicaPosition,
+        heard: Option<Stamp>,
     },
     Fetched {
         from: BrokerId,
         to: BrokerId,
         incarnation: u64,
         answer: FetchAnswer,
+        stamp: Stamp,
     },
     Flushed {
         from: BrokerId,
@@ -206,6 +208,7 @@ impl World {
             registered_in,
             has_failed: false,
             requests: BTreeMap::new(),
+            heard: BTreeMap::new(),
         });
         self.check_broker(who);
     }
@@ -307,18 +310,21 @@ impl World {
         let Some(process) = &self.brokers[who].process else { return };
         let current = process.incarnation;
         match message {
-            Message::Fetch { from, incarnation, epoch, at: position, .. } => {
+            Message::Fetch { from, incarnation, epoch, at: position, heard, .. } => {
                 let expected = Expected::Replica { follower: from, incarnation, position };
                 let request = self.expect(who, expected);
                 let (park, broker_epoch) = (self.random.random_bool(0.3), epoch);
-                let follower = from;
+                let heard = heard.filter(|stamp| stamp.incarnation == current);
+                let (follower, heard) = (from, heard.map(|stamp| stamp.at));
                 self.step(
                     who,
-                    Input::ReplicaFetch { request, follower, broker_epoch, position, park },
+                    Input::ReplicaFetch { request, follower, broker_epoch, position, heard, park },
                 );
             }
-            Message::Fetched { incarnation, answer, .. } if incarnation == current => {
+            Message::Fetched { from, incarnation, answer, stamp, .. } if incarnation == current => {
                 let FetchAnswer { leader_epoch, fetch_offset, outcome } = answer;
+                let process = self.brokers[who].process.as_mut().expect("it was looked at");
+                process.heard.insert(from, stamp);
                 let partition = &process.partition;
                 let continues = |batches: &ReplicaBatches| {
                     let base = batches.records.first_chunk().map(|base| u64::from_be_bytes(*base));
@@ -371,7 +377,8 @@ impl World {
         if let Some((to, at)) = process.partition.fetch_position() {
             assert_eq!(at.fetch_offset.0, broker.disk.live.end());
             let (incarnation, epoch) = (process.incarnation, process.broker_epoch);
-            self.send(Message::Fetch { from: broker.id, incarnation, to, epoch, at });
+            let heard = process.heard.get(&to).copied();
+            self.send(Message::Fetch { from: broker.id, incarnation, to, epoch, at, heard });
         }
     }
 
@@ -423,7 +430,9 @@ impl World {
             let leads = |broker: &Broker| {
                 broker.process.as_ref().is_some_and(|process| process.partition.is_leader())
             };
-            who = self.brokers.iter().position(leads).unwrap_or(who);
+            let leaders: Vec<_> =
+                (0..self.brokers.len()).filter(|who| leads(&self.brokers[*who])).collect();
+            who = *leaders.get(who % leaders.len().max(1)).unwrap_or(&who);
         }
         if !self.brokers[who].is_live() {
             return;
@@ -448,7 +457,9 @@ impl World {
 
     pub fn produce_batch(&mut self, who: usize, batch: Batch, producer: Option<u64>, acks: Acks) {
         let identity = batch.header.crc;
-        let request = self.expect(who, Expected::Produced { producer, identity, acks });
+        let first = producer.and_then(|id| self.producers[id as usize].open.front());
+        let is_next = first.is_some_and(|(first, _)| first.header.crc == identity);
+        let request = self.expect(who, Expected::Produced { producer, identity, acks, is_next });
         let wait = Duration::from_millis(self.random.random_range(1..3000));
         let deadline = self.brokers[who].now(self.time).monotonic.after(wait);
         self.step(who, Input::Produce { request, acks, batch, deadline });
@@ -561,9 +572,12 @@ impl World {
         let broker = &self.brokers[who];
         let Some(process) = broker.process.as_ref().filter(|_| broker.is_live()) else { return };
         let is_heard = !self.is_cut(broker.id.0, CONTROLLER) && !process.has_failed;
+        let hears = is_heard && !self.is_cut(CONTROLLER, broker.id.0);
         if is_heard && process.next_image > process.registered_in {
             self.controller.unfence(broker.id);
             self.controller_changed();
         }
+        let patience = Duration::from_millis(500);
+        self.step(who, if hears { Input::InTouch } else { Input::OutOfTouch { patience } });
     }
 }

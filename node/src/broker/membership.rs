@@ -142,7 +142,10 @@ async fn propose_until_known(
 pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
     let clock = shared.doors.clock.clone();
     let interval = shared.config.broker_heartbeat_interval;
+    // A session begins with the sending of what was answered: by the time it ends here it has not
+    // yet ended for the controller, which heard that later.
     let mut heard = clock.now().monotonic;
+    let mut in_touch = true;
     loop {
         let now = clock.now().monotonic;
         let next = now.after(interval);
@@ -167,11 +170,16 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
             None => None,
         };
         if let Some(PeerReply::Heartbeat(reply)) = reply {
-            heard = clock.now().monotonic;
+            heard = now;
             take(&shared, reply);
         }
-        if clock.now().monotonic.since(heard) > shared.config.broker_session_timeout {
+        let silence = clock.now().monotonic.since(heard);
+        let was_in_touch = in_touch;
+        in_touch = silence <= shared.config.broker_session_timeout;
+        if !in_touch {
             out_of_touch(&shared);
+        } else if !was_in_touch {
+            shared.partitions.open().iter().for_each(|driver| driver.tell(Input::InTouch));
         }
         clock.sleep_until(next).await;
     }

@@ -4,7 +4,8 @@ use super::{Lookup, ParkedRequests, PartitionDriver, Shared};
 use crate::{
     log::LogError,
     peer::messages::{
-        FetchedPartition, FetchedRecords, ReplicaFetch, ReplicaFetchPartition, ReplicaFetched,
+        AnswerStamp, FetchedPartition, FetchedRecords, ReplicaFetch, ReplicaFetchPartition,
+        ReplicaFetched,
     },
 };
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub async fn serve(
         .iter()
         .map(|wanted| Target { wanted: *wanted, driver: driver_of(shared, wanted) })
         .collect();
+    let heard = fetch.heard.filter(|stamp| stamp.broker_epoch == shared.broker_epoch);
+    let heard = heard.map(|stamp| stamp.at);
     let input = |wanted: &ReplicaFetchPartition, park| {
         let (broker_epoch, position) = (fetch.broker_epoch, wanted.position);
         move |request: RequestId| Input::ReplicaFetch {
@@ -44,6 +47,7 @@ pub async fn serve(
             follower,
             broker_epoch,
             position,
+            heard,
             park,
         }
     };
@@ -73,17 +77,17 @@ pub async fn serve(
     // A partition that catches up must leave room for those that keep up.
     let partition_max = shared.config.replica_fetch_max_bytes as usize;
     let mut room = fetch.max_bytes as usize;
-    let mut fetched = ReplicaFetched::default();
+    let mut partitions = Vec::with_capacity(targets.len());
     for Target { wanted, driver } in &targets {
         let outcome = match driver {
             Ok(driver) => {
                 let response = driver.ask(input(wanted, false));
-                let is_first = fetched.partitions.is_empty();
+                let is_first = partitions.is_empty();
                 read(driver, wanted, response, (&mut room, partition_max), is_first).await
             }
             Err(error) => Err(*error),
         };
-        fetched.partitions.push(FetchedPartition {
+        partitions.push(FetchedPartition {
             topic: wanted.topic,
             index: wanted.index,
             leader_epoch: wanted.position.leader_epoch,
@@ -91,7 +95,8 @@ pub async fn serve(
             outcome,
         });
     }
-    fetched
+    let at = shared.doors.clock.now().monotonic;
+    ReplicaFetched { partitions, stamp: AnswerStamp { broker_epoch: shared.broker_epoch, at } }
 }
 
 fn driver_of(
@@ -108,7 +113,7 @@ fn driver_of(
 fn has_something(response: &Response) -> bool {
     match response {
         Response::ReplicaReadable(readable) => {
-            readable.diverging.is_some() || readable.available_bytes > 0
+            readable.diverging.is_some() || readable.available_bytes > 0 || readable.hurry
         }
         _ => true,
     }

@@ -9,7 +9,7 @@ use super::{PartitionDriver, TopicPartition};
 use crate::{
     env::{Clock, Transport},
     peer::messages::{
-        FetchedPartition, FlushedPartition, PeerReply, PeerRequest, ReplicaFetch,
+        AnswerStamp, FetchedPartition, FlushedPartition, PeerReply, PeerRequest, ReplicaFetch,
         ReplicaFetchPartition, ReplicaFlushed,
     },
     tasks::{TaskHandle, Tasks},
@@ -124,6 +124,7 @@ impl Replication {
         let fetching = Fetcher {
             replication: self.clone(),
             leader: shared.clone(),
+            heard: None,
             resting: BTreeMap::new(),
             turn: 0,
         };
@@ -139,6 +140,8 @@ impl Replication {
 struct Fetcher {
     replication: Arc<Replication>,
     leader: Arc<Leader>,
+    /// The stamp of the leader's newest answer.
+    heard: Option<AnswerStamp>,
     /// Partitions whose last fetch failed: when to ask again, and the next pause.
     resting: BTreeMap<Key, (Instant, Duration)>,
     /// Where the next request begins, so that no partition always comes last.
@@ -210,7 +213,10 @@ impl Fetcher {
         }
     }
 
-    async fn call(&self, partitions: Vec<ReplicaFetchPartition>) -> Option<Vec<FetchedPartition>> {
+    async fn call(
+        &mut self,
+        partitions: Vec<ReplicaFetchPartition>,
+    ) -> Option<Vec<FetchedPartition>> {
         let Replication { clock, transport, options, broker_epoch, .. } = &*self.replication;
         {
             let mut told = lock(&self.leader.told);
@@ -224,10 +230,14 @@ impl Fetcher {
             partitions,
             max_wait_millis: u32::try_from(options.wait.as_millis()).unwrap_or(u32::MAX),
             max_bytes: options.max_bytes,
+            heard: self.heard,
         });
         let deadline = clock.now().monotonic.after(options.wait + ANSWER_SLACK);
         match transport.call(self.leader.broker, request, deadline).await {
-            Ok(PeerReply::Fetched(fetched)) => Some(fetched.partitions),
+            Ok(PeerReply::Fetched(fetched)) => {
+                self.heard = Some(fetched.stamp);
+                Some(fetched.partitions)
+            }
             Ok(other) => {
                 tracing::debug!(leader = %self.leader.broker, ?other, "no records from the leader");
                 None

@@ -7,8 +7,10 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 /// What is logged, unless this says otherwise.
 const FILTER_VARIABLE: &str = "HIGHWATER_LOG";
 
-/// What is logged unless chosen otherwise. The consensus crate reports each of its steps at info.
-const FILTER_DEFAULT: &str = "info,openraft=warn";
+/// What is logged unless chosen otherwise. The consensus crate reports each of its steps at info, and
+/// each message to a voter that is down at warn, many times a second.
+const FILTER_DEFAULT: &str = "info,openraft=warn,openraft::core::heartbeat=error,\
+    openraft::replication=error,openraft::engine::handler::replication_handler=error";
 
 /// Starts logging to standard error.
 pub fn start(format: Format) -> anyhow::Result<()> {

@@ -240,10 +240,11 @@ pub async fn read<M: PeerMessage>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::messages::{FetchedPartition, ReplicaFetched};
+    use crate::peer::messages::{AnswerStamp, FetchedPartition, ReplicaFetched};
     use highwater_core::{
         partition::ReplicaFetchError,
-        types::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId},
+        time::Instant,
+        types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId},
     };
 
     fn records(bytes: &'static [u8]) -> Result<FetchedRecords, ReplicaFetchError> {
@@ -267,6 +268,7 @@ mod tests {
         };
         PeerReply::Fetched(ReplicaFetched {
             partitions: (0..).zip(outcomes).map(partition).collect(),
+            stamp: AnswerStamp { broker_epoch: BrokerEpoch(4), at: Instant(5) },
         })
     }
 
@@ -284,12 +286,15 @@ mod tests {
     #[test]
     fn records_are_written_from_and_read_to_where_they_are() {
         let message = fetched();
-        let PeerReply::Fetched(ReplicaFetched { partitions }) = &message else { unreachable!() };
+        let PeerReply::Fetched(ReplicaFetched { partitions, .. }) = &message else {
+            unreachable!()
+        };
         let at = partitions[0].outcome.as_ref().unwrap().records.as_ptr();
         let chunks = encode(1, message).unwrap();
         assert_eq!(chunks[3].as_ptr(), at, "no copy on the way out");
         let frame = Bytes::from(chunks.concat());
-        let (_, PeerReply::Fetched(ReplicaFetched { partitions })) = decode(&frame).unwrap() else {
+        let (_, PeerReply::Fetched(ReplicaFetched { partitions, .. })) = decode(&frame).unwrap()
+        else {
             unreachable!()
         };
         let records = &partitions[3].outcome.as_ref().unwrap().records;

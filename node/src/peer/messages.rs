@@ -4,6 +4,7 @@ use bytes::Bytes;
 use highwater_core::{
     metadata::{Command, Reply},
     partition::{ReplicaFetchError, ReplicaPosition},
+    time::Instant,
     types::{BrokerEpoch, BrokerId, LeaderEpoch, MetadataOffset, Offset, PartitionIndex, TopicId},
 };
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,18 @@ pub struct ReplicaFetch {
     pub max_wait_millis: u32,
     /// Bytes of batches in the whole answer, except that the first batch is answered whole.
     pub max_bytes: u32,
+    /// The stamp of the leader's newest answer to this follower's process.
+    pub heard: Option<AnswerStamp>,
+}
+
+/// When a leader answered a fetch. It comes back with the follower's next one, which is therefore
+/// younger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerStamp {
+    /// The leader's registration: its clock says nothing to another process.
+    pub broker_epoch: BrokerEpoch,
+    /// The leader's monotonic clock.
+    pub at: Instant,
 }
 
 /// One partition of a [`ReplicaFetch`].
@@ -150,10 +163,12 @@ pub struct ReplicaFetchPartition {
 }
 
 /// The answer to a [`ReplicaFetch`]: partitions with something to tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaFetched {
     /// The partitions.
     pub partitions: Vec<FetchedPartition>,
+    /// When it was made.
+    pub stamp: AnswerStamp,
 }
 
 /// One partition of a [`ReplicaFetched`].

@@ -47,6 +47,7 @@ checks! {
     i5_expiry_is_safe,
     i6_order_per_producer,
     i7_pid_unique,
+    i8_honest_refusals,
     rt3_retention_not_early,
     m1_one_leader,
     m2_metadata_durable,

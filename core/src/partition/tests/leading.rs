@@ -238,16 +238,3 @@ fn a_deletion_waits_for_the_flush_of_what_is_committed_by_replication_alone() {
     assert_eq!(fixture.step(delete), []);
     assert_eq!(fixture.flushed(1), [Effect::AdvanceLogStart { to: Offset(2) }]);
 }
-
-#[test]
-fn a_leader_out_of_touch_fails_what_has_waited_for_replicas_for_too_long() {
-    let mut fixture = Fixture::leading(&[1, 2, 3]);
-    fixture.produce(1, Acks::All, batch(1));
-    fixture.pass(2);
-    fixture.produce(2, Acks::All, batch(1));
-    fixture.produce(3, Acks::Leader, batch(1));
-    let error = PartitionError::NotLeader { leader: None, leader_epoch: EPOCH };
-    let out_of_touch = Input::OutOfTouch { patience: Duration::from_secs(1) };
-    assert_eq!(fixture.step(out_of_touch), [failed(1, error)]);
-    assert_eq!(fixture.flushed(3), [produced(3, 2)], "it waits for this broker alone");
-}

@@ -10,6 +10,7 @@ mod leading;
 mod produce;
 mod reading;
 mod replicas;
+mod standing;
 
 use super::*;
 use crate::{

@@ -143,7 +143,9 @@ impl Fixture {
     ) -> Effects {
         let (request, follower) = (RequestId(900), BrokerId(follower));
         let broker_epoch = BrokerEpoch(broker_epoch);
-        self.step(Input::ReplicaFetch { request, follower, broker_epoch, position, park })
+        // It knows an answer that was given just now.
+        let heard = Some(self.now.monotonic);
+        self.step(Input::ReplicaFetch { request, follower, broker_epoch, position, heard, park })
     }
 
     pub(super) fn flushed_by(&mut self, follower: i32, flushed: u64) -> Effects {

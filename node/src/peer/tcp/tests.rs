@@ -7,12 +7,15 @@ use crate::{
         frame,
         handshake::{Hello, HelloReply},
         messages::{
-            FetchedPartition, FetchedRecords, HeartbeatReply, ReplicaFetch, ReplicaFetched,
-            ReplicaFlushed,
+            AnswerStamp, FetchedPartition, FetchedRecords, HeartbeatReply, ReplicaFetch,
+            ReplicaFetched, ReplicaFlushed,
         },
     },
 };
-use highwater_core::types::{BrokerEpoch, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use highwater_core::{
+    time::Instant,
+    types::{BrokerEpoch, LeaderEpoch, Offset, PartitionIndex, TopicId},
+};
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -62,7 +65,8 @@ fn fetched(length: usize) -> PeerReply {
             records: vec![u8::try_from(index).unwrap() + 1; length / 2].into(),
         }),
     };
-    PeerReply::Fetched(ReplicaFetched { partitions: vec![partition(0), partition(1)] })
+    let stamp = AnswerStamp { broker_epoch: BrokerEpoch(1), at: Instant(7) };
+    PeerReply::Fetched(ReplicaFetched { partitions: vec![partition(0), partition(1)], stamp })
 }
 
 fn broker(node: i32, cluster_id: &str) -> TcpTransport {
@@ -296,6 +300,7 @@ async fn a_large_fetch_comes_back_whole_and_delays_no_sign_of_life() {
         partitions: Vec::new(),
         max_wait_millis: 0,
         max_bytes: length,
+        heard: None,
     });
     let (large, small) = tokio::join!(call(&one, fetch, LONG), call(&one, raft(&[7]), LONG));
     assert!(large == Ok(fetched(length as usize)), "every byte is the same");
@@ -311,6 +316,7 @@ async fn a_reply_that_no_frame_can_carry_is_answered_by_unavailable() {
         partitions: Vec::new(),
         max_wait_millis: 0,
         max_bytes: u32::try_from(frame::REPLY_BYTES_MAX).unwrap(),
+        heard: None,
     });
     let answer = call(&one, fetch, LONG).await;
     assert!(matches!(answer, Ok(PeerReply::Unavailable(_))), "it says why");

@@ -1,0 +1,120 @@
+//! Whether a leader may be believed: another may have been elected without its knowing.
+//!
+//! A broker that has not heard of the controller for a session may have been replaced. It still
+//! stands where every other member of the maximal ISR has followed it, in its epoch, within the same
+//! time: the next leader would be one of them, and would fetch from it no more. So producers go on
+//! while the controllers are down, and one that is cut off from everybody stops deciding.
+//!
+//! That is a matter of time, and a leadership can be moved within less. So the one answer that clients
+//! take as final, that a sequence number is out of order, waits for proof: a follower tells with each
+//! fetch which answer of this leader it knew, and that answer is younger than the request.
+
+use super::{Effect, Effects, Partition, PartitionError, Response, leader::Leading, role::Role};
+use crate::{
+    mutant::Mutant,
+    producers::SequenceError,
+    time::{Instant, Now},
+    types::{BrokerId, Offset, RequestId},
+};
+use core::time::Duration;
+
+impl Leading {
+    /// Up to when this leadership is known to have been the newest, exclusive: until then every
+    /// other member of the maximal ISR has followed it. `None` when one of them was not heard yet.
+    fn proven_until(&self) -> Option<Instant> {
+        let members = self.isr.maximal();
+        let others = members.iter().filter(|member| **member != self.broker);
+        others
+            .map(|other| self.followers.get(other).and_then(|progress| progress.heard()))
+            .try_fold(Instant(u64::MAX), |least, heard| Some(least.min(heard?)))
+    }
+
+    /// Whether this leadership is the newest, as far as can be known by `now`.
+    fn stands(&self, now: Instant) -> bool {
+        let Some(patience) = self.out_of_touch else { return true };
+        self.proven_until().is_some_and(|until| now <= until.after(patience))
+    }
+}
+
+impl Partition {
+    /// Refuses when another broker may lead by now. The client is told to ask who does.
+    pub(super) fn check_stands(&self, now: Now) -> Result<(), PartitionError> {
+        match &self.role {
+            Role::Leader(leading) if !leading.stands(now.monotonic) => {
+                if Mutant::StaleLeaderDecides.is_planted() {
+                    return Ok(());
+                }
+                Err(PartitionError::NotLeader { leader: None, leader_epoch: self.leader_epoch })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails what has waited for replicas for too long. Its records stay in the log and may be
+    /// committed. Readers who wait for news ask again.
+    pub(super) fn on_out_of_touch(&mut self, now: Now, patience: Duration, effects: &mut Effects) {
+        let Role::Leader(leading) = &mut self.role else { return };
+        leading.out_of_touch = Some(patience);
+        let Err(error) = self.check_stands(now) else { return };
+        let by = Instant(now.monotonic.0.saturating_sub(patience.as_nanos() as u64));
+        for parked in [&mut self.awaiting_high_watermark, &mut self.awaiting_proof] {
+            while let Some((request, _)) = parked.take_parked_by(by) {
+                effects.push(Effect::respond(request, Response::Error(error.clone())));
+            }
+        }
+        self.wake_fetches(effects);
+    }
+
+    pub(super) fn on_in_touch(&mut self) {
+        if let Role::Leader(leading) = &mut self.role {
+            leading.out_of_touch = None;
+        }
+    }
+
+    /// Answers a produce with an error; with one that only the newest leader can know when it is
+    /// proven that this one is.
+    pub(super) fn refuse(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        deadline: Instant,
+        error: PartitionError,
+        effects: &mut Effects,
+    ) {
+        let is_final = matches!(error, PartitionError::Sequence(SequenceError::OutOfOrder { .. }));
+        let response = Response::Error(error);
+        if !is_final || Mutant::RefusalUnproven.is_planted() {
+            return effects.push(Effect::respond(request, response));
+        }
+        // No high watermark answers it.
+        let end = Offset(u64::MAX);
+        self.awaiting_proof.park(request, end, (now.monotonic, deadline), response);
+        self.answer_doubts(effects);
+        if self.awaiting_proof.newest().is_some() {
+            self.wake_replica_fetches(effects);
+        }
+    }
+
+    /// Utters the refusals that are proven by now.
+    pub(super) fn answer_doubts(&mut self, effects: &mut Effects) {
+        let Role::Leader(leading) = &self.role else { return };
+        if self.awaiting_proof.newest().is_none() {
+            return;
+        }
+        let proven = leading.proven_until().and_then(|until| until.0.checked_sub(1));
+        let Some(before) = proven.map(Instant) else { return };
+        while let Some((request, refusal)) = self.awaiting_proof.take_parked_by(before) {
+            effects.push(Effect::respond(request, refusal));
+        }
+    }
+
+    /// Whether a follower's next fetch would prove what its fetches so far do not.
+    pub(super) fn wants_to_hear(&self, follower: BrokerId) -> bool {
+        let (Role::Leader(leading), Some(newest)) = (&self.role, self.awaiting_proof.newest())
+        else {
+            return false;
+        };
+        let heard = leading.followers.get(&follower).and_then(|progress| progress.heard());
+        leading.isr.maximal().contains(&follower) && heard.is_none_or(|heard| heard <= newest)
+    }
+}

@@ -1,0 +1,184 @@
+//! Rule tests: when a leader that does not hear the controller may still be believed.
+
+use super::{
+    replicas::{at, ids, not_leader, registration, three},
+    *,
+};
+use crate::producers::SequenceError;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn out_of_touch(fixture: &mut Fixture) -> Effects {
+    fixture.step(Input::OutOfTouch { patience: PATIENCE })
+}
+
+fn not_the_newest() -> PartitionError {
+    PartitionError::NotLeader { leader: None, leader_epoch: EPOCH }
+}
+
+/// Leads one committed record of producer 1 with followers 2 and 3, who fetched just now.
+fn leading_with_followers() -> Fixture {
+    let mut fixture = Fixture::leading(&[1, 2, 3]);
+    fixture.produce(1, Acks::All, idempotent(0, 1));
+    fixture.flushed(1);
+    fixture.fetched_by(2, at(1, 1));
+    assert_eq!(fixture.fetched_by(3, at(1, 1)), [advanced(1), produced(1, 0)]);
+    fixture
+}
+
+#[test]
+fn a_leader_out_of_touch_fails_what_has_waited_for_replicas_for_too_long() {
+    let mut fixture = Fixture::leading(&[1, 2, 3]);
+    fixture.produce(1, Acks::All, batch(1));
+    fixture.pass(2);
+    fixture.produce(2, Acks::All, batch(1));
+    fixture.produce(3, Acks::Leader, batch(1));
+    assert_eq!(out_of_touch(&mut fixture), [failed(1, not_the_newest())]);
+    assert_eq!(fixture.flushed(3), [produced(3, 2)], "it waits for this broker alone");
+}
+
+#[test]
+fn a_leader_out_of_touch_appends_nothing_and_judges_no_sequence_number() {
+    let mut fixture = leading_with_followers();
+    fixture.pass(2);
+    out_of_touch(&mut fixture);
+    for acks in [Acks::All, Acks::Leader, Acks::None] {
+        assert_eq!(fixture.produce(2, acks, idempotent(1, 1)), [failed(2, not_the_newest())]);
+    }
+    let gap = fixture.produce(3, Acks::All, idempotent(7, 1));
+    assert_eq!(gap, [failed(3, not_the_newest())], "another leader may have what it lacks");
+    assert_eq!(fixture.partition.log_end_offset(), Offset(1));
+}
+
+#[test]
+fn a_leader_out_of_touch_stands_while_every_member_of_the_isr_fetches_from_it() {
+    let mut fixture = leading_with_followers();
+    fixture.pass(2);
+    out_of_touch(&mut fixture);
+    fixture.fetched_by(2, at(1, 1));
+    assert_eq!(fixture.produce(2, Acks::All, batch(1)), [failed(2, not_the_newest())]);
+    fixture.fetched_by(3, at(1, 1));
+    let appended = fixture.produce(3, Acks::All, idempotent(1, 1));
+    assert!(matches!(appended[..], [Effect::Append { .. }]), "{appended:?}");
+    fixture.pass(2);
+    assert_eq!(fixture.produce(4, Acks::All, batch(1)), [failed(4, not_the_newest())]);
+}
+
+#[test]
+fn a_leader_that_is_the_whole_isr_stands_by_itself() {
+    let mut fixture = Fixture::leading_two();
+    out_of_touch(&mut fixture);
+    assert_ne!(fixture.produce(1, Acks::All, batch(1)), [failed(1, not_the_newest())]);
+}
+
+#[test]
+fn a_proposed_member_has_to_vouch_too() {
+    let mut fixture = Fixture::leading_two();
+    let proposed = fixture.fetched_by(2, at(2, 2));
+    assert!(matches!(proposed[..], [Effect::ProposeIsr { .. }]), "{proposed:?}");
+    fixture.pass(2);
+    out_of_touch(&mut fixture);
+    let refused = fixture.produce(1, Acks::All, batch(1));
+    assert_eq!(refused, [failed(1, not_the_newest())], "broker 2 may be in the ISR and lead");
+}
+
+#[test]
+fn readers_at_the_end_of_a_leader_out_of_touch_are_sent_away() {
+    let mut fixture = leading_with_followers();
+    fixture.fetch(2, 1, true);
+    fixture.pass(2);
+    assert_eq!(out_of_touch(&mut fixture), [wake(2)]);
+    assert_eq!(fixture.fetch(3, 1, true), [failed(3, not_the_newest())]);
+    assert_eq!(fixture.fetch(4, 9, false), [failed(4, not_the_newest())], "not out of range");
+    let committed = fixture.fetch(5, 0, false);
+    assert!(
+        matches!(committed[..], [Effect::Respond { response: Response::Readable(_), .. }]),
+        "what is committed stays so: {committed:?}"
+    );
+}
+
+#[test]
+fn a_leader_in_touch_again_decides_again() {
+    let mut fixture = leading_with_followers();
+    fixture.pass(2);
+    out_of_touch(&mut fixture);
+    fixture.step(Input::InTouch);
+    assert_ne!(fixture.produce(2, Acks::All, batch(1)), [failed(2, not_the_newest())]);
+    assert!(matches!(
+        fixture.fetch(3, 2, false)[..],
+        [Effect::Respond {
+            response: Response::Error(PartitionError::OffsetOutOfRange { .. }),
+            ..
+        }] | [Effect::Respond { response: Response::Readable(_), .. }]
+    ));
+}
+
+#[test]
+fn a_new_leadership_was_heard_of_from_the_controller() {
+    let mut fixture = leading_with_followers();
+    fixture.pass(2);
+    out_of_touch(&mut fixture);
+    fixture.assign(Assignment {
+        leader_epoch: LeaderEpoch(EPOCH.0 + 1),
+        isr: ids(&[1]),
+        ..three(1, 1, &[1])
+    });
+    assert_ne!(fixture.produce(2, Acks::All, batch(1)), [failed(2, not_the_newest())]);
+}
+
+fn out_of_order(request: u64, base_sequence: i32, expected: i32) -> Effect {
+    let (base_sequence, expected) = (Sequence(base_sequence), Sequence(expected));
+    failed(request, SequenceError::OutOfOrder { base_sequence, expected })
+}
+
+#[test]
+fn that_a_sequence_is_out_of_order_is_said_when_the_isr_has_followed_since() {
+    let mut fixture = leading_with_followers();
+    fixture.ask(2, registration(2).0, at(1, 1), true);
+    let parked = fixture.produce(2, Acks::All, idempotent(7, 1));
+    assert_eq!(parked, [wake(900)], "the followers are asked for a sign of life");
+    assert_eq!(fixture.fetched_by(2, at(1, 1)), [], "this may have been sent before");
+    fixture.pass(1);
+    assert_eq!(fixture.fetched_by(2, at(1, 1)), []);
+    assert_eq!(fixture.fetched_by(3, at(1, 1)), [out_of_order(2, 7, 1)]);
+}
+
+#[test]
+fn a_follower_whose_proof_is_missing_is_answered_at_once() {
+    let mut fixture = leading_with_followers();
+    fixture.produce(2, Acks::All, idempotent(7, 1));
+    let hurries =
+        |fixture: &mut Fixture| match fixture.ask(2, registration(2).0, at(1, 1), false).pop() {
+            Some(Effect::Respond { response: Response::ReplicaReadable(readable), .. }) => {
+                readable.hurry
+            }
+            other => panic!("a fetch was answered with {other:?}"),
+        };
+    assert!(hurries(&mut fixture));
+    fixture.pass(1);
+    assert!(!hurries(&mut fixture), "it has followed since; broker 3 has not");
+}
+
+#[test]
+fn a_replaced_leader_calls_nothing_out_of_order() {
+    let mut fixture = leading_with_followers();
+    fixture.produce(2, Acks::All, idempotent(7, 1));
+    let moved = Assignment { leader_epoch: LeaderEpoch(EPOCH.0 + 1), ..three(2, 1, &[1, 2, 3]) };
+    assert_eq!(fixture.assign(moved), [failed(2, not_leader(2, EPOCH.0 + 1))]);
+}
+
+#[test]
+fn a_refusal_that_cannot_be_proven_in_time_times_out() {
+    let mut fixture = leading_with_followers();
+    fixture.produce(2, Acks::All, idempotent(7, 1));
+    fixture.pass(31);
+    let effects = fixture.step(Input::Tick);
+    assert!(effects.contains(&failed(2, PartitionError::RequestTimedOut)), "{effects:?}");
+}
+
+#[test]
+fn a_leader_that_is_the_whole_isr_refuses_at_once() {
+    let mut fixture = Fixture::leading_two();
+    fixture.produce(1, Acks::All, idempotent(0, 1));
+    assert_eq!(fixture.produce(2, Acks::All, idempotent(7, 1)), [out_of_order(2, 7, 1)]);
+}
