@@ -34,7 +34,7 @@ pub(super) struct Leading {
     /// When the high watermark no longer waits for a replica that is about to join and holds it
     /// back.
     waits_until: Option<Instant>,
-    /// Set while the controller is not heard: how long a follower's fetch vouches for this leader.
+    /// Set while the controller is not heard: for how long a follower's fetch vouches for this leader.
     pub(super) out_of_touch: Option<Duration>,
 }
 

@@ -235,8 +235,11 @@ pub enum Input {
     /// longer than `patience` are failed, and readers at the end are sent away: all will ask who
     /// leads.
     OutOfTouch {
-        /// How long a produce may wait, and how long a follower's fetch vouches for its leader.
+        /// How long a produce may wait.
         patience: Duration,
+        /// For how long a follower's fetch vouches for its leader. Followers may wait for an answer
+        /// for a good part of it.
+        vouches_for: Duration,
     },
     /// The controller was heard again.
     InTouch,

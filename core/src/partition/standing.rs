@@ -1,9 +1,10 @@
 //! Whether a leader may be believed: another may have been elected without its knowing.
 //!
 //! A broker that has not heard of the controller for a session may have been replaced. It still
-//! stands where every other member of the maximal ISR has followed it, in its epoch, within the same
-//! time: the next leader would be one of them, and would fetch from it no more. So producers go on
-//! while the controllers are down, and one that is cut off from everybody stops deciding.
+//! stands where every other member of the maximal ISR has followed it, in its epoch, within little
+//! more than that time: the next leader would be one of them, and would fetch from it no more. So
+//! producers go on while the controllers are down, and one that is cut off from everybody stops
+//! deciding.
 //!
 //! That is a matter of time, and a leadership can be moved within less. So the one answer that clients
 //! take as final, that a sequence number is out of order, waits for proof: a follower tells with each
@@ -31,8 +32,8 @@ impl Leading {
 
     /// Whether this leadership is the newest, as far as can be known by `now`.
     fn stands(&self, now: Instant) -> bool {
-        let Some(patience) = self.out_of_touch else { return true };
-        self.proven_until().is_some_and(|until| now <= until.after(patience))
+        let Some(vouches_for) = self.out_of_touch else { return true };
+        self.proven_until().is_some_and(|until| now <= until.after(vouches_for))
     }
 }
 
@@ -52,9 +53,15 @@ impl Partition {
 
     /// Fails what has waited for replicas for too long. Its records stay in the log and may be
     /// committed. Readers who wait for news ask again.
-    pub(super) fn on_out_of_touch(&mut self, now: Now, patience: Duration, effects: &mut Effects) {
+    pub(super) fn on_out_of_touch(
+        &mut self,
+        now: Now,
+        patience: Duration,
+        vouches_for: Duration,
+        effects: &mut Effects,
+    ) {
         let Role::Leader(leading) = &mut self.role else { return };
-        leading.out_of_touch = Some(patience);
+        leading.out_of_touch = Some(vouches_for);
         let Err(error) = self.check_stands(now) else { return };
         let by = Instant(now.monotonic.0.saturating_sub(patience.as_nanos() as u64));
         for parked in [&mut self.awaiting_high_watermark, &mut self.awaiting_proof] {

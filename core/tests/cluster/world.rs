@@ -578,6 +578,7 @@ impl World {
             self.controller_changed();
         }
         let patience = Duration::from_millis(500);
-        self.step(who, if hears { Input::InTouch } else { Input::OutOfTouch { patience } });
+        let out_of_touch = Input::OutOfTouch { patience, vouches_for: patience };
+        self.step(who, if hears { Input::InTouch } else { out_of_touch });
     }
 }

@@ -198,9 +198,10 @@ async fn is_confirmed(shared: &Shared, deadline: Instant) -> bool {
 /// Another broker may lead by now what this one led: producers must not wait for it.
 fn out_of_touch(shared: &Shared) {
     let patience = shared.config.broker_session_timeout;
+    let vouches_for = patience + shared.config.replica_fetch_wait_max;
     for driver in shared.partitions.open() {
         if driver.inspect(Partition::is_leader) {
-            driver.tell(Input::OutOfTouch { patience });
+            driver.tell(Input::OutOfTouch { patience, vouches_for });
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::producers::SequenceError;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn out_of_touch(fixture: &mut Fixture) -> Effects {
-    fixture.step(Input::OutOfTouch { patience: PATIENCE })
+    fixture.step(Input::OutOfTouch { patience: PATIENCE, vouches_for: PATIENCE })
 }
 
 fn not_the_newest() -> PartitionError {
