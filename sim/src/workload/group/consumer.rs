@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     group::{Ask, Heard, Partitions},
-    history::Partition,
+    history::{History, Partition},
     recorder::now_nanos,
 };
 use highwater_core::types::TopicId;
@@ -41,12 +41,13 @@ impl Member {
         let epoch = self.generation.unwrap_or(JOIN);
         match self.beat_consumer(epoch).await {
             Said::Well(told) => {
-                if self.generation != Some(told.member_epoch) {
-                    self.epochs.push(told.member_epoch);
+                let Told { epoch, assigned } = told;
+                if self.generation != Some(epoch) {
+                    self.epochs.push(epoch);
                 }
-                self.generation = Some(told.member_epoch);
+                self.generation = Some(epoch);
                 self.next_beat = now_nanos() + BEAT_EVERY.as_nanos() as u64;
-                if let Some(target) = self.target_of(&told) {
+                if let Some(target) = assigned {
                     self.target = target;
                     if self.dice.chance(0.2) {
                         let slowly = Duration::from_millis(self.dice.between(50..=700));
@@ -99,7 +100,7 @@ impl Member {
         true
     }
 
-    async fn beat_consumer(&mut self, epoch: i32) -> Said<ConsumerGroupHeartbeatResponse> {
+    async fn beat_consumer(&mut self, epoch: i32) -> Said<Told> {
         let owned: Partitions = self.positions.keys().copied().collect();
         let joins = epoch == JOIN;
         // What has not changed need not be said.
@@ -119,20 +120,19 @@ impl Member {
             topic_partitions: Some(self.by_id(&owned)),
             ..Default::default()
         };
-        let numbers = self.numbers();
-        self.voice
-            .ask(
-                Ask::ConsumerHeartbeat { epoch, owned },
-                async |connection| connection.call(&request).await,
-                |answer| match answer.error_code {
-                    0 => Ok(Heard::Told {
-                        epoch: answer.member_epoch,
-                        assigned: assigned(answer, &numbers),
-                    }),
-                    code => Err(code),
-                },
-            )
-            .await
+        let recorder = self.voice.session.clients.recorder.clone();
+        let beating = async |connection: &mut Connection| -> Result<_, ClientError> {
+            let answer = connection.call(&request).await?;
+            Ok(Told::of(&answer, &recorder.history()))
+        };
+        let heard = |told: Told| Heard::Told { epoch: told.epoch, assigned: told.assigned };
+        let ask = Ask::ConsumerHeartbeat { epoch, owned };
+        let said = self.voice.ask(ask, beating, |answer| answer.clone().map(heard)).await;
+        match said {
+            Said::Well(Ok(told)) => Said::Well(told),
+            Said::Well(Err(code)) | Said::Refused(code) => Said::Refused(code),
+            Said::Nothing => Said::Nothing,
+        }
     }
 
     pub(super) async fn leave_consumer(&mut self) {
@@ -155,16 +155,6 @@ impl Member {
         self.voice.ask(ask, leaving, meaning).await;
     }
 
-    fn target_of(&self, told: &ConsumerGroupHeartbeatResponse) -> Option<Partitions> {
-        assigned(told, &self.numbers())
-    }
-
-    /// The numbers of topics by their ids.
-    fn numbers(&self) -> BTreeMap<[u8; 16], usize> {
-        let history = self.voice.session.clients.recorder.history();
-        history.topics.iter().enumerate().map(|(number, topic)| (topic.id, number)).collect()
-    }
-
     fn by_id(&self, partitions: &Partitions) -> Vec<TopicPartitions> {
         let history = self.voice.session.clients.recorder.history();
         let mut topics: BTreeMap<usize, Vec<i32>> = BTreeMap::new();
@@ -179,14 +169,59 @@ impl Member {
     }
 }
 
-fn assigned(
-    answer: &ConsumerGroupHeartbeatResponse,
-    numbers: &BTreeMap<[u8; 16], usize>,
-) -> Option<Partitions> {
-    let assignment = answer.assignment.as_ref()?;
-    let known = assignment.topic_partitions.iter().filter_map(|topic| {
-        let number = *numbers.get(&topic.topic_id.0)?;
-        Some(topic.partitions.iter().map(move |index| Partition { topic: number, index: *index }))
-    });
-    Some(known.flatten().collect())
+/// What a member was told, by the topics that were known when it was: what it takes is what the
+/// history says that it heard, though a topic becomes known between its question and the answer.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    epoch: i32,
+    /// `None` when that is no news.
+    assigned: Option<Partitions>,
+}
+
+impl Told {
+    fn of(answer: &ConsumerGroupHeartbeatResponse, known: &History) -> Result<Self, i16> {
+        if answer.error_code != 0 {
+            return Err(answer.error_code);
+        }
+        let numbers: BTreeMap<_, _> =
+            known.topics.iter().enumerate().map(|(number, topic)| (topic.id, number)).collect();
+        let partitions = |topic: &TopicPartitions| {
+            let number = numbers.get(&topic.topic_id.0).copied();
+            let indexes = topic.partitions.clone().into_iter();
+            indexes.filter_map(move |index| Some(Partition { topic: number?, index }))
+        };
+        let assigned = answer.assignment.as_ref().map(|assignment| {
+            assignment.topic_partitions.iter().flat_map(partitions).collect::<Partitions>()
+        });
+        Ok(Self { epoch: answer.member_epoch, assigned })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Topic;
+    use highwater_node::wire::generated::consumer_group_heartbeat::Assignment;
+
+    #[test]
+    fn a_member_takes_the_topics_that_are_known_when_the_answer_is_there() {
+        let id = [7; 16];
+        let given = TopicPartitions { topic_id: TopicId(id), partitions: vec![0, 2] };
+        let answer = ConsumerGroupHeartbeatResponse {
+            member_epoch: 3,
+            assignment: Some(Assignment { topic_partitions: vec![given] }),
+            ..Default::default()
+        };
+        let mut history = History::default();
+        let told = |history: &History| Told::of(&answer, history).unwrap().assigned.unwrap();
+        assert_eq!(told(&history), Partitions::new());
+        history.topics.push(Topic {
+            name: "t".into(),
+            id,
+            retention_millis: None,
+            compacted: false,
+            deleted: false,
+        });
+        assert_eq!(told(&history), [0, 2].map(|index| Partition { topic: 0, index }).into());
+    }
 }

@@ -231,34 +231,65 @@ impl Member {
         self.voice.session.clients.recorder.history().topics[partition.topic].deleted
     }
 
-    /// Reads on in one of its partitions.
+    /// Reads on: in one of its partitions, or, if it is to come to the end, in all of them.
     async fn poll(&mut self) {
-        let known = self.positions.iter().filter_map(|(of, position)| Some((*of, (*position)?)));
-        let known: Vec<_> = known.filter(|(of, _)| !self.is_gone(*of)).collect();
-        if known.is_empty() {
+        let behind = self.known_positions();
+        if behind.is_empty() {
             return;
         }
-        let (partition, position) = *self.dice.pick(&known);
+        if !self.is_restless() {
+            return self.read_all(behind).await;
+        }
+        let (partition, position) = *self.dice.pick(&behind);
         let wait = Duration::from_millis(*self.dice.pick(&[0, 10, 40]));
-        // Who is to come to the end does not dally.
-        let most = if self.is_restless() { 8_000 } else { 200_000 };
-        let bytes = self.dice.between(most / 10..=most) as i32;
-        let fetched = self.voice.session.fetch(partition, position, wait, bytes).await;
-        let Some(fetched) = fetched else { return };
+        self.read_on(partition, position, wait, 8_000).await;
+    }
+
+    /// Reads on in all of its partitions until they give nothing more, or it is time to tell that
+    /// it is alive. How far it comes so does not depend on how many partitions there are, nor on how
+    /// small their segments, which bound what one fetch gives.
+    async fn read_all(&mut self, mut behind: Vec<(Partition, i64)>) {
+        while !behind.is_empty() {
+            let mut further = Vec::new();
+            for (partition, position) in behind {
+                let next = self.read_on(partition, position, Duration::ZERO, 200_000).await;
+                further.extend(next.map(|next| (partition, next)));
+            }
+            if self.is_time_to_beat() {
+                return;
+            }
+            behind = further;
+        }
+    }
+
+    /// Reads on in a partition: its next offset, if it has moved.
+    async fn read_on(
+        &mut self,
+        partition: Partition,
+        position: i64,
+        wait: Duration,
+        most_bytes: u64,
+    ) -> Option<i64> {
+        let bytes = self.dice.between(most_bytes / 10..=most_bytes) as i32;
+        let fetched = self.voice.session.fetch(partition, position, wait, bytes).await?;
         let next = match fetched.error {
             0 => fetched.batches.last().map(|last| last.last_offset + 1),
             OFFSET_OUT_OF_RANGE => self.beginning_of(partition).await,
             _ => None,
-        };
-        if let Some(next) = next {
-            self.positions.insert(partition, Some(next));
-        }
+        }?;
+        self.positions.insert(partition, Some(next));
+        Some(next)
+    }
+
+    /// The partitions that it reads and nobody has deleted, with their next offsets.
+    fn known_positions(&self) -> Vec<(Partition, i64)> {
+        let known = self.positions.iter().filter_map(|(of, position)| Some((*of, (*position)?)));
+        known.filter(|(of, _)| !self.is_gone(*of)).collect()
     }
 
     /// Commits how far it has come.
     pub(super) async fn commit(&mut self) {
-        let known = self.positions.iter().filter_map(|(of, position)| Some((*of, (*position)?)));
-        let offsets: BTreeMap<_, _> = known.filter(|(of, _)| !self.is_gone(*of)).collect();
+        let offsets: BTreeMap<_, _> = self.known_positions().into_iter().collect();
         let Some(generation) = self.generation.filter(|_| !offsets.is_empty()) else { return };
         if let Said::Refused(code) = self.voice.commit(generation, offsets).await {
             self.refused(code);
