@@ -238,6 +238,8 @@ pub struct GroupMetrics {
     pub members: Gauge,
     /// Rebalances of classic groups that were completed.
     pub rebalances: Counter,
+    /// How long groups of both protocols were unsettled.
+    pub rebalance_latency: Histogram,
     /// Offsets of partitions that were committed.
     pub offset_commits: Counter,
     /// How long a coordinator took to read its log.

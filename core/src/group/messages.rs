@@ -67,6 +67,27 @@ pub enum Request {
     ConsumerHeartbeat(ConsumerHeartbeat),
 }
 
+impl Request {
+    /// The group that it is about; `None` of one that is about all.
+    #[must_use]
+    pub fn group(&self) -> Option<&GroupId> {
+        match self {
+            Self::Join(join) => Some(&join.group),
+            Self::Sync(sync) => Some(&sync.group),
+            Self::ConsumerHeartbeat(heartbeat) => Some(&heartbeat.group),
+            Self::CommitOffsets(commit) => Some(&commit.group),
+            Self::FetchOffsets(fetch) => Some(&fetch.group),
+            Self::Heartbeat { group, .. }
+            | Self::Leave { group, .. }
+            | Self::DeleteOffsets { group, .. }
+            | Self::DeleteGroup { group }
+            | Self::Describe { group }
+            | Self::DescribeConsumer { group } => Some(group),
+            Self::List { .. } => None,
+        }
+    }
+}
+
 /// Who a member of a classic group says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

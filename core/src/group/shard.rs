@@ -228,6 +228,12 @@ impl GroupShard {
         census
     }
 
+    /// The state of a group that has a protocol; `None` when there is nothing of it, or offsets only.
+    #[must_use]
+    pub fn state(&self, group: &str) -> Option<GroupState> {
+        self.classic.state(group).or_else(|| self.consumer.state(group))
+    }
+
     pub(super) fn contains(&self, group: &str) -> bool {
         let has_members = self.classic.contains(group) || self.consumer.contains(group);
         has_members || self.offsets.contains(group)
@@ -484,20 +490,16 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 /// Refuses a group id that no group can have. The empty one is known to offsets only, as very old
 /// clients used it.
 fn refuse_group_id(body: &Request) -> Option<Response> {
-    let (group, may_be_empty) = match body {
-        Request::Join(join) => (&join.group, false),
-        Request::Sync(sync) => (&sync.group, false),
-        Request::Heartbeat { group, .. }
-        | Request::Leave { group, .. }
-        | Request::DeleteOffsets { group, .. } => (group, false),
-        Request::ConsumerHeartbeat(heartbeat) => (&heartbeat.group, false),
-        Request::CommitOffsets(commit) => (&commit.group, true),
-        Request::FetchOffsets(fetch) => (&fetch.group, true),
-        Request::DeleteGroup { group }
-        | Request::Describe { group }
-        | Request::DescribeConsumer { group } => (group, true),
-        Request::List { .. } => return None,
-    };
+    let group = body.group()?;
+    let may_be_empty = !matches!(
+        body,
+        Request::Join(_)
+            | Request::Sync(_)
+            | Request::Heartbeat { .. }
+            | Request::Leave { .. }
+            | Request::DeleteOffsets { .. }
+            | Request::ConsumerHeartbeat(_)
+    );
     if group.len() <= MAX_GROUP_ID && (may_be_empty || !group.is_empty()) {
         return None;
     }

@@ -8,6 +8,7 @@ use super::{
     Answer,
     census::Census,
     loading::{Loading, Piece},
+    rebalances::Rebalances,
     records,
 };
 use crate::{
@@ -84,6 +85,9 @@ pub struct Driver {
     /// The image that the machine has been told of.
     image_at: MetadataOffset,
     census: Census,
+    rebalances: Rebalances,
+    /// Something was appended since this was last reset.
+    appended: bool,
 }
 
 impl Driver {
@@ -102,6 +106,8 @@ impl Driver {
             last_load: None,
             image_at: MetadataOffset(0),
             census: Census::default(),
+            rebalances: Rebalances::default(),
+            appended: false,
         }
     }
 
@@ -137,7 +143,13 @@ impl Driver {
         self.next_request += 1;
         let request = RequestId(self.next_request);
         self.waiting.insert(request, answer);
+        let concerned = self.rebalances.concerned(&body);
+        self.appended = false;
         self.step(Input::Request { request, body });
+        if let (Some(concerned), Some(shard)) = (concerned, self.machine.shard()) {
+            let (now, metrics) = (self.parts.clock.now().monotonic, &self.parts.metrics.groups);
+            self.rebalances.observe(concerned, (shard, self.appended), now, metrics);
+        }
     }
 
     /// Looks at the partition and at the image: one of them may have something new.
@@ -252,6 +264,7 @@ impl Driver {
     fn perform(&mut self, now: Now, effect: Effect<GroupShard>) -> Option<Input<GroupShard>> {
         match effect {
             Effect::Load { attempt, .. } => {
+                self.rebalances.forget();
                 let now = now.monotonic;
                 // Appends that are refused again and again must not read the log again and again.
                 match self.last_load.map(|last| last.after(LOAD_AGAIN)).filter(|at| *at > now) {
@@ -261,6 +274,7 @@ impl Driver {
                 None
             }
             Effect::Append { epoch, write, records } => {
+                self.appended = true;
                 Some(self.append(now, epoch, write, &records))
             }
             Effect::Respond { request, response } => {

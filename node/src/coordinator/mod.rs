@@ -9,6 +9,7 @@
 mod census;
 mod driver;
 mod loading;
+mod rebalances;
 mod records;
 
 use crate::{

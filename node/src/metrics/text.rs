@@ -298,6 +298,9 @@ fn groups(page: &mut Page, metrics: &Metrics) {
     ] {
         page.counter(name, help, counter);
     }
+    let name = "highwater_group_rebalance_seconds";
+    page.family(name, "histogram", "How long groups took from one stable state to the next.");
+    page.histogram(name, &[], &groups.rebalance_latency);
     let name = "highwater_group_load_seconds";
     page.family(name, "histogram", "How long coordinators took to read their logs.");
     page.histogram(name, &[], &groups.load_latency);

@@ -72,6 +72,7 @@ async fn groups_are_counted() {
         "highwater_groups{state=\"Stable\"} 1",
         "highwater_groups{state=\"Empty\"} 1",
         "highwater_group_rebalances_total 1",
+        "highwater_group_rebalance_seconds_count 1",
         "highwater_group_offset_commits_total 1",
         "highwater_group_answers_deferred 0",
         "highwater_group_load_seconds_count 4",

@@ -335,7 +335,7 @@ impl ClassicGroup {
             .flatten()
     }
 
-    fn public_state(&self) -> GroupState {
+    pub(super) fn public_state(&self) -> GroupState {
         match self.state {
             State::Empty => GroupState::Empty,
             State::PreparingRebalance(_) => GroupState::PreparingRebalance,

@@ -63,7 +63,8 @@ pub(super) use protocol::distinct;
 
 use super::{
     ClassicGroupValue, CommitOffsets, Decided, Described, GroupConfig, GroupError, GroupId,
-    Identity, Join, Leaver, Listed, MemberId, Record, Response, Sync, limits::check_join,
+    GroupState, Identity, Join, Leaver, Listed, MemberId, Record, Response, Sync,
+    limits::check_join,
 };
 use crate::{
     mutant::Mutant,
@@ -327,6 +328,11 @@ impl ClassicGroups {
     /// Describes a group.
     pub(super) fn describe(&self, id: &str) -> Option<Described> {
         self.groups.get(id).map(ClassicGroup::describe)
+    }
+
+    /// The state of a group.
+    pub(super) fn state(&self, id: &str) -> Option<GroupState> {
+        Some(self.groups.get(id)?.public_state())
     }
 
     /// Every group, by id.

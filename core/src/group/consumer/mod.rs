@@ -67,8 +67,8 @@ pub use upgrade::{ClassicSnapshot, ClassicSnapshotMember};
 
 use crate::{
     group::{
-        ConsumerHeartbeat, ConsumerHeartbeatAnswer, GroupConfig, GroupError, GroupId, MemberEpoch,
-        MemberState, Record,
+        ConsumerHeartbeat, ConsumerHeartbeatAnswer, GroupConfig, GroupError, GroupId, GroupState,
+        MemberEpoch, MemberState, Record,
     },
     metadata::Image,
     time::{Instant, Now},
@@ -202,6 +202,11 @@ impl ConsumerGroups {
     #[must_use]
     pub fn contains(&self, group: &str) -> bool {
         self.groups.contains_key(group)
+    }
+
+    /// The state of a group. Looks at every member, at worst.
+    pub(crate) fn state(&self, group: &str) -> Option<GroupState> {
+        Some(self.groups.get(group)?.state())
     }
 
     /// Whether a group has no members; so has one that does not exist.
