@@ -316,7 +316,7 @@ fn i64_at(bytes: &[u8], at: usize) -> i64 {
 /// CRC-32C, a table of one byte at a time.
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = table();
+    static TABLE: [u32; 256] = table();
     !bytes.iter().fold(!0, |crc, byte| TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
 }
 

@@ -112,49 +112,134 @@ mod door {
     use highwater_node::env::{BoxFuture, Clock, Entropy};
     use madsim::time;
     use std::{
+        collections::BTreeMap,
+        pin::{Pin, pin},
         sync::{Arc, Mutex, MutexGuard, PoisonError},
+        task::{Context, Poll, Waker},
         time::Duration,
     };
 
-    /// The longest sleep between two looks at a clock whose pace may change.
-    const LOOK_AGAIN: Duration = Duration::from_millis(50);
+    /// The simulated runtime has no shorter timers.
+    const SHORTEST_TIMER: Duration = Duration::from_millis(1);
+    /// The longest a timer runs. A timer cannot be taken back, and keeps the task that it wakes in
+    /// memory until it has run out.
+    const LONGEST_TIMER: Duration = Duration::from_secs(1);
 
     /// One machine's clock door. Clones are the same clock.
     #[derive(Clone)]
-    pub struct SimClock(Arc<Mutex<ClockModel>>);
+    pub struct SimClock(Arc<Mutex<Shared>>);
+
+    struct Shared {
+        model: ClockModel,
+        /// Who waits for a deadline, to look again when the pace changes.
+        sleepers: BTreeMap<u64, Waker>,
+        next_sleeper: u64,
+    }
 
     impl SimClock {
         /// Healthy clocks with this wall time, in milliseconds, at the start of the run.
         #[must_use]
         pub fn new(base_millis: i64) -> Self {
-            Self(Arc::new(Mutex::new(ClockModel::new(base_millis))))
+            let model = ClockModel::new(base_millis);
+            Self(Arc::new(Mutex::new(Shared { model, sleepers: BTreeMap::new(), next_sleeper: 0 })))
         }
 
-        /// The model, for faults. Never held across an await.
-        pub fn model(&self) -> MutexGuard<'_, ClockModel> {
+        /// Changes the model, for faults. Whoever sleeps looks at the clock again.
+        pub fn change(&self, change: impl FnOnce(&mut ClockModel)) {
+            let sleepers = {
+                let mut shared = self.shared();
+                change(&mut shared.model);
+                std::mem::take(&mut shared.sleepers)
+            };
+            sleepers.into_values().for_each(Waker::wake);
+        }
+
+        fn shared(&self) -> MutexGuard<'_, Shared> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
     impl Clock for SimClock {
         fn now(&self) -> Now {
-            self.model().at(true_nanos())
+            self.shared().model.at(true_nanos())
         }
 
         fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-            let clock = self.clone();
-            Box::pin(async move {
-                loop {
-                    let wait = clock.model().until(true_nanos(), deadline);
-                    match wait {
-                        Some(0) => return,
-                        Some(nanos) => {
-                            time::sleep(Duration::from_nanos(nanos).min(LOOK_AGAIN)).await;
-                        }
-                        None => time::sleep(LOOK_AGAIN).await,
-                    }
-                }
-            })
+            Box::pin(SimSleep { clock: self.clone(), deadline, number: None, timer: None })
+        }
+    }
+
+    /// Ends when a clock reaches a deadline, whatever becomes of its pace.
+    struct SimSleep {
+        clock: SimClock,
+        deadline: Instant,
+        /// Its number among the sleepers of the clock, once it has waited.
+        number: Option<u64>,
+        timer: Option<Timer>,
+    }
+
+    /// A timer that is running.
+    struct Timer {
+        /// True time in nanoseconds.
+        ends: u64,
+        wakes: Waker,
+    }
+
+    impl Future for SimSleep {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let now = true_nanos();
+            let wait = self.clock.shared().model.until(now, self.deadline);
+            if wait == Some(0) {
+                return Poll::Ready(());
+            }
+            self.register(context.waker());
+            if let Some(nanos) = wait {
+                self.start_timer(now, Duration::from_nanos(nanos), context);
+            }
+            Poll::Pending
+        }
+    }
+
+    impl SimSleep {
+        fn register(&mut self, waker: &Waker) {
+            let mut shared = self.clock.shared();
+            let number = *self.number.get_or_insert(shared.next_sleeper);
+            shared.next_sleeper = shared.next_sleeper.max(number + 1);
+            if shared.sleepers.get(&number).is_some_and(|known| known.will_wake(waker)) {
+                return;
+            }
+            // The last waker of a task may take its sleeps along, which want the lock.
+            let before = shared.sleepers.insert(number, waker.clone());
+            drop(shared);
+            drop(before);
+        }
+
+        /// Starts a timer, unless one that is running wakes the same task early enough: whoever
+        /// waits for several things is polled often.
+        fn start_timer(&mut self, now: u64, wait: Duration, context: &mut Context<'_>) {
+            let wait = wait.clamp(SHORTEST_TIMER, LONGEST_TIMER);
+            let ends = now + wait.as_nanos() as u64;
+            let waker = context.waker();
+            let serves = |timer: &Timer| {
+                timer.ends > now && timer.ends <= ends && timer.wakes.will_wake(waker)
+            };
+            if self.timer.as_ref().is_some_and(serves) {
+                return;
+            }
+            self.timer = Some(Timer { ends, wakes: waker.clone() });
+            // The first poll starts it, and it runs on without its future.
+            let _ = pin!(time::sleep(wait)).poll(context);
+        }
+    }
+
+    impl Drop for SimSleep {
+        fn drop(&mut self) {
+            if let Some(number) = self.number {
+                let waker = self.clock.shared().sleepers.remove(&number);
+                drop(waker);
+            }
         }
     }
 

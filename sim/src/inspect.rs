@@ -58,7 +58,7 @@ pub fn place_of(path: &Path, topics: &[Topic]) -> Place {
     let mut names = path.iter().rev().filter_map(|name| name.to_str());
     let (Some(file), Some(dir)) = (names.next(), names.next()) else { return Place::Other };
     let Some((index, id)) = dir.split_once('.') else { return Place::Other };
-    let topic = topics.iter().position(|topic| hexadecimal(&topic.id) == id);
+    let topic = topics.iter().position(|topic| is_hexadecimal(id, &topic.id));
     let (Some(topic), Ok(index)) = (topic, index.parse()) else { return Place::Other };
     let partition = Partition { topic, index };
     if file == "checkpoint" {
@@ -217,8 +217,12 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-fn hexadecimal(id: &[u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Whether a text is an id in lower-case hexadecimal digits.
+fn is_hexadecimal(text: &str, id: &[u8; 16]) -> bool {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let pairs = text.as_bytes().chunks(2);
+    let digits = |byte: u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    text.len() == 2 * id.len() && pairs.zip(id).all(|(pair, byte)| *pair == digits(*byte))
 }
 
 #[cfg(test)]

@@ -198,10 +198,11 @@ impl Machine {
 
     /// Both clocks keep their pace again; steps of the wall clock stay.
     pub fn repair_clock(&self) {
-        let mut model = self.clock.model();
-        model.set_rate(now_nanos(), 1.0);
-        model.strobe(None);
-        model.freeze_wall(now_nanos(), false);
+        self.clock.change(|model| {
+            model.set_rate(now_nanos(), 1.0);
+            model.strobe(None);
+            model.freeze_wall(now_nanos(), false);
+        });
     }
 
     fn stop(&self, power: bool) {

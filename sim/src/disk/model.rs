@@ -236,7 +236,7 @@ impl DiskModel {
         self.check(file)?;
         let size = self.tree.file(file.inode)?.size();
         let growth = (offset + bytes.len() as u64).saturating_sub(size);
-        if growth > self.space().0 {
+        if !self.fits(growth) {
             self.trace.effect(Effect::DiskFull, 1);
             self.write_some(file, offset, &bytes)?;
             return Err(disk_full());
@@ -273,7 +273,7 @@ impl DiskModel {
     pub fn truncate(&mut self, file: &FileId, size: u64) -> io::Result<()> {
         self.check(file)?;
         let old = self.tree.file(file.inode)?.size();
-        if size.saturating_sub(old) > self.space().0 {
+        if !self.fits(size.saturating_sub(old)) {
             self.trace.effect(Effect::DiskFull, 1);
             return Err(disk_full());
         }
@@ -314,6 +314,9 @@ impl DiskModel {
     /// The files with a flipped bit that nobody has overwritten.
     #[must_use]
     pub fn rotten_files(&self) -> Vec<PathBuf> {
+        if !self.tree.is_rotten() {
+            return Vec::new();
+        }
         let files = self.tree.files().into_iter();
         let rotten = |inode| self.tree.file(inode).is_ok_and(FileContents::is_rotten);
         files.filter(|(_, inode)| rotten(*inode)).map(|(path, _)| path).collect()
@@ -327,8 +330,14 @@ impl DiskModel {
         files.filter_map(|(path, inode)| Some((path, view(self.tree.file(inode).ok()?)))).collect()
     }
 
+    /// Whether that many more bytes fit. Counts the bytes there are only when there is a limit,
+    /// since every write asks.
+    fn fits(&self, bytes: u64) -> bool {
+        self.faults.capacity.is_none() || bytes <= self.space().0
+    }
+
     fn create(&mut self, path: &Path) -> io::Result<u64> {
-        if self.space().0 == 0 {
+        if !self.fits(1) {
             self.trace.effect(Effect::DiskFull, 1);
             return Err(disk_full());
         }
@@ -349,8 +358,7 @@ impl DiskModel {
     /// Bytes of all files.
     #[must_use]
     pub fn used(&self) -> u64 {
-        let size = |(_, inode)| self.tree.file(inode).map_or(0, FileContents::size);
-        self.tree.files().into_iter().map(size).sum()
+        self.tree.live_bytes()
     }
 
     fn fails(&mut self, probability: f64, path: &Path) -> bool {

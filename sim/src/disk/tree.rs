@@ -7,6 +7,7 @@ use crate::{
     trace::{Effect, Trace},
 };
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io,
     path::{Component, Path, PathBuf},
@@ -60,8 +61,8 @@ impl Default for Tree {
 impl Tree {
     pub fn lookup(&self, path: &Path) -> io::Result<u64> {
         let mut at = ROOT;
-        for name in names(path) {
-            at = *self.dir(at)?.live.get(&name).ok_or_else(|| not_found(path))?;
+        for name in path.components().filter_map(normal) {
+            at = *self.dir(at)?.live.get(&*name).ok_or_else(|| not_found(path))?;
         }
         Ok(at)
     }
@@ -160,6 +161,16 @@ impl Tree {
         files
     }
 
+    /// The bytes of all files that the process sees.
+    pub fn live_bytes(&self) -> u64 {
+        self.bytes_below(ROOT)
+    }
+
+    /// Whether any file, in a directory or not, has a flipped bit.
+    pub fn is_rotten(&self) -> bool {
+        self.inodes.values().any(|inode| matches!(inode, Inode::File(file) if file.is_rotten()))
+    }
+
     /// What is left after a power cut; one line for the trace for each thing lost.
     pub fn lose_power(
         &mut self,
@@ -256,6 +267,15 @@ impl Tree {
         }
     }
 
+    fn bytes_below(&self, dir: u64) -> u64 {
+        let Inode::Dir(entries) = &self.inodes[&dir] else { return 0 };
+        let bytes_of = |inode: &u64| match &self.inodes[inode] {
+            Inode::File(file) => file.size(),
+            Inode::Dir(_) => self.bytes_below(*inode),
+        };
+        entries.live.values().map(bytes_of).sum()
+    }
+
     fn collect(&self, dir: u64, path: &Path, files: &mut Vec<(PathBuf, u64)>) {
         let Inode::Dir(entries) = &self.inodes[&dir] else { return };
         for (name, inode) in &entries.live {
@@ -277,11 +297,14 @@ impl EntryChange {
 }
 
 fn names(path: &Path) -> Vec<String> {
-    let normal = |component| match component {
-        Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+    path.components().filter_map(normal).map(Cow::into_owned).collect()
+}
+
+fn normal(component: Component<'_>) -> Option<Cow<'_, str>> {
+    match component {
+        Component::Normal(name) => Some(name.to_string_lossy()),
         _ => None,
-    };
-    path.components().filter_map(normal).collect()
+    }
 }
 
 fn not_found(path: &Path) -> io::Error {

@@ -251,7 +251,7 @@ impl Nemesis {
         let machine = self.target();
         let millis = self.dice.within(&self.plan.millis);
         self.cluster.recorder.note_wall();
-        machine.clock.model().step(millis);
+        machine.clock.change(|model| model.step(millis));
         self.cluster.recorder.note_wall();
         self.cluster.recorder.mark(machine.id.0, MarkKind::ClockStepped(millis));
         self.cluster.recorder.trace.effect(Effect::ClockStepped, 1);
@@ -262,10 +262,11 @@ impl Nemesis {
         let amplitude_millis = self.dice.within(&self.plan.millis);
         let period_nanos = self.dice.between(1..=40) * 1_000_000;
         self.cluster.recorder.note_wall();
-        machine.clock.model().strobe(Some(Strobe { amplitude_millis, period_nanos }));
+        let strobe = Strobe { amplitude_millis, period_nanos };
+        machine.clock.change(|model| model.strobe(Some(strobe)));
         self.pause().await;
         self.cluster.recorder.note_wall();
-        machine.clock.model().strobe(None);
+        machine.clock.change(|model| model.strobe(None));
         self.cluster.recorder.note_wall();
         // What it showed on its far side, at the latest.
         let wall = machine.clock.now().wall.0;
@@ -302,9 +303,10 @@ impl Nemesis {
 }
 
 fn set_pace(machine: &Machine, rate: f64, frozen: bool) {
-    let mut clock = machine.clock.model();
-    clock.set_rate(now_nanos(), rate);
-    clock.freeze_wall(now_nanos(), frozen);
+    machine.clock.change(|model| {
+        model.set_rate(now_nanos(), rate);
+        model.freeze_wall(now_nanos(), frozen);
+    });
 }
 
 impl Dice {

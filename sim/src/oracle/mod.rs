@@ -108,13 +108,16 @@ pub struct Check {
 /// The first check that a history breaks, with what was found.
 #[must_use]
 pub fn first_violation(history: &History) -> Option<(&'static Check, String)> {
-    let others = history.without_compacted();
-    let (index, of_others) = (Index::new(history), Index::new(&others));
+    let has_compacted = history.topics.iter().any(|topic| topic.compacted);
+    let others = has_compacted.then(|| history.without_compacted());
+    let index = Index::new(history);
+    let of_others = others.as_ref().map(Index::new);
+    let of_others = of_others.as_ref().unwrap_or(&index);
     let judged = CHECKS
         .iter()
         .filter(|check| !history.promise.unlimited || WHATEVER_HAPPENS.contains(&check.name));
     judged.into_iter().find_map(|check| {
-        let index = if OF_COMPACTION.contains(&check.name) { &index } else { &of_others };
+        let index = if OF_COMPACTION.contains(&check.name) { &index } else { of_others };
         (check.judge)(index).err().map(|found| (check, found))
     })
 }
