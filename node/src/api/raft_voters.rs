@@ -1,7 +1,7 @@
 //! AddRaftVoter (key 80) and RemoveRaftVoter (key 81): who votes on the metadata (KIP-853).
 //!
-//! Only the quorum's leader changes that: another broker answers NOT_CONTROLLER, and clients turn
-//! to the controller that the cluster's description names.
+//! Only the quorum's leader changes that, whom every node asks: it may be no broker that clients
+//! could turn to.
 
 use super::{Context, errors, timeout};
 use crate::{
