@@ -76,8 +76,9 @@ impl Partition {
         self.check_readable()?;
         self.check_leader_epoch(position.current_leader_epoch)?;
         let offset = position.offset;
-        if !position.from_follower && offset >= self.high_watermark {
-            // That nothing follows, or that the log ends before, only the newest leader can say.
+        if offset >= self.high_watermark {
+            // That nothing follows, or that the log ends before, only the newest leader can say. Of
+            // a follower nobody believes it.
             self.check_stands(now)?;
         }
         let (lowest, highest) = (self.log_start_offset, self.log_end_offset);

@@ -1,15 +1,10 @@
 //! Fetch (key 1): reads what is below the high watermark, waiting for `min_bytes` of it.
 //!
 //! A fetch that finds too little parks on every partition it names; each wakes it when its
-//! answer may have changed. Sessions (KIP-227) are `core::fetch_session`. A follower answers, too,
-//! from version 11 on, and a leader may name a follower instead of records (KIP-392).
+//! answer may have changed. Sessions (KIP-227) are `core::fetch_session`. A leader may name a
+//! follower instead of records, which answers then (KIP-392).
 
-use super::{
-    Context, errors,
-    leader_hints::LeaderHints,
-    read_replicas::{self, ReadReplicas},
-    resolve,
-};
+use super::{Context, errors, leader_hints::LeaderHints, read_replicas::ReadReplicas, resolve};
 use crate::{
     broker::{FetchKey, MemoryPermit, ParkedRequests, PartitionDriver, Position},
     log::LogError,
@@ -44,7 +39,7 @@ const PARTITIONS_MAX: usize = 100_000;
 struct Target<'a> {
     wanted: &'a Wanted<FetchKey, Position>,
     driver: Result<Arc<PartitionDriver>, ErrorCode>,
-    /// Whether its consumer knows that a follower may answer.
+    /// Whether a follower may answer.
     from_follower: bool,
 }
 
@@ -63,10 +58,10 @@ pub async fn handle(context: Context, request: FetchRequest) -> (FetchResponse, 
         Ok(begun) => begun,
         Err(error) => return (session_refusal(error), Vec::new()),
     };
-    let from_follower = context.version >= read_replicas::FIRST_VERSION;
+    let replicas = ReadReplicas::new(&context, &request.rack_id);
+    let from_follower = replicas.may_be_followers();
     let target = |wanted| Target { wanted, driver: driver_of(&context, wanted), from_follower };
     let targets: Vec<Target<'_>> = begun.partitions.iter().map(target).collect();
-    let replicas = ReadReplicas::new(&context, &request.rack_id);
     let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0);
     wait_until_worthwhile(&context, &targets, &replicas, (min_bytes, deadline)).await;
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);

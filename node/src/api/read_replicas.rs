@@ -1,4 +1,8 @@
 //! Where a consumer had better read: the leader sends it to a follower in its rack (KIP-392).
+//!
+//! A follower answers consumers that say their rack, as those do that leaders send there, and only
+//! where leaders send them: Kafka's answers whoever asks. Anybody else takes it for the leader, and
+//! would wait there for records that it never gets.
 
 use super::Context;
 use crate::{broker::PartitionDriver, config::ReplicaSelector};
@@ -7,9 +11,6 @@ use highwater_core::{
     types::{BrokerId, Offset},
 };
 use std::sync::Arc;
-
-/// The first version of Fetch whose clients say their rack, and know that a follower may answer.
-pub const FIRST_VERSION: i16 = 11;
 
 /// Where the consumer of one fetch had better read.
 pub struct ReadReplicas(Option<Near>);
@@ -25,6 +26,11 @@ impl ReadReplicas {
         let selects = context.shared.config.replica_selector == ReplicaSelector::RackAware;
         let near = || Near { rack: rack.to_owned(), image: context.shared.quorum.image() };
         Self((selects && !rack.is_empty()).then(near))
+    }
+
+    /// Whether a follower may answer, because the consumer may have been sent to it.
+    pub fn may_be_followers(&self) -> bool {
+        self.0.is_some()
     }
 
     /// The follower that it is sent to with what it wants of a partition; `None` when it is served

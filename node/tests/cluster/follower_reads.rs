@@ -79,12 +79,16 @@ async fn a_follower_does_not_say_what_only_a_leader_knows() {
     let dir = tempfile::tempdir().unwrap();
     let nodes = start_three(dir.path(), racks).await;
     let (partition, leader) = create_topic(&nodes, "t", 3).await;
-    let mut at_follower = connect(&nodes[&(leader % 3 + 1)]).await;
-    let beyond = fetch(&mut at_follower, &partition, 9, "").await;
+    let follower = leader % 3 + 1;
+    let mut at_follower = connect(&nodes[&follower]).await;
+    let beyond = fetch(&mut at_follower, &partition, 9, &rack(follower)).await;
     assert_eq!(beyond.error_code, OFFSET_NOT_AVAILABLE, "the leader may have it");
+    let lost = fetch(&mut at_follower, &partition, 0, "").await;
+    assert_eq!(lost.error_code, NOT_LEADER_OR_FOLLOWER, "nobody has sent this one");
     let listed = at_follower.list_offset(&partition, -1).await.unwrap();
     assert_eq!(listed.error_code, NOT_LEADER_OR_FOLLOWER);
-    let newer = Reader { rack: "", leader_epoch: Some(LeaderEpoch(99)) };
+    let own = rack(follower);
+    let newer = Reader { rack: &own, leader_epoch: Some(LeaderEpoch(99)) };
     let refused = at_follower.fetch_as(&partition, 0, WAIT, BYTES, newer).await.unwrap();
     assert_eq!(refused.error_code, UNKNOWN_LEADER_EPOCH);
     shut_down(nodes).await;
@@ -100,5 +104,8 @@ async fn without_a_selector_consumers_stay_at_the_leader() {
     let served = fetch(&mut at_leader, &partition, 0, &rack(leader % 3 + 1)).await;
     assert_eq!((served.error_code, served.preferred_read_replica), (0, -1));
     assert!(has_records(&served));
+    let mut at_follower = connect(&nodes[&(leader % 3 + 1)]).await;
+    let refused = fetch(&mut at_follower, &partition, 0, &rack(leader % 3 + 1)).await;
+    assert_eq!(refused.error_code, NOT_LEADER_OR_FOLLOWER);
     shut_down(nodes).await;
 }
