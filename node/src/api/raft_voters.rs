@@ -35,7 +35,7 @@ async fn try_add(context: &Context, request: AddRaftVoterRequest) -> Result<(), 
     check_cluster(context, request.cluster_id.as_ref())?;
     let quorum = &context.shared.quorum;
     let voter = BrokerId(request.voter_id);
-    if quorum.status().voters.contains_key(&voter) {
+    if quorum.status_of_leader().await.voters.contains_key(&voter) {
         return Err((ErrorCode::DuplicateVoter, format!("node {voter} is a voter already")));
     }
     let Some(listener) = request.listeners.first() else {
@@ -57,7 +57,7 @@ async fn try_remove(context: &Context, request: RemoveRaftVoterRequest) -> Resul
     check_cluster(context, request.cluster_id.as_ref())?;
     let quorum = &context.shared.quorum;
     let voter = BrokerId(request.voter_id);
-    if !quorum.status().voters.contains_key(&voter) {
+    if !quorum.status_of_leader().await.voters.contains_key(&voter) {
         return Err((ErrorCode::VoterNotFound, format!("node {voter} is no voter")));
     }
     quorum.remove_voter(voter).await.map_err(refusal)

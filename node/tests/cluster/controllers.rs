@@ -10,7 +10,7 @@ use highwater_node::wire::{
         describe_cluster::DescribeClusterRequest,
         describe_quorum::{
             DescribeQuorumPartition, DescribeQuorumRequest, DescribeQuorumTopic,
-            DescribedQuorumPartition,
+            DescribedQuorumPartition, ReplicaState,
         },
         remove_raft_voter::RemoveRaftVoterRequest,
     },
@@ -47,7 +47,23 @@ async fn quorum(connection: &mut Connection) -> DescribedQuorumPartition {
     answer.topics[0].partitions[0].clone()
 }
 
-fn ids(replicas: &[highwater_node::wire::generated::describe_quorum::ReplicaState]) -> Vec<i32> {
+/// Asks until it is so.
+async fn quorum_when(
+    connection: &mut Connection,
+    is_so: impl Fn(&DescribedQuorumPartition) -> bool,
+) -> DescribedQuorumPartition {
+    let mut described = quorum(connection).await;
+    for _ in 0..1_000 {
+        if is_so(&described) {
+            return described;
+        }
+        pause().await;
+        described = quorum(connection).await;
+    }
+    panic!("it never was so: {described:?}");
+}
+
+fn ids(replicas: &[ReplicaState]) -> Vec<i32> {
     let mut ids: Vec<_> = replicas.iter().map(|replica| replica.replica_id).collect();
     ids.sort_unstable();
     ids
@@ -68,13 +84,12 @@ async fn a_controller_holds_nothing_and_brokers_pass_on_what_is_for_it() {
     assert!(controller.ready());
 
     // A broker tells what the controller knows, and names itself for what a controller does.
-    let described = quorum(&mut at_leader).await;
-    assert_eq!((described.leader_id, ids(&described.current_voters)), (4, vec![4]));
-    assert_eq!(ids(&described.observers), [1, 2, 3]);
-    let known = |state: &highwater_node::wire::generated::describe_quorum::ReplicaState| {
-        state.log_end_offset > 0
+    let knows_all = |quorum: &DescribedQuorumPartition| {
+        let known = |replica: &ReplicaState| replica.log_end_offset > 0;
+        ids(&quorum.observers) == [1, 2, 3] && quorum.observers.iter().all(known)
     };
-    assert!(described.observers.iter().all(known), "{described:?}");
+    let described = quorum_when(&mut at_leader, knows_all).await;
+    assert_eq!((described.leader_id, ids(&described.current_voters)), (4, vec![4]));
     let metadata = at_leader.metadata(Some(&[]), false).await.unwrap();
     assert_eq!(metadata.controller_id, leader);
 
@@ -90,13 +105,13 @@ async fn a_controller_holds_nothing_and_brokers_pass_on_what_is_for_it() {
     let mut at_two = connect(&nodes[&2]).await;
     let added = at_two.call(&add).await.unwrap();
     assert_eq!(added.error_code, 0, "{added:?}");
-    assert_eq!(ids(&quorum(&mut at_two).await.current_voters), [1, 4]);
+    quorum_when(&mut at_two, |quorum| ids(&quorum.current_voters) == [1, 4]).await;
     let again = connect(&nodes[&1]).await.call(&add).await.unwrap();
     assert_eq!(again.error_code, DUPLICATE_VOTER);
     let remove = RemoveRaftVoterRequest { voter_id: 1, ..Default::default() };
     let removed = at_two.call(&remove).await.unwrap();
     assert_eq!(removed.error_code, 0, "{removed:?}");
-    assert_eq!(ids(&quorum(&mut at_two).await.current_voters), [4]);
+    quorum_when(&mut at_two, |quorum| ids(&quorum.current_voters) == [4]).await;
     shut_down(nodes).await;
     controller.shutdown().await;
 }

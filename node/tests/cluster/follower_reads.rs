@@ -81,7 +81,12 @@ async fn a_follower_does_not_say_what_only_a_leader_knows() {
     let (partition, leader) = create_topic(&nodes, "t", 3).await;
     let follower = leader % 3 + 1;
     let mut at_follower = connect(&nodes[&follower]).await;
-    let beyond = fetch(&mut at_follower, &partition, 9, &rack(follower)).await;
+    let mut beyond = fetch(&mut at_follower, &partition, 9, &rack(follower)).await;
+    // Until the replica is open there.
+    while beyond.error_code == NOT_LEADER_OR_FOLLOWER {
+        pause().await;
+        beyond = fetch(&mut at_follower, &partition, 9, &rack(follower)).await;
+    }
     assert_eq!(beyond.error_code, OFFSET_NOT_AVAILABLE, "the leader may have it");
     let lost = fetch(&mut at_follower, &partition, 0, "").await;
     assert_eq!(lost.error_code, NOT_LEADER_OR_FOLLOWER, "nobody has sent this one");
