@@ -23,5 +23,6 @@ pub mod mutant;
 pub mod partition;
 pub mod producers;
 pub mod record;
+pub mod throttle;
 pub mod time;
 pub mod types;

@@ -40,7 +40,7 @@ async fn start(dir: &Path) -> (Broker, Connection) {
     };
     let broker = Broker::start(config(dir), doors).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
-    let address = broker.listen_address().to_string();
+    let address = broker.listen_address().unwrap().to_string();
     let mut connection = Connection::connect(&address, "test", clock).await.unwrap();
     let created = connection.metadata(Some(&["t"]), true).await.unwrap();
     assert_eq!(created.topics[0].error_code, 0);

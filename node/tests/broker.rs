@@ -45,7 +45,7 @@ async fn start(dir: &Path) -> Broker {
 
 async fn connect(broker: &Broker) -> Connection {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::new());
-    Connection::connect(&broker.listen_address().to_string(), "test", clock).await.unwrap()
+    Connection::connect(&broker.listen_address().unwrap().to_string(), "test", clock).await.unwrap()
 }
 
 async fn partition(connection: &mut Connection, topic: &str) -> PartitionRef {
@@ -238,7 +238,8 @@ async fn hostile_bytes_cost_only_their_own_connection() {
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     ];
     for bytes in hostile {
-        let mut socket = tokio::net::TcpStream::connect(broker.listen_address()).await.unwrap();
+        let mut socket =
+            tokio::net::TcpStream::connect(broker.listen_address().unwrap()).await.unwrap();
         socket.write_all(bytes).await.unwrap();
         let mut rest = Vec::new();
         // Closed, cleanly or by a reset: both are an end.
@@ -252,7 +253,8 @@ async fn hostile_bytes_cost_only_their_own_connection() {
 async fn an_unknown_version_of_api_versions_is_answered_in_version_zero() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
-    let mut socket = tokio::net::TcpStream::connect(broker.listen_address()).await.unwrap();
+    let mut socket =
+        tokio::net::TcpStream::connect(broker.listen_address().unwrap()).await.unwrap();
     socket.write_all(&[0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 7, 0xff, 0xff]).await.unwrap();
     let mut answer = [0; 20];
     socket.read_exact(&mut answer).await.unwrap();

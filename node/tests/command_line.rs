@@ -117,6 +117,16 @@ fn a_session_of_a_newcomer() {
     assert_eq!(described[0]["settings"]["retention.ms"], "60000");
     assert_eq!(described[0]["partitions"].as_array().map(Vec::len), Some(4));
     broker.done("topic alter keyed -p 5 --unset retention.ms", b"");
+    let moved = broker.done("partition reassign keyed 0 --replicas 1 --throttle 1000000", b"");
+    assert!(moved.starts_with("keyed-0 moves to [1] at 1000000 bytes per second\n"), "{moved}");
+    let settings = |broker: &Broker| {
+        let described = broker.done("topic describe keyed --output json", b"");
+        let described: Value = serde_json::from_str(&described).expect("it is JSON");
+        described[0]["settings"]["leader.replication.throttled.replicas"].clone()
+    };
+    assert_eq!(settings(&broker), "0:1");
+    broker.done("partition unthrottle", b"");
+    assert_eq!(settings(&broker), Value::Null);
     assert_eq!(broker.done("topic delete keyed", b""), "deleted keyed\n");
 
     for (line, expected) in [

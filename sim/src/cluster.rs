@@ -1,5 +1,5 @@
-//! The machines of a run and the network between them. One machine alone is a broker without
-//! peers, as it is without a cluster.
+//! The machines of a run and the network between them: brokers, and controllers behind them where a
+//! scenario separates them. One machine alone is a broker without peers, as it is without a cluster.
 
 use crate::{
     clock::SimClock,
@@ -8,7 +8,7 @@ use crate::{
     machine::{Machine, Parts, address},
     network::Network,
     recorder::Recorder,
-    scenario::{BrokerShape, Scenario},
+    scenario::{BrokerShape, SEPARATE_CONTROLLERS, Scenario},
     trace::{Effect, Fnv128},
 };
 use highwater_core::{
@@ -19,7 +19,7 @@ use highwater_node::{
     config::{BrokerConfig, Settings},
     env::Clock,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// The port for clients on every machine.
 const CLIENT_PORT: u16 = 9092;
@@ -31,6 +31,9 @@ pub const WALL_AT_START: i64 = 1_700_000_000_000;
 const DATA_DIR: &str = "/data";
 /// The most replicas of a partition.
 const MOST_REPLICAS: i64 = 3;
+
+/// The ids of the voters of the metadata quorum.
+type Voters = RangeInclusive<i32>;
 
 /// The machines of a run. Clones are the same.
 #[derive(Clone)]
@@ -49,13 +52,15 @@ impl Cluster {
     /// Machines with empty disks whose brokers are starting.
     #[must_use]
     pub fn start(seed: u64, scenario: &Scenario, dice: &mut Dice, recorder: Recorder) -> Self {
-        let promise = promise_of(scenario, dice);
+        let promise = promise_of(seed, scenario, dice);
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
-        let ids = (1..=promise.brokers).map(BrokerId);
         let mut settings = shared_settings(scenario, dice);
         settings.extend(group_settings(&scenario.broker, &mut Dice::new(seed, "group settings")));
         let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, dice));
+        let last =
+            voters.as_ref().map_or(promise.brokers, |voters| promise.brokers.max(*voters.end()));
+        let ids = (1..=last).map(BrokerId);
         let start = |id: BrokerId| {
             network.join(id, peer_endpoint(id));
             let owner = if promise.is_cluster() { format!("b{id} ") } else { String::new() };
@@ -69,7 +74,7 @@ impl Cluster {
                 // The first machine draws as the only one of a run does.
                 seed: seed.wrapping_add((id.0 as u64 - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
                 wall: WALL_AT_START + offset,
-                config: config_of(id, voters, &promise, &settings),
+                config: config_of(id, voters.as_ref(), &promise, &settings),
             };
             Machine::start(parts, network.clone(), recorder.clone())
         };
@@ -194,7 +199,7 @@ fn peer_endpoint(id: BrokerId) -> Endpoint {
     Endpoint { host: address(id), port: PEER_PORT }
 }
 
-fn promise_of(scenario: &Scenario, dice: &mut Dice) -> Promise {
+fn promise_of(seed: u64, scenario: &Scenario, dice: &mut Dice) -> Promise {
     let shape = &scenario.cluster;
     if *shape.brokers.end() == 1 {
         return Promise { unlimited: scenario.unlimited, ..Promise::default() };
@@ -205,14 +210,20 @@ fn promise_of(scenario: &Scenario, dice: &mut Dice) -> Promise {
         brokers: brokers as i32,
         replication_factor: replicas as i16,
         min_insync: dice.within(&shape.min_insync).min(replicas) as i16,
+        racks: Dice::new(seed, "racks").within(&shape.racks) as i32,
         unlimited: scenario.unlimited,
     }
 }
 
-/// How many of the brokers, the first ones, are voters of the metadata quorum.
-fn voters_of(scenario: &Scenario, promise: &Promise, dice: &mut Dice) -> i64 {
-    let brokers = i64::from(promise.brokers);
-    scenario.cluster.controllers.as_ref().map_or(brokers, |bounds| dice.within(bounds).min(brokers))
+/// The voters of the metadata quorum: the first brokers, or the machines behind the brokers.
+fn voters_of(scenario: &Scenario, promise: &Promise, dice: &mut Dice) -> Voters {
+    let shape = &scenario.cluster;
+    let brokers = promise.brokers;
+    let drawn = shape.controllers.as_ref().map(|bounds| dice.within(bounds) as i32);
+    if shape.separate_controllers {
+        return brokers + 1..=brokers + drawn.unwrap_or(SEPARATE_CONTROLLERS as i32);
+    }
+    1..=drawn.unwrap_or(brokers).min(brokers)
 }
 
 /// What all brokers of a run are told: small segments, so that they roll, and no waiting.
@@ -253,7 +264,7 @@ fn group_settings(shape: &BrokerShape, dice: &mut Dice) -> Vec<(&'static str, St
 /// What one broker is told.
 fn config_of(
     id: BrokerId,
-    voters: Option<i64>,
+    voters: Option<&Voters>,
     promise: &Promise,
     shared: &[(&'static str, String)],
 ) -> BrokerConfig {
@@ -262,20 +273,31 @@ fn config_of(
     for (key, value) in shared {
         settings.set(key, value, "the simulator");
     }
-    for (key, value) in voters.map(|count| cluster_settings(id, count, promise)).iter().flatten() {
+    for (key, value) in voters.map(|all| cluster_settings(id, all, promise)).iter().flatten() {
         settings.set(key, value, "the simulator");
+    }
+    if voters.is_some_and(|voters| *voters.start() > promise.brokers) {
+        for (key, value) in role_settings(id, promise) {
+            settings.set(key, &value, "the simulator");
+        }
     }
     settings.build().expect("the simulator's configuration is valid")
 }
 
-/// What makes a broker a member of the cluster whose first `voters` brokers keep the metadata. The
-/// sessions are quick, so that a short run sees many of them end.
-fn cluster_settings(id: BrokerId, voters: i64, promise: &Promise) -> Vec<(&'static str, String)> {
+/// What makes a machine a member of the cluster whose metadata `voters` keep. The sessions are quick,
+/// so that a short run sees many of them end.
+fn cluster_settings(
+    id: BrokerId,
+    voters: &Voters,
+    promise: &Promise,
+) -> Vec<(&'static str, String)> {
+    let mut settings = rack_settings(id, promise);
     let host = address(id);
-    let voters: Vec<String> = (1..=voters as i32)
+    let voters: Vec<String> = voters
+        .clone()
         .map(|voter| format!("{voter}@{}:{PEER_PORT}", address(BrokerId(voter))))
         .collect();
-    vec![
+    settings.extend([
         ("node.id", id.0.to_string()),
         ("cluster.id", "simulated".to_owned()),
         ("listeners", format!("PLAINTEXT://{host}:{CLIENT_PORT},CONTROLLER://{host}:{PEER_PORT}")),
@@ -288,7 +310,35 @@ fn cluster_settings(id: BrokerId, voters: i64, promise: &Promise) -> Vec<(&'stat
         ("replica.fetch.wait.max.ms", "300".to_owned()),
         ("default.replication.factor", promise.replication_factor.to_string()),
         ("min.insync.replicas", promise.min_insync.to_string()),
+    ]);
+    settings
+}
+
+/// Where brokers do not vote: what a machine is.
+fn role_settings(id: BrokerId, promise: &Promise) -> Vec<(&'static str, String)> {
+    if id.0 <= promise.brokers {
+        return vec![("process.roles", "broker".to_owned())];
+    }
+    vec![
+        ("process.roles", "controller".to_owned()),
+        ("listeners", format!("CONTROLLER://{}:{PEER_PORT}", address(id))),
     ]
+}
+
+/// Where a broker stands, if there are racks, and that consumers read in their own.
+fn rack_settings(id: BrokerId, promise: &Promise) -> Vec<(&'static str, String)> {
+    if promise.racks == 0 {
+        return Vec::new();
+    }
+    let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let rack = rack_of((id.0 - 1) % promise.racks);
+    vec![("broker.rack", rack), ("replica.selector.class", selector.to_owned())]
+}
+
+/// The name of a rack, which are counted from zero.
+#[must_use]
+pub fn rack_of(number: i32) -> String {
+    format!("rack-{number}")
 }
 
 fn metadata_seen(machine: BrokerId, image: &Image, topics: &[Topic]) -> MetadataSeen {

@@ -44,13 +44,15 @@ pub struct Promise {
     pub replication_factor: i16,
     /// `min.insync.replicas`.
     pub min_insync: i16,
+    /// Racks that the brokers are in.
+    pub racks: i32,
     /// Whether the faults may exceed what the cluster promises to survive.
     pub unlimited: bool,
 }
 
 impl Default for Promise {
     fn default() -> Self {
-        Self { brokers: 1, replication_factor: 1, min_insync: 1, unlimited: false }
+        Self { brokers: 1, replication_factor: 1, min_insync: 1, racks: 0, unlimited: false }
     }
 }
 

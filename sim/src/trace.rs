@@ -126,6 +126,8 @@ effects! {
     ControllerChanged = "controller_changes",
     /// A replica left the in-sync replicas of a partition.
     IsrShrunk = "isr_shrinks",
+    /// A follower answered a consumer in its rack.
+    FollowerRead = "follower_reads",
     /// A member of a group was silent for longer than it may.
     MemberSlow = "members_slow",
     /// A member of a group died without a word.

@@ -65,6 +65,15 @@ pub struct ConfigSynonym {
     pub source: ConfigSource,
 }
 
+/// Bytes per second of throttled replicas on one broker; `None` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThrottledRates {
+    /// `leader.replication.throttled.rate`.
+    pub leader: Option<u64>,
+    /// `follower.replication.throttled.rate`.
+    pub follower: Option<u64>,
+}
+
 impl ConfigLayers<'_> {
     /// The value in effect. Values in the layers are taken as they are: validate them when they
     /// are set.
@@ -136,6 +145,20 @@ impl ConfigLayers<'_> {
             preallocate: self.text("preallocate")?.trim() == "true",
             producer_id_expiration: self.duration("producer.id.expiration.ms")?,
         })
+    }
+
+    /// The rates that replication is throttled to on this broker. One that was not validated when it
+    /// was set throttles nothing.
+    #[must_use]
+    pub fn throttled_rates(&self) -> ThrottledRates {
+        let rate = |name| {
+            let rate = u64::try_from(self.integer(name).ok()?).ok();
+            rate.filter(|rate| *rate < i64::MAX as u64)
+        };
+        ThrottledRates {
+            leader: rate("leader.replication.throttled.rate"),
+            follower: rate("follower.replication.throttled.rate"),
+        }
     }
 
     fn text(&self, name: &str) -> Result<String, ConfigError> {

@@ -8,7 +8,7 @@ mod tests;
 mod value;
 
 pub use error::ConfigError;
-pub use layers::{ConfigLayers, ConfigSource, ConfigSynonym, ResolvedConfig};
+pub use layers::{ConfigLayers, ConfigSource, ConfigSynonym, ResolvedConfig, ThrottledRates};
 pub use table::{BrokerSynonym, ConfigDefinition, TOPIC_CONFIGS, broker_config_names, definition};
 pub use value::{ConfigType, nearest, validate_broker_config, validate_topic_config};
 

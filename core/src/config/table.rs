@@ -104,13 +104,15 @@ pub const TOPIC_CONFIGS: &[ConfigDefinition] = configs! {
         "Without effect: every record is flushed before it is acknowledged.";
     "follower.replication.throttled.replicas": List = "", [],
         Rule::ThrottledReplicas, THROTTLED_IN_WORDS,
-        "Replicas whose replication is throttled on the follower's side.";
+        "Replicas that are throttled as followers, by follower.replication.throttled.rate of their \
+         brokers, while they are out of sync.";
     "index.interval.bytes": Int = "4096", ["log.index.interval.bytes"],
         Rule::Integer { min: 0, max: INT_MAX }, NOT_NEGATIVE_IN_WORDS,
         "Bytes of batches between two entries of the offset index.";
     "leader.replication.throttled.replicas": List = "", [],
         Rule::ThrottledReplicas, THROTTLED_IN_WORDS,
-        "Replicas whose replication is throttled on the leader's side.";
+        "Replicas whose followers are throttled while they are out of sync, by \
+         leader.replication.throttled.rate of their brokers.";
     "max.compaction.lag.ms": Long = "9223372036854775807", ["log.cleaner.max.compaction.lag.ms"],
         POSITIVE, POSITIVE_IN_WORDS,
         "Time after which a record is compacted whatever min.cleanable.dirty.ratio says; segments \
@@ -170,6 +172,16 @@ pub const TOPIC_CONFIGS: &[ConfigDefinition] = configs! {
 
 /// What brokers alone configure and partitions still act on.
 pub(super) const BROKER_ONLY_CONFIGS: &[ConfigDefinition] = configs! {
+    "follower.replication.throttled.rate": Long = "9223372036854775807",
+        ["follower.replication.throttled.rate"],
+        POSITIVE, POSITIVE_IN_WORDS,
+        "Bytes in a second that this broker takes from leaders for the replicas that \
+         follower.replication.throttled.replicas of their topics name.";
+    "leader.replication.throttled.rate": Long = "9223372036854775807",
+        ["leader.replication.throttled.rate"],
+        POSITIVE, POSITIVE_IN_WORDS,
+        "Bytes in a second that this broker gives to followers of the replicas that \
+         leader.replication.throttled.replicas of their topics name.";
     "producer.id.expiration.ms": Int = "86400000", ["producer.id.expiration.ms"],
         Rule::Integer { min: 1, max: INT_MAX }, POSITIVE_IN_WORDS,
         "Silence after which a partition forgets an idempotent producer.";

@@ -170,3 +170,22 @@ fn a_value_that_was_never_validated_is_an_error_and_not_a_panic() {
         assert!(matches!(layers.effective(), Err(ConfigError::InvalidValue { .. })));
     }
 }
+
+#[test]
+fn replication_is_throttled_by_what_is_set_on_the_broker_or_on_all() {
+    let rates = |leader, follower| ThrottledRates { leader, follower };
+    assert_eq!(ConfigLayers::default().throttled_rates(), rates(None, None));
+    let own = map(&[("leader.replication.throttled.rate", "5000")]);
+    let all = map(&[
+        ("leader.replication.throttled.rate", "7"),
+        ("follower.replication.throttled.rate", "9"),
+    ]);
+    let layers = ConfigLayers {
+        dynamic_broker: Some(&own),
+        dynamic_default: Some(&all),
+        ..ConfigLayers::default()
+    };
+    assert_eq!(layers.throttled_rates(), rates(Some(5000), Some(9)));
+    assert!(validate_broker_config("leader.replication.throttled.rate", "0").is_err());
+    assert!(validate_topic_config("leader.replication.throttled.rate", "1").is_err());
+}

@@ -76,8 +76,9 @@ impl Partition {
         self.check_readable()?;
         self.check_leader_epoch(position.current_leader_epoch)?;
         let offset = position.offset;
-        if !position.from_follower && offset >= self.high_watermark {
-            // That nothing follows, or that the log ends before, only the newest leader can say.
+        if offset >= self.high_watermark {
+            // That nothing follows, or that the log ends before, only the newest leader can say. Of
+            // a follower nobody believes it.
             self.check_stands(now)?;
         }
         let (lowest, highest) = (self.log_start_offset, self.log_end_offset);
@@ -85,12 +86,15 @@ impl Partition {
         if offset < lowest {
             return Err(out_of_range);
         }
-        if !self.is_leader() && offset > self.high_watermark {
-            // The leader may have it, and epochs that are not known here: a consumer must not take
-            // this for the end of the log, nor for another log (KIP-392).
+        if !self.is_leader() && offset > highest {
+            // The leader may have it: a consumer must not take this for the end of the log, as it
+            // may that does not know that this is a follower (KIP-392).
             return Err(PartitionError::OffsetNotAvailable);
         }
         let diverging = match position.last_fetched_epoch {
+            // A follower may yet have to truncate above its high watermark: that its log parts
+            // from the consumer's there says nothing of the committed one.
+            Some(_) if !self.is_leader() && offset > self.high_watermark => None,
             Some(epoch) => self.divergence(epoch, offset).ok_or_else(|| {
                 let knows_all = self.is_leader();
                 if knows_all { out_of_range.clone() } else { PartitionError::OffsetNotAvailable }

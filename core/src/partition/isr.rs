@@ -171,6 +171,11 @@ impl Progress {
         self.broker_epoch
     }
 
+    /// When it last had everything that the leader had; `None` when it never did.
+    pub(super) fn caught_up(&self) -> Option<Instant> {
+        self.caught_up
+    }
+
     /// Until when it counts as in sync without further progress. A follower that has everything
     /// does not fall behind.
     pub(super) fn in_sync_until(

@@ -38,6 +38,15 @@ pub(super) struct Leading {
     pub(super) out_of_touch: Option<Duration>,
 }
 
+/// A follower that can serve a consumer.
+pub(super) struct ReadReplica {
+    /// The end of what it has for certain, exclusive.
+    pub(super) end: Offset,
+    /// When it last had everything that the leader had.
+    pub(super) caught_up: Option<Instant>,
+    pub(super) broker: BrokerId,
+}
+
 impl Leading {
     pub(super) fn new(
         now: Instant,
@@ -161,6 +170,22 @@ impl Leading {
             && progress.log_start_offset >= log_start
             && end >= high_watermark
             && (end >= self.epoch_start || Mutant::JoinsBelowEpochStart.is_planted())
+    }
+
+    /// The followers that a consumer at `offset` may read from (KIP-392): in sync under the
+    /// registration that the metadata knows, with the offset in their logs for certain.
+    pub(super) fn read_replicas(&self, offset: Offset) -> impl Iterator<Item = ReadReplica> {
+        self.followers.iter().filter_map(move |(replica, progress)| {
+            let epoch = self.eligible.get(replica)?;
+            let serves = self.isr.committed.contains(replica) && progress.has_fetched_as(*epoch);
+            // What it has counts, flushed or not: it serves what is committed only.
+            let end = progress.end(false).filter(|end| serves && *end >= offset)?;
+            (progress.log_start_offset <= offset).then_some(ReadReplica {
+                end,
+                caught_up: progress.caught_up(),
+                broker: *replica,
+            })
+        })
     }
 
     fn laggards(&self, now: Instant, leader_end: Offset) -> Vec<BrokerId> {

@@ -56,6 +56,7 @@ mod messages;
 mod offsets;
 mod parked;
 mod produce;
+mod read_replica;
 mod replica;
 mod role;
 mod side_state;
@@ -161,6 +162,8 @@ pub struct Partition {
     partition_epoch: Option<PartitionEpoch>,
     /// Whether the metadata names every replica in sync.
     isr_is_complete: bool,
+    /// Whether the metadata names this replica in sync.
+    is_in_sync: bool,
     health: LogHealth,
     /// Invariant: `log_start_offset <= requested_log_start <= flushed_offset`.
     log_start_offset: Offset,
@@ -230,6 +233,7 @@ impl Partition {
             leader_epoch: LeaderEpoch(0),
             partition_epoch: None,
             isr_is_complete: false,
+            is_in_sync: false,
             health: LogHealth::Healthy,
             log_start_offset,
             requested_log_start: log_start_offset,
@@ -375,6 +379,12 @@ impl Partition {
             Role::Leader(leading) => Some(leading.isr.committed.iter().copied().collect()),
             Role::Follower(_) => None,
         }
+    }
+
+    /// Whether the metadata names this replica in sync.
+    #[must_use]
+    pub fn is_in_sync(&self) -> bool {
+        self.is_in_sync
     }
 
     /// What a checkpoint stores: the state as of the settled offset, which is at most

@@ -59,6 +59,7 @@ impl Partition {
         self.partition_epoch = Some(assignment.partition_epoch);
         self.isr_is_complete =
             assignment.replicas.iter().all(|replica| assignment.isr.contains(replica));
+        self.is_in_sync = assignment.isr.contains(&self.options.broker);
         let leads = assignment.leader == Some(self.options.broker);
         match &mut self.role {
             Role::Leader(leading) if leads && !is_new_epoch => {

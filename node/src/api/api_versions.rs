@@ -1,6 +1,6 @@
 //! ApiVersions (key 18): what this broker serves, and nothing else.
 
-use super::Context;
+use super::{Context, controllers};
 use crate::wire::{
     ApiKey, ErrorCode, Str,
     generated::api_versions::{
@@ -22,7 +22,10 @@ pub async fn handle(context: Context, _request: ApiVersionsRequest) -> ApiVersio
         min_version_level: level_number(level),
     });
     ApiVersionsResponse {
-        api_keys: ApiKey::all().map(advertised).collect(),
+        api_keys: ApiKey::all()
+            .filter(|key| controllers::serves(&context, *key))
+            .map(advertised)
+            .collect(),
         supported_features: SUPPORTED_FEATURES
             .iter()
             .map(|feature| SupportedFeatureKey {

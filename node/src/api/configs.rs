@@ -50,16 +50,22 @@ impl Resource {
             },
             TYPE_BROKER if name.is_empty() => Ok(Self::Broker(None)),
             TYPE_BROKER => match name.parse() {
-                Ok(id) if BrokerId(id) == context.shared.config.node_id => {
+                Ok(id) if Self::is_broker(context, BrokerId(id)) => {
                     Ok(Self::Broker(Some(BrokerId(id))))
                 }
-                _ => Err((ErrorCode::InvalidRequest, format!("no broker {name:?} here"))),
+                _ => Err((ErrorCode::InvalidRequest, format!("no broker {name:?}"))),
             },
             other => {
                 let reason = format!("resource type {other} has no configuration here");
                 Err((ErrorCode::InvalidRequest, reason))
             }
         }
+    }
+
+    /// Whether there is such a broker: what is set while brokers run stands in the metadata.
+    fn is_broker(context: &Context, id: BrokerId) -> bool {
+        let shared = &context.shared;
+        id == shared.config.node_id || shared.quorum.image().broker(id).is_some()
     }
 
     fn command(self, update: ConfigUpdate) -> Command {
@@ -222,6 +228,10 @@ fn describe_one(
                 image.config_layers(Some(id), shared.config.node_id, &shared.static_configs);
             let configs = layers.describe().filter(|(definition, _)| asked(definition.name));
             Ok(configs.map(|(definition, value)| of_topic(definition, value, detail)).collect())
+        }
+        Resource::Broker(Some(id)) if id != shared.config.node_id => {
+            // Of its file only the broker itself knows, which clients ask.
+            Err((ErrorCode::InvalidRequest, format!("broker {id} is another one: ask it")))
         }
         Resource::Broker(Some(id)) => {
             let own = image.broker_configs(Some(id));

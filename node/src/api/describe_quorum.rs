@@ -18,8 +18,8 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 /// What Kafka calls the listener of its controllers.
 const LISTENER: &str = "CONTROLLER";
 
-/// Describes the quorum. Only its leader knows how far the others are: elsewhere their offsets are
-/// unknown (-1), and the leader that is named can be asked.
+/// Describes the quorum as its leader sees it, which alone knows how far the others are. When it does
+/// not say, their offsets are unknown (-1).
 pub async fn handle(context: Context, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
     let is_asked_for = matches!(&request.topics[..], [topic] if is_metadata_log(topic));
     if !is_asked_for {
@@ -30,8 +30,8 @@ pub async fn handle(context: Context, request: DescribeQuorumRequest) -> Describ
         };
     }
     let shared = &context.shared;
-    let status = shared.quorum.status();
-    describe(&status, shared.config.node_id, shared.doors.clock.now())
+    let status = shared.quorum.status_of_leader().await;
+    describe(&status, shared.doors.clock.now())
 }
 
 fn is_metadata_log(topic: &DescribeQuorumTopic) -> bool {
@@ -39,9 +39,9 @@ fn is_metadata_log(topic: &DescribeQuorumTopic) -> bool {
     *topic.topic_name == *METADATA_TOPIC && is_first
 }
 
-fn describe(status: &QuorumStatus, own: BrokerId, now: Now) -> DescribeQuorumResponse {
+fn describe(status: &QuorumStatus, now: Now) -> DescribeQuorumResponse {
     let replicas = |nodes: &mut dyn Iterator<Item = BrokerId>| {
-        nodes.map(|node| replica(status, node, own, now)).collect()
+        nodes.map(|node| replica(status, node, now)).collect()
     };
     let partition = DescribedQuorumPartition {
         leader_id: status.leadership.leader.map_or(-1, |leader| leader.0),
@@ -72,7 +72,8 @@ fn describe(status: &QuorumStatus, own: BrokerId, now: Now) -> DescribeQuorumRes
     }
 }
 
-fn replica(status: &QuorumStatus, node: BrokerId, own: BrokerId, now: Now) -> ReplicaState {
+fn replica(status: &QuorumStatus, node: BrokerId, now: Now) -> ReplicaState {
+    let own = status.seen_by;
     let progress = status.peers.get(&node);
     let known = progress.map(|progress| progress.matched);
     let known = known.or((node == own).then_some(status.last_log_offset));
@@ -115,9 +116,10 @@ mod tests {
 
     const NOW: Now = Now { monotonic: Instant(5_000_000_000), wall: Timestamp(100_000) };
 
-    fn status(peers: BTreeMap<BrokerId, PeerProgress>) -> QuorumStatus {
+    fn status(seen_by: i32, peers: BTreeMap<BrokerId, PeerProgress>) -> QuorumStatus {
         let endpoint = Endpoint { host: "h".into(), port: 9_093 };
         QuorumStatus {
+            seen_by: BrokerId(seen_by),
             leadership: Leadership { term: 4, leader: Some(BrokerId(1)) },
             voters: BTreeMap::from([(BrokerId(1), endpoint.clone()), (BrokerId(2), endpoint)]),
             learners: BTreeMap::from([(BrokerId(3), Endpoint::default())]),
@@ -133,12 +135,12 @@ mod tests {
 
     #[test]
     fn the_leader_tells_how_far_every_node_is_and_when_it_was_heard() {
-        let status = status(BTreeMap::from([
+        let peers = BTreeMap::from([
             (BrokerId(1), peer(12, None)),
             (BrokerId(2), peer(11, Some(Instant(4_000_000_000)))),
             (BrokerId(3), peer(7, Some(Instant(3_000_000_000)))),
-        ]));
-        let answer = describe(&status, BrokerId(1), NOW);
+        ]);
+        let answer = describe(&status(1, peers), NOW);
         let partition = &answer.topics[0].partitions[0];
         let told = (partition.leader_id, partition.leader_epoch, partition.high_watermark);
         assert_eq!(told, (1, 4, 10));
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_follower_knows_only_itself() {
-        let answer = describe(&status(BTreeMap::new()), BrokerId(2), NOW);
+        let answer = describe(&status(2, BTreeMap::new()), NOW);
         let partition = &answer.topics[0].partitions[0];
         let ends: Vec<_> = partition.current_voters.iter().map(|one| one.log_end_offset).collect();
         assert_eq!(ends, [-1, 12]);

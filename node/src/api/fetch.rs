@@ -1,9 +1,10 @@
 //! Fetch (key 1): reads what is below the high watermark, waiting for `min_bytes` of it.
 //!
 //! A fetch that finds too little parks on every partition it names; each wakes it when its
-//! answer may have changed. Sessions (KIP-227) are `core::fetch_session`.
+//! answer may have changed. Sessions (KIP-227) are `core::fetch_session`. A leader may name a
+//! follower instead of records, which answers then (KIP-392).
 
-use super::{Context, errors, leader_hints::LeaderHints, resolve};
+use super::{Context, errors, leader_hints::LeaderHints, read_replicas::ReadReplicas, resolve};
 use crate::{
     broker::{FetchKey, MemoryPermit, ParkedRequests, PartitionDriver, Position},
     log::LogError,
@@ -38,6 +39,8 @@ const PARTITIONS_MAX: usize = 100_000;
 struct Target<'a> {
     wanted: &'a Wanted<FetchKey, Position>,
     driver: Result<Arc<PartitionDriver>, ErrorCode>,
+    /// Whether a follower may answer.
+    from_follower: bool,
 }
 
 /// Serves a fetch. The permits are for the records in the answer.
@@ -55,16 +58,16 @@ pub async fn handle(context: Context, request: FetchRequest) -> (FetchResponse, 
         Ok(begun) => begun,
         Err(error) => return (session_refusal(error), Vec::new()),
     };
-    let targets: Vec<Target<'_>> = begun
-        .partitions
-        .iter()
-        .map(|wanted| Target { wanted, driver: driver_of(&context, &wanted.key) })
-        .collect();
+    let replicas = ReadReplicas::new(&context, &request.rack_id);
+    let from_follower = replicas.may_be_followers();
+    let target = |wanted| Target { wanted, driver: driver_of(&context, wanted), from_follower };
+    let targets: Vec<Target<'_>> = begun.partitions.iter().map(target).collect();
     let min_bytes = u64::try_from(request.min_bytes).unwrap_or(0);
-    wait_until_worthwhile(&context, &targets, min_bytes, deadline).await;
+    wait_until_worthwhile(&context, &targets, &replicas, (min_bytes, deadline)).await;
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
     let mut reading = Reading {
         context: &context,
+        replicas: &replicas,
         read_committed: request.isolation_level == 1,
         remaining: max_bytes
             .min(context.shared.config.fetch_max_bytes)
@@ -156,7 +159,11 @@ fn session_refusal(error: SessionError) -> FetchResponse {
     FetchResponse { error_code: code as i16, ..Default::default() }
 }
 
-fn driver_of(context: &Context, key: &FetchKey) -> Result<Arc<PartitionDriver>, ErrorCode> {
+fn driver_of(
+    context: &Context,
+    wanted: &Wanted<FetchKey, Position>,
+) -> Result<Arc<PartitionDriver>, ErrorCode> {
+    let key = &wanted.key;
     let topic = if context.version >= 13 {
         resolve::Topic::with_id(context, key.topic_id)
     } else {
@@ -169,8 +176,8 @@ fn driver_of(context: &Context, key: &FetchKey) -> Result<Arc<PartitionDriver>, 
 async fn wait_until_worthwhile(
     context: &Context,
     targets: &[Target<'_>],
-    min_bytes: u64,
-    deadline: Instant,
+    replicas: &ReadReplicas,
+    (min_bytes, deadline): (u64, Instant),
 ) {
     let clock = &context.shared.doors.clock;
     while clock.now().monotonic < deadline {
@@ -180,12 +187,13 @@ async fn wait_until_worthwhile(
         for target in targets {
             let Ok(driver) = &target.driver else { return };
             let Some(offset) = target.offset() else { return };
-            let (request, response) = driver.park(wake.clone(), |request| {
-                fetch_input(request, offset, target.position(), true)
-            });
+            let (request, response) = driver.park(wake.clone(), target.input(offset, true));
             parked.add(driver, request);
             match response {
                 Response::Readable(Readable { diverging: None, available_bytes, .. }) => {
+                    if replicas.preferred(driver, offset).is_some() {
+                        return;
+                    }
                     let wanted = target.position().max_bytes as u64;
                     available = available.saturating_add(available_bytes.min(wanted));
                 }
@@ -204,16 +212,6 @@ async fn wait_until_worthwhile(
     }
 }
 
-fn fetch_input(request: RequestId, offset: Offset, position: &Position, park: bool) -> Input {
-    let position = ReadPosition {
-        offset,
-        current_leader_epoch: position.current_leader_epoch,
-        last_fetched_epoch: position.last_fetched_epoch,
-        from_follower: false,
-    };
-    Input::Fetch { request, position, park }
-}
-
 impl Target<'_> {
     fn position(&self) -> &Position {
         &self.wanted.position
@@ -223,11 +221,23 @@ impl Target<'_> {
     fn offset(&self) -> Option<Offset> {
         u64::try_from(self.position().offset).ok().map(Offset)
     }
+
+    /// What the partition's machine is asked.
+    fn input(&self, offset: Offset, park: bool) -> impl FnOnce(RequestId) -> Input {
+        let position = ReadPosition {
+            offset,
+            current_leader_epoch: self.position().current_leader_epoch,
+            last_fetched_epoch: self.position().last_fetched_epoch,
+            from_follower: self.from_follower,
+        };
+        move |request| Input::Fetch { request, position, park }
+    }
 }
 
 /// The progress of reading one answer.
 struct Reading<'a> {
     context: &'a Context,
+    replicas: &'a ReadReplicas,
     read_committed: bool,
     remaining: usize,
     memory: Vec<MemoryPermit>,
@@ -263,7 +273,7 @@ impl Reading<'_> {
         let driver = target.driver.as_ref().map_err(|code| *code)?;
         let offset = target.offset().ok_or(ErrorCode::OffsetOutOfRange)?;
         let position = target.position();
-        let readable = match driver.ask(|request| fetch_input(request, offset, position, false)) {
+        let readable = match driver.ask(target.input(offset, false)) {
             Response::Readable(readable) => readable,
             Response::Error(error) => return Err(errors::of_partition(&error)),
             other => unreachable!("a fetch was answered with {other:?}"),
@@ -276,6 +286,10 @@ impl Reading<'_> {
                 epoch: errors::epoch_number(end.epoch),
                 end_offset: errors::offset(end.end_offset),
             };
+            return Ok(());
+        }
+        if let Some(replica) = self.replicas.preferred(driver, offset) {
+            data.preferred_read_replica = replica.0;
             return Ok(());
         }
         let mut before = readable.high_watermark;
@@ -335,7 +349,8 @@ fn respond(
         .map(|data| Answered {
             must_send: data.error_code != ErrorCode::None as i16
                 || data.records.as_ref().is_some_and(|records| !records.is_empty())
-                || data.diverging_epoch.epoch != -1,
+                || data.diverging_epoch.epoch != -1
+                || data.preferred_read_replica != -1,
             high_watermark: data.high_watermark,
             log_start_offset: data.log_start_offset,
         })

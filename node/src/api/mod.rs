@@ -8,6 +8,7 @@ mod authorized_operations;
 mod configs;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
+mod controllers;
 mod create_partitions;
 mod create_topics;
 mod creation;
@@ -41,6 +42,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod raft_voters;
+mod read_replicas;
 mod resolve;
 mod sync_group;
 mod timeout;
@@ -79,6 +81,9 @@ pub enum RequestError {
     /// The body cannot be read.
     #[error("unreadable {api} v{version} request: {error}")]
     Body { api: &'static str, version: i16, error: DecodeError },
+    /// The node is a controller only.
+    #[error("{api} is for brokers, and this node is a controller only")]
+    NotABroker { api: &'static str },
     /// We built an answer that the version cannot carry.
     #[error("{api} v{version} response cannot be encoded: {error}")]
     Encode { api: &'static str, version: i16, error: EncodeError },
@@ -130,6 +135,7 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         Err(error) => return Err(error.into()),
     };
     let key = header.api_key;
+    controllers::check(shared, key)?;
     shared.metrics.api(key as i16).request_bytes.add(bytes as u64);
     let context = Context {
         shared: shared.clone(),

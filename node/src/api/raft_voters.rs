@@ -1,7 +1,7 @@
 //! AddRaftVoter (key 80) and RemoveRaftVoter (key 81): who votes on the metadata (KIP-853).
 //!
-//! Only the quorum's leader changes that: another broker answers NOT_CONTROLLER, and clients turn
-//! to the controller that the cluster's description names.
+//! Only the quorum's leader changes that, whom every node asks: it may be no broker that clients
+//! could turn to.
 
 use super::{Context, errors, timeout};
 use crate::{
@@ -35,7 +35,7 @@ async fn try_add(context: &Context, request: AddRaftVoterRequest) -> Result<(), 
     check_cluster(context, request.cluster_id.as_ref())?;
     let quorum = &context.shared.quorum;
     let voter = BrokerId(request.voter_id);
-    if quorum.status().voters.contains_key(&voter) {
+    if quorum.status_of_leader().await.voters.contains_key(&voter) {
         return Err((ErrorCode::DuplicateVoter, format!("node {voter} is a voter already")));
     }
     let Some(listener) = request.listeners.first() else {
@@ -57,7 +57,7 @@ async fn try_remove(context: &Context, request: RemoveRaftVoterRequest) -> Resul
     check_cluster(context, request.cluster_id.as_ref())?;
     let quorum = &context.shared.quorum;
     let voter = BrokerId(request.voter_id);
-    if !quorum.status().voters.contains_key(&voter) {
+    if !quorum.status_of_leader().await.voters.contains_key(&voter) {
         return Err((ErrorCode::VoterNotFound, format!("node {voter} is no voter")));
     }
     quorum.remove_voter(voter).await.map_err(refusal)

@@ -139,7 +139,7 @@ async fn propose_until_known(
 }
 
 /// Gives signs of life to the controller, for ever.
-pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
+pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch: BrokerEpoch) {
     let clock = shared.doors.clock.clone();
     let interval = shared.config.broker_heartbeat_interval;
     // A session begins with the sending of what was answered: by the time it ends here it has not
@@ -153,7 +153,7 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>) {
         let deadline = now.after(interval * 2);
         let heartbeat = Heartbeat {
             broker: shared.config.node_id,
-            epoch: shared.broker_epoch,
+            epoch,
             applied: shared.quorum.image().applied(),
             wants_shutdown: shared.membership.wants_shutdown.load(Ordering::Acquire),
         };
@@ -225,9 +225,16 @@ fn take(shared: &Shared, reply: HeartbeatReply) {
     }
 }
 
-/// Hands over what this broker leads, the quorum last: it has to agree on the rest. Gives up after
+/// Hands over what this node leads, the quorum last: it has to agree on the rest. Gives up after
 /// [`HAND_OVER_TIMEOUT`], or when there is nobody left to hand anything over to.
 pub async fn hand_over(shared: &Shared) {
+    if shared.broker_epoch.is_none() || hand_over_partitions(shared).await {
+        shared.quorum.hand_over().await;
+    }
+}
+
+/// Hands over the partitions that this broker leads. Whether there is a quorum to agree on it.
+async fn hand_over_partitions(shared: &Shared) -> bool {
     shared.membership.wants_shutdown.store(true, Ordering::Release);
     let until = shared.doors.clock.now().monotonic.after(HAND_OVER_TIMEOUT);
     tokio::select! {
@@ -235,13 +242,13 @@ pub async fn hand_over(shared: &Shared) {
         () = shared.membership.handed_over.notified() => {}
         () = quorum_lost(shared) => {
             tracing::warn!("a majority of the voters is not running: nothing can be handed over");
-            return;
+            return false;
         }
         () = shared.doors.clock.sleep_until(until) => {
             tracing::warn!("not everything was handed over; the controller will fence this broker");
         }
     }
-    shared.quorum.hand_over().await;
+    true
 }
 
 /// Completes when the quorum was found lost several times in a row.

@@ -14,6 +14,7 @@ mod peers;
 mod producer_ids;
 mod replica_reads;
 mod replication;
+mod throttles;
 pub mod upkeep;
 
 pub use controller::ControllerDriver;
@@ -26,6 +27,7 @@ pub use partitions::{Lookup, Partitions, TopicPartition};
 pub use peers::Peers;
 pub use producer_ids::ProducerIds;
 pub use replication::{Replication, ReplicationOptions};
+pub use throttles::Throttles;
 
 use crate::{
     config::BrokerConfig,
@@ -66,10 +68,12 @@ pub struct Shared {
     pub quorum: Arc<dyn Quorum>,
     /// The partitions.
     pub partitions: Arc<Partitions>,
-    /// This broker's registration.
-    pub broker_epoch: BrokerEpoch,
+    /// This broker's registration; `None` of a controller that is no broker.
+    pub broker_epoch: Option<BrokerEpoch>,
     /// Where this broker stands in its cluster.
     pub membership: Membership,
+    /// How fast replicas that are out of sync may catch up.
+    pub throttles: Arc<Throttles>,
     /// The fetchers of the partitions that this broker follows.
     pub replication: Arc<Replication>,
     /// The coordinators of the groups whose partition this broker leads.

@@ -42,7 +42,9 @@ impl PeerService for Peers {
             PeerRequest::Raft(_)
             | PeerRequest::Join { .. }
             | PeerRequest::QuorumProbe
-            | PeerRequest::Propose(_) => self.quorum.serve(from, request),
+            | PeerRequest::Propose(_)
+            | PeerRequest::ChangeVoters(_)
+            | PeerRequest::DescribeQuorum => self.quorum.serve(from, request),
             PeerRequest::Heartbeat(heartbeat) => ready(self.controller.heartbeat(heartbeat)),
             PeerRequest::Fetch(fetch) => match shared {
                 Some(shared) => Box::pin(async move {

@@ -10,7 +10,8 @@ use crate::{
 };
 use bytes::Bytes;
 use highwater_core::{
-    partition::{Input, ReplicaFetchError, ReplicaReadable, Response},
+    partition::{Input, Partition, ReplicaFetchError, ReplicaReadable, Response},
+    time::Instant,
     types::{BrokerId, RequestId},
 };
 use std::{sync::Arc, time::Duration};
@@ -23,6 +24,17 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 struct Target {
     wanted: ReplicaFetchPartition,
     driver: Result<Arc<PartitionDriver>, ReplicaFetchError>,
+}
+
+impl Target {
+    /// Until when the follower has to wait for records, because it is out of sync and throttled.
+    fn held_up_until(&self, shared: &Shared, follower: BrokerId) -> Option<Instant> {
+        let driver = self.driver.as_ref().ok()?;
+        let now = shared.doors.clock.now().monotonic;
+        let until = shared.throttles.leader.holds_up(now, &driver.id)?;
+        let in_sync = driver.inspect(Partition::isr).is_some_and(|isr| isr.contains(&follower));
+        (!in_sync).then_some(until)
+    }
 }
 
 /// Serves one fetch of a follower.
@@ -38,7 +50,7 @@ pub async fn serve(
         .iter()
         .map(|wanted| Target { wanted: *wanted, driver: driver_of(shared, wanted) })
         .collect();
-    let heard = fetch.heard.filter(|stamp| stamp.broker_epoch == shared.broker_epoch);
+    let heard = fetch.heard.filter(|stamp| Some(stamp.broker_epoch) == shared.broker_epoch);
     let heard = heard.map(|stamp| stamp.at);
     let input = |wanted: &ReplicaFetchPartition, park| {
         let (broker_epoch, position) = (fetch.broker_epoch, wanted.position);
@@ -55,6 +67,7 @@ pub async fn serve(
         let wake = Arc::new(Notify::new());
         let mut parked = ParkedRequests::default();
         let mut worthwhile = targets.is_empty();
+        let mut look_again = deadline;
         for target in &targets {
             let Ok(driver) = &target.driver else {
                 worthwhile = true;
@@ -62,7 +75,10 @@ pub async fn serve(
             };
             let (request, response) = driver.park(wake.clone(), input(&target.wanted, true));
             parked.add(driver, request);
-            worthwhile |= has_something(&response);
+            match target.held_up_until(shared, follower) {
+                Some(until) if has_records_only(&response) => look_again = look_again.min(until),
+                _ => worthwhile |= has_something(&response),
+            }
         }
         if worthwhile {
             break;
@@ -71,19 +87,26 @@ pub async fn serve(
             biased;
             () = wake.notified() => {}
             () = shared.closing() => break,
-            () = shared.doors.clock.sleep_until(deadline) => break,
+            () = shared.doors.clock.sleep_until(look_again) => {}
         }
     }
     // A partition that catches up must leave room for those that keep up.
     let partition_max = shared.config.replica_fetch_max_bytes as usize;
     let mut room = fetch.max_bytes as usize;
     let mut partitions = Vec::with_capacity(targets.len());
-    for Target { wanted, driver } in &targets {
+    for target in &targets {
+        let Target { wanted, driver } = target;
         let outcome = match driver {
             Ok(driver) => {
                 let response = driver.ask(input(wanted, false));
-                let is_first = partitions.is_empty();
-                read(driver, wanted, response, (&mut room, partition_max), is_first).await
+                let may_read = target.held_up_until(shared, follower).is_none();
+                let limits = (&mut room, if may_read { partition_max } else { 0 });
+                let is_first = partitions.is_empty() && may_read;
+                let read = read(driver, wanted, response, limits, is_first).await;
+                let now = shared.doors.clock.now().monotonic;
+                let bytes = read.as_ref().map_or(0, |fetched| fetched.records.len());
+                shared.throttles.leader.record(now, &driver.id, bytes);
+                read
             }
             Err(error) => Err(*error),
         };
@@ -96,7 +119,8 @@ pub async fn serve(
         });
     }
     let at = shared.doors.clock.now().monotonic;
-    ReplicaFetched { partitions, stamp: AnswerStamp { broker_epoch: shared.broker_epoch, at } }
+    let broker_epoch = shared.broker_epoch.unwrap_or_default();
+    ReplicaFetched { partitions, stamp: AnswerStamp { broker_epoch, at } }
 }
 
 fn driver_of(
@@ -107,6 +131,14 @@ fn driver_of(
         Lookup::Open(driver) => Ok(driver),
         Lookup::Offline => Err(ReplicaFetchError::StorageFailed),
         Lookup::Opening | Lookup::Unknown => Err(ReplicaFetchError::NotLeader),
+    }
+}
+
+/// Whether there is nothing to tell but records, if even those.
+fn has_records_only(response: &Response) -> bool {
+    match response {
+        Response::ReplicaReadable(readable) => readable.diverging.is_none() && !readable.hurry,
+        _ => false,
     }
 }
 

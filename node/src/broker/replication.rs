@@ -5,7 +5,7 @@
 //! then. The reporter tells flushed offsets between two calls, so that an acknowledgement need not
 //! wait for the next records.
 
-use super::{PartitionDriver, TopicPartition};
+use super::{PartitionDriver, Throttles, TopicPartition};
 use crate::{
     env::{Clock, Transport},
     peer::messages::{
@@ -51,6 +51,7 @@ pub struct Replication {
     transport: Arc<dyn Transport>,
     tasks: Tasks,
     options: ReplicationOptions,
+    throttles: Arc<Throttles>,
     broker_epoch: BrokerEpoch,
     leaders: Mutex<BTreeMap<BrokerId, Followed>>,
 }
@@ -79,11 +80,11 @@ impl Replication {
         clock: Arc<dyn Clock>,
         transport: Arc<dyn Transport>,
         tasks: Tasks,
-        options: ReplicationOptions,
+        (options, throttles): (ReplicationOptions, Arc<Throttles>),
         broker_epoch: BrokerEpoch,
     ) -> Arc<Self> {
         let leaders = Mutex::default();
-        Arc::new(Self { clock, transport, tasks, options, broker_epoch, leaders })
+        Arc::new(Self { clock, transport, tasks, options, throttles, broker_epoch, leaders })
     }
 
     /// Takes over which partitions follow whom. Called by one task only.
@@ -126,6 +127,7 @@ impl Replication {
             leader: shared.clone(),
             heard: None,
             resting: BTreeMap::new(),
+            held_up_until: None,
             turn: 0,
         };
         let tasks = [
@@ -144,6 +146,8 @@ struct Fetcher {
     heard: Option<AnswerStamp>,
     /// Partitions whose last fetch failed: when to ask again, and the next pause.
     resting: BTreeMap<Key, (Instant, Duration)>,
+    /// When a partition may be fetched again that was left out for its throttle.
+    held_up_until: Option<Instant>,
     /// Where the next request begins, so that no partition always comes last.
     turn: usize,
 }
@@ -180,15 +184,22 @@ impl Fetcher {
             followed.values().cloned().collect()
         };
         let mut partitions = Vec::with_capacity(drivers.len());
+        self.held_up_until = None;
         for driver in drivers {
             let (topic, index) = key_of(&driver.id);
             if self.resting.get(&(topic, index)).is_some_and(|(until, _)| now < *until) {
                 continue;
             }
-            let position = driver.inspect(Partition::fetch_position);
+            let state = |machine: &Partition| (machine.fetch_position(), machine.is_in_sync());
+            let (position, is_in_sync) = driver.inspect(state);
             if let Some((leader, position)) = position
                 && leader == self.leader.broker
             {
+                let throttle = &self.replication.throttles.follower;
+                if !is_in_sync && let Some(until) = throttle.holds_up(now, &driver.id) {
+                    self.held_up_until = self.held_up_until.into_iter().chain([until]).min();
+                    continue;
+                }
                 partitions.push(ReplicaFetchPartition { topic, index, position });
             }
         }
@@ -202,8 +213,8 @@ impl Fetcher {
     /// Waits until something may be fetched of which nothing could be at `now`. A partition whose
     /// pause was over then had another reason, which no pause says the end of.
     async fn rest(&self, now: Instant) {
-        let next =
-            self.resting.values().map(|(until, _)| *until).filter(|until| *until > now).min();
+        let pauses = self.resting.values().map(|(until, _)| *until).chain(self.held_up_until);
+        let next = pauses.filter(|until| *until > now).min();
         let clock = &self.replication.clock;
         let until = next.unwrap_or_else(|| clock.now().monotonic.after(BACKOFF_MAX));
         tokio::select! {
@@ -255,8 +266,11 @@ impl Fetcher {
         let driver = lock(&self.leader.partitions).get(&key).cloned();
         let Some(driver) = driver else { return };
         match &outcome {
-            Ok(_) => {
+            Ok(fetched) => {
                 self.resting.remove(&key);
+                let now = self.replication.clock.now().monotonic;
+                let throttle = &self.replication.throttles.follower;
+                throttle.record(now, &driver.id, fetched.records.len());
             }
             Err(error) => {
                 tracing::debug!(partition = %driver.id, %error, "the leader gave nothing");

@@ -17,9 +17,14 @@ pub async fn follow_metadata(shared: Arc<Shared>) {
         for (broker, registration) in image.brokers() {
             shared.doors.transport.learn(broker, registration.peer_endpoint.clone());
         }
-        shared.partitions.follow(&image).await;
-        shared.replication.follow(&shared.partitions.open());
-        shared.coordinators.follow(&image, &shared.partitions);
+        let static_configs = &shared.static_configs;
+        shared.throttles.follow(&image, shared.config.node_id, static_configs);
+        // A disk that was a broker's once may still hold partitions of this node's id.
+        if shared.broker_epoch.is_some() {
+            shared.partitions.follow(&image).await;
+            shared.replication.follow(&shared.partitions.open());
+            shared.coordinators.follow(&image, &shared.partitions);
+        }
         shared.count_partitions();
         shared.count_changes(&followed, &image);
         followed = image;

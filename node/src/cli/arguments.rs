@@ -1,10 +1,12 @@
 //! What can be said on the command line.
 
 mod group;
+mod partition;
 
 pub use group::{
     DeleteGroups, DescribeGroups, Group, GroupMembers, GroupOffsets, ListGroups, ResetOffsets,
 };
+pub use partition::{Elect, Partition, Reassign, Reassignments, Unthrottle};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -356,62 +358,6 @@ pub struct RemoveVoter {
     pub node: i32,
 }
 
-/// What to do with partitions.
-#[derive(Debug, Subcommand)]
-pub enum Partition {
-    Reassign(Reassign),
-    Reassignments(Reassignments),
-    Elect(Elect),
-}
-
-/// Move a partition to other nodes, or give a move up.
-///
-/// The move has only begun when this ends: `highwater partition reassignments` shows what is under
-/// way. The replicas given up go on until all the new ones are in sync.
-#[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("target").required(true))]
-pub struct Reassign {
-    #[command(flatten)]
-    pub at: Broker,
-    /// The topic's name.
-    pub topic: String,
-    /// The partition.
-    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
-    pub partition: i32,
-    /// The nodes that shall hold it, the preferred leader first.
-    #[arg(long, group = "target", value_name = "NODE", value_delimiter = ',')]
-    pub replicas: Vec<i32>,
-    /// Go back to the replicas from before the move under way.
-    #[arg(long, group = "target")]
-    pub cancel: bool,
-}
-
-/// List the moves of partitions that are under way.
-#[derive(Args, Debug)]
-pub struct Reassignments {
-    #[command(flatten)]
-    pub at: Broker,
-}
-
-/// Elect leaders.
-#[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("kind").required(true))]
-pub struct Elect {
-    #[command(flatten)]
-    pub at: Broker,
-    /// Let the first replica of each partition lead, where it is in sync.
-    #[arg(long, group = "kind")]
-    pub preferred: bool,
-    /// Let any live replica lead a partition that has no leader. Acknowledged records may be lost.
-    #[arg(long, group = "kind")]
-    pub unclean: bool,
-    /// Only in this topic; in all if none is given.
-    pub topic: Option<String>,
-    /// Only this partition of it.
-    #[arg(value_parser = clap::value_parser!(i32).range(0..))]
-    pub partition: Option<i32>,
-}
-
 /// What to do with the files of a log.
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
@@ -532,6 +478,13 @@ mod tests {
         };
         assert_eq!((move_to.partition, move_to.replicas, move_to.cancel), (2, vec![3, 1], false));
 
+        let line = "highwater partition reassign orders 2 --replicas 3 --throttle 1000000";
+        let Command::Partition(Partition::Reassign(slow)) = parse(line).expect("valid").command
+        else {
+            panic!("reassign")
+        };
+        assert_eq!(slow.throttle, Some(1_000_000));
+
         let line = "highwater partition elect --unclean orders";
         let Command::Partition(Partition::Elect(elect)) = parse(line).expect("valid").command
         else {
@@ -555,6 +508,8 @@ mod tests {
             "highwater consume orders --from yesterday",
             "highwater consume orders --from -5",
             "highwater serve --log-format xml",
+            "highwater partition reassign orders 0 --cancel --throttle 5",
+            "highwater partition reassign orders 0 --replicas 1 --throttle 0",
             "highwater dev --nodes 0",
             "highwater dev --listen-base 60000",
             "highwater log dump",

@@ -58,7 +58,7 @@ struct Partition {
 /// The configuration of a topic.
 pub struct Configs {
     /// What was set on the topic.
-    set: Vec<(Str, Option<Str>)>,
+    pub set: Vec<(Str, Option<Str>)>,
     /// `min.insync.replicas`, at least 1.
     pub min_insync: usize,
     /// `durability`, where the broker has it.

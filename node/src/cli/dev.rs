@@ -41,7 +41,10 @@ pub async fn run(arguments: Dev, output: Output) -> anyhow::Result<()> {
         None => free_base(arguments.nodes).await?,
     };
     let configs = configs(&arguments.data, arguments.nodes, base, &cluster_id)?;
-    let servers: Vec<_> = configs.iter().map(|config| config.advertised.to_string()).collect();
+    let servers: Vec<_> = configs
+        .iter()
+        .map(|config| config.advertised.as_ref().map_or_else(String::new, ToString::to_string))
+        .collect();
     let brokers = tokio::select! {
         biased;
         started = start_all(configs, &disk) => started?,
@@ -201,7 +204,7 @@ mod tests {
         for (config, index) in configs.iter().zip(0_u16..) {
             assert_eq!(config.node_id.0, i32::from(index) + 1);
             assert_eq!(config.cluster_id.as_deref(), Some("c"));
-            assert_eq!(config.advertised, HostPort::new(HOST, 9092 + index));
+            assert_eq!(config.advertised, Some(HostPort::new(HOST, 9092 + index)));
             assert_eq!(config.peer_listen, Some(HostPort::new(HOST, 19_092 + index)));
             assert_eq!(config.peer_advertised, config.peer_listen);
             assert_eq!(config.voters, configs[0].voters);

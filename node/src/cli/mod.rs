@@ -17,6 +17,7 @@ mod output;
 mod partition;
 mod produce;
 mod serve;
+mod throttle;
 mod topic;
 
 use anyhow::Context;

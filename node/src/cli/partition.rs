@@ -4,6 +4,7 @@ use super::{
     arguments::{Elect, Partition, Reassign, Reassignments},
     check, connect, describe,
     output::Output,
+    throttle,
 };
 use highwater_node::{
     client::Cluster,
@@ -32,22 +33,36 @@ pub async fn run(command: Partition, output: Output) -> anyhow::Result<()> {
     match command {
         Partition::Reassign(reassign) => self::reassign(reassign, output).await,
         Partition::Reassignments(list) => reassignments(list, output).await,
+        Partition::Unthrottle(unthrottle) => throttle::lift(unthrottle, output).await,
         Partition::Elect(elect) => self::elect(elect, output).await,
     }
 }
 
 async fn reassign(arguments: Reassign, output: Output) -> anyhow::Result<()> {
     let mut cluster = connect(&arguments.at.broker).await?;
-    let Reassign { topic, partition, replicas, cancel, .. } = arguments;
+    let Reassign { topic, partition, replicas, cancel, throttle: rate, .. } = arguments;
+    if let Some(rate) = rate {
+        throttle::set(&mut cluster, (&topic, partition), &replicas, rate).await?;
+    }
     let target = (!cancel).then(|| replicas.clone());
     move_partitions(&mut cluster, vec![(topic.clone(), partition, target)]).await?;
     let document = || {
         let replicas = if cancel { Value::Null } else { json!(replicas) };
-        json!({ "topic": topic, "partition": partition, "cancelled": cancel, "replicas": replicas })
+        json!({
+            "topic": topic,
+            "partition": partition,
+            "cancelled": cancel,
+            "replicas": replicas,
+            "throttle": rate,
+        })
     };
-    output.print(document, |out| match cancel {
-        true => writeln!(out, "{topic}-{partition} stays where it was"),
-        false => writeln!(out, "{topic}-{partition} moves to {replicas:?}"),
+    output.print(document, |out| match (cancel, rate) {
+        (true, _) => writeln!(out, "{topic}-{partition} stays where it was"),
+        (false, None) => writeln!(out, "{topic}-{partition} moves to {replicas:?}"),
+        (false, Some(rate)) => {
+            writeln!(out, "{topic}-{partition} moves to {replicas:?} at {rate} bytes per second")?;
+            writeln!(out, "once no partition moves, lift it: highwater partition unthrottle")
+        }
     })
 }
 

@@ -18,7 +18,7 @@ use crate::wire::{
 };
 use bytes::Bytes;
 use core::time::Duration;
-use highwater_core::types::{PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use highwater_core::types::{LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
 
 /// A partition by both names of its topic: old versions carry the name, new ones the id (KIP-516).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub struct PartitionRef {
     pub topic_id: TopicId,
     /// The partition.
     pub index: PartitionIndex,
+}
+
+/// What a consumer says of itself when it fetches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reader<'a> {
+    /// Its rack (KIP-392); empty for none.
+    pub rack: &'a str,
+    /// The leader epoch that it knows (KIP-320): a broker with another one refuses it.
+    pub leader_epoch: Option<LeaderEpoch>,
 }
 
 /// What InitProducerId answered.
@@ -136,7 +145,25 @@ impl Connection {
         max_wait: Duration,
         max_bytes: i32,
     ) -> Result<PartitionData, ClientError> {
+        self.fetch_as(partition, offset, max_wait, max_bytes, Reader::default()).await
+    }
+
+    /// As [`Connection::fetch`], by a consumer that says where it is and what it knows. The answer
+    /// may name another broker to read from instead of records.
+    ///
+    /// # Errors
+    /// As [`Connection::fetch`].
+    pub async fn fetch_as(
+        &mut self,
+        partition: &PartitionRef,
+        offset: i64,
+        max_wait: Duration,
+        max_bytes: i32,
+        reader: Reader<'_>,
+    ) -> Result<PartitionData, ClientError> {
+        let known = reader.leader_epoch.and_then(|epoch| i32::try_from(epoch.0).ok());
         let request = FetchRequest {
+            rack_id: reader.rack.into(),
             max_wait_ms: millis(max_wait),
             min_bytes: 1,
             max_bytes,
@@ -145,6 +172,7 @@ impl Connection {
                 topic_id: partition.topic_id,
                 partitions: vec![FetchPartition {
                     partition: index(partition),
+                    current_leader_epoch: known.unwrap_or(-1),
                     fetch_offset: offset,
                     partition_max_bytes: max_bytes,
                     ..Default::default()

@@ -13,7 +13,7 @@ mod connection;
 mod error;
 mod groups;
 
-pub use calls::{PartitionRef, ProducerGrant, produce_request};
+pub use calls::{PartitionRef, ProducerGrant, Reader, produce_request};
 pub use cluster::Cluster;
 pub use connection::{Connection, InFlight};
 pub use error::ClientError;

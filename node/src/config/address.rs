@@ -67,7 +67,7 @@ impl fmt::Display for HostPort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listeners {
     /// Of the listener PLAINTEXT, for clients.
-    pub clients: HostPort,
+    pub clients: Option<HostPort>,
     /// Of the listener CONTROLLER, for the other brokers.
     pub peers: Option<HostPort>,
 }
@@ -102,9 +102,14 @@ pub fn parse_listeners(text: &str) -> Result<Listeners, String> {
         let parsed = HostPort::parse(address);
         *place = Some(parsed.map_err(|expected| format!("`{address}` is not {expected}"))?);
     }
-    let clients = clients.ok_or("no listener for clients is named; write PLAINTEXT://HOST:PORT")?;
+    if clients.is_none() && peers.is_none() {
+        return Err(NO_CLIENTS.to_owned());
+    }
     Ok(Listeners { clients, peers })
 }
+
+/// What is wrong with a broker that clients cannot reach.
+pub const NO_CLIENTS: &str = "no listener for clients is named; write PLAINTEXT://HOST:PORT";
 
 /// The name of the listener for other brokers.
 pub const PEER_LISTENER: &str = "CONTROLLER";
@@ -134,18 +139,20 @@ mod tests {
 
     #[test]
     fn one_plaintext_listener_and_one_for_brokers_are_served() {
-        let local = HostPort::new("localhost", 9092);
+        let local = Some(HostPort::new("localhost", 9092));
         let alone = Listeners { clients: local.clone(), peers: None };
         assert_eq!(parse_listeners("PLAINTEXT://localhost:9092"), Ok(alone.clone()));
         assert_eq!(parse_listeners("localhost:9092"), Ok(alone));
-        let both = Listeners { clients: local, peers: Some(HostPort::new("", 9093)) };
+        let peers = Some(HostPort::new("", 9093));
+        let both = Listeners { clients: local, peers: peers.clone() };
         assert_eq!(parse_listeners("CONTROLLER://:9093,localhost:9092"), Ok(both));
+        let controller = Listeners { clients: None, peers };
+        assert_eq!(parse_listeners("CONTROLLER://:9093"), Ok(controller));
         let refused = |text| parse_listeners(text).expect_err("refused");
         assert!(refused("SSL://a:1").contains("only PLAINTEXT"));
         assert!(refused("PLAINTEXT://a:1,b:2").contains("second"));
         assert!(refused("a:1,CONTROLLER://a:2,CONTROLLER://a:3").contains("second"));
         assert!(refused("PLAINTEXT://a").contains("HOST:PORT"));
         assert!(refused("").contains("no listener"));
-        assert!(refused("CONTROLLER://a:2").contains("no listener for clients"));
     }
 }

@@ -7,6 +7,7 @@ use highwater_core::{metadata::Endpoint, types::BrokerId};
 use std::collections::BTreeMap;
 
 const VOTERS: &str = "controller.quorum.voters";
+const ROLES: &str = "process.roles";
 
 /// Reads Kafka's list of voters: `1@HOST:PORT,2@HOST:PORT`. The error is a whole reason.
 pub fn parse_voters(text: &str) -> Result<BTreeMap<BrokerId, Endpoint>, String> {
@@ -48,20 +49,33 @@ fn parse_voter(voter: &str) -> Result<(BrokerId, Endpoint), String> {
     Ok((BrokerId(id), address.endpoint()))
 }
 
-/// Checks Kafka's roles. The error is a whole reason.
-pub fn check_roles(text: &str) -> Result<(), String> {
-    let roles = || text.split(',').map(str::trim).filter(|role| !role.is_empty());
-    if let Some(other) = roles().find(|role| !matches!(*role, "broker" | "controller")) {
-        return Err(format!("`{other}` is no role; write broker,controller"));
+/// What a node is (`process.roles`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// It holds partitions and serves clients.
+    pub broker: bool,
+    /// It keeps metadata.
+    pub controller: bool,
+}
+
+/// Reads Kafka's roles. The error is a whole reason.
+pub fn parse_roles(text: &str) -> Result<Roles, String> {
+    let mut roles = Roles { broker: false, controller: false };
+    for role in text.split(',').map(str::trim).filter(|role| !role.is_empty()) {
+        match role {
+            "broker" => roles.broker = true,
+            "controller" => roles.controller = true,
+            other => {
+                return Err(format!(
+                    "`{other}` is no role; write broker, controller or broker,controller"
+                ));
+            }
+        }
     }
-    if !roles().any(|role| role == "broker") {
-        return Err(
-            "a node that serves no clients is not supported: every node is a broker; write \
-                    broker,controller"
-                .to_owned(),
-        );
+    if !roles.broker && !roles.controller {
+        return Err("no role is named; write broker, controller or broker,controller".to_owned());
     }
-    Ok(())
+    Ok(roles)
 }
 
 /// The rules between the keys of a cluster.
@@ -102,6 +116,13 @@ fn settle_timeouts(config: &BrokerConfig) -> Result<(), ConfigError> {
 
 /// The rules of a broker that is alone.
 fn settle_alone(config: &BrokerConfig) -> Result<(), ConfigError> {
+    if !config.is_broker {
+        let reason = format!(
+            "a controller keeps the metadata of a cluster, and this node is alone; name the \
+             controllers of the cluster in `{VOTERS}`, or write broker,controller"
+        );
+        return Err(wrong(config, ROLES, reason));
+    }
     if config.default_replication_factor > 1 {
         let reason = format!(
             "{} replicas need as many brokers, and this one is alone; write 1, or name the brokers \
@@ -137,6 +158,14 @@ fn settle_member(config: &mut BrokerConfig) -> Result<(), ConfigError> {
                       brokers of two clusters never mix"
                 .to_owned();
         return Err(wrong(config, VOTERS, reason));
+    }
+    if config.is_controller == Some(false) && config.voters.contains_key(&config.node_id) {
+        let reason = format!(
+            "this node, {}, is among the voters and no controller; write broker,controller, or \
+             take it out of `{VOTERS}`",
+            config.node_id
+        );
+        return Err(wrong(config, ROLES, reason));
     }
     let Some(listen) = &config.peer_listen else {
         let reason =
@@ -229,6 +258,29 @@ mod tests {
     }
 
     #[test]
+    fn a_controller_of_a_kafka_file_is_no_broker() {
+        let controller = "process.roles=controller\ncontroller.listener.names=CONTROLLER\n\
+                          listeners=CONTROLLER://:9093\n";
+        let config = member(controller).expect("it is right");
+        assert!(!config.is_broker);
+        assert_eq!((config.listen, config.advertised), (None, None));
+        assert_eq!(config.peer_advertised, Some(HostPort::new("b.example", 9093)));
+        let with_tools = controller.replace("=CONTROLLER:", "=PLAINTEXT://:9092,CONTROLLER:");
+        let config = member(&with_tools).expect("a wildcard is told to nobody");
+        assert_eq!(config.listen, Some(HostPort::new("", 9092)));
+    }
+
+    #[test]
+    fn a_node_without_a_role_is_a_broker() {
+        assert!(member(LISTENERS).expect("right").is_broker);
+        let beside = format!(
+            "process.roles=broker\nnode.id=9\ncluster.id=c\n{VOTERS_OF_THREE}\
+             listeners=10.0.0.9:9092,CONTROLLER://10.0.0.9:9093\n"
+        );
+        assert!(parse(&beside).expect("right").is_broker);
+    }
+
+    #[test]
     fn a_broker_beside_the_voters_advertises_what_it_is_told_or_listens_on() {
         let other = |listeners: &str| {
             parse(&format!("node.id=9\ncluster.id=c\n{VOTERS_OF_THREE}listeners={listeners}\n"))
@@ -273,7 +325,15 @@ mod tests {
                 "advertised.listeners=a:1,CONTROLLER://a:2\n".to_owned(),
                 "CONTROLLER is advertised and not listened on",
             ),
-            ("process.roles=controller\n".to_owned(), "write broker,controller"),
+            ("process.roles=controller\n".to_owned(), "or write broker,controller"),
+            ("process.roles=,\n".to_owned(), "no role is named"),
+            (
+                format!(
+                    "process.roles=broker\nnode.id=2\ncluster.id=c\n{LISTENERS}{VOTERS_OF_THREE}"
+                ),
+                "2, is among the voters and no controller",
+            ),
+            ("listeners=CONTROLLER://a:9093\n".to_owned(), "no listener for clients is named"),
             ("process.roles=broker,zookeeper\n".to_owned(), "`zookeeper` is no role"),
             ("controller.listener.names=QUORUM\n".to_owned(), "is named CONTROLLER"),
             (

@@ -5,7 +5,7 @@
 //! given (`log.dirs` over `log.dir`).
 
 use super::{
-    BrokerConfig,
+    BrokerConfig, ReplicaSelector,
     address::{HostPort, PEER_LISTENER, parse_listeners},
     cluster,
     group_keys::GROUP_KEYS,
@@ -17,6 +17,9 @@ use highwater_core::{
     types::BrokerId,
 };
 use std::path::PathBuf;
+
+const LEADER_SELECTOR: &str = "org.apache.kafka.common.replica.LeaderSelector";
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
 /// One key that a configuration may set.
 #[derive(Clone, Copy, Debug)]
@@ -171,12 +174,28 @@ static KEYS: &[Key] = &[
         set!(|c, v| c.rack = Some(v.text().to_owned()).filter(|rack| !rack.is_empty())),
     ),
     row(
+        "replica.selector.class",
+        Kind::Choice(&[LEADER_SELECTOR, RACK_AWARE_SELECTOR]),
+        "",
+        "Where consumers read. With Kafka's `RackAwareReplicaSelector` a leader sends a consumer \
+         that names its rack (`client.rack`) to a follower of the same `broker.rack` that is in \
+         sync, unless it is there itself. Give it to every broker. Without it, or with \
+         `LeaderSelector`, consumers read from leaders.",
+        set!(|c, v| {
+            c.replica_selector = match v.text() {
+                RACK_AWARE_SELECTOR => ReplicaSelector::RackAware,
+                _ => ReplicaSelector::Leader,
+            };
+        }),
+    ),
+    row(
         "listeners",
         Kind::List,
         "PLAINTEXT://127.0.0.1:9092",
         "Where to listen for clients: `PLAINTEXT://HOST:PORT` or `HOST:PORT`; and, in a cluster, \
          for the other brokers: `CONTROLLER://HOST:PORT` behind a comma. Only PLAINTEXT, on both. \
-         Port 0 lets the system pick one for clients.",
+         Port 0 lets the system pick one for clients. A controller that is no broker needs no \
+         listener for clients; where it has one, tools can ask it about the quorum.",
         |c, v| {
             let listeners = parse_listeners(v.text())?;
             (c.listen, c.peer_listen) = (listeners.clients, listeners.peers);
@@ -193,7 +212,7 @@ static KEYS: &[Key] = &[
          to that. `CONTROLLER://HOST:PORT` in it is told to the other brokers.",
         |c, v| {
             let advertised = parse_listeners(v.text())?;
-            for address in [Some(&advertised.clients), advertised.peers.as_ref()] {
+            for address in [advertised.clients.as_ref(), advertised.peers.as_ref()] {
                 let Some(address) = address.filter(|address| address.is_wildcard()) else {
                     continue;
                 };
@@ -211,9 +230,15 @@ static KEYS: &[Key] = &[
         "process.roles",
         Kind::List,
         "",
-        "Kafka's roles: `broker,controller`, or `broker` for one that is not among the voters. A \
-         broker takes part in the metadata quorum when `controller.quorum.voters` names it.",
-        |_, v| cluster::check_roles(v.text()),
+        "Kafka's roles: `broker`, `controller` or `broker,controller`. A broker holds partitions and \
+         serves clients; a controller takes part in the metadata quorum when \
+         `controller.quorum.voters` names it, which must not name a node that is a broker only. \
+         Without it the node is a broker, and a controller when it is named there.",
+        |c, v| {
+            let roles = cluster::parse_roles(v.text())?;
+            (c.is_broker, c.is_controller) = (roles.broker, Some(roles.controller));
+            Ok(())
+        },
     ),
     row(
         "controller.listener.names",
@@ -439,6 +464,27 @@ static KEYS: &[Key] = &[
         dynamic: true,
         doc: "An idempotent producer that wrote nothing to a partition for that long is forgotten \
               there.",
+        target: Target::TopicDefault,
+    },
+    Key {
+        name: "leader.replication.throttled.rate",
+        aliases: &[],
+        kind: bytes(1, ANY),
+        default: "9223372036854775807",
+        dynamic: true,
+        doc: "Bytes in a second that this broker gives to the followers that \
+              `leader.replication.throttled.replicas` of their topics throttles. Set while the \
+              broker runs, as `highwater partition reassign --throttle` does.",
+        target: Target::TopicDefault,
+    },
+    Key {
+        name: "follower.replication.throttled.rate",
+        aliases: &[],
+        kind: bytes(1, ANY),
+        default: "9223372036854775807",
+        dynamic: true,
+        doc: "Bytes in a second that this broker takes from leaders for the replicas that \
+              `follower.replication.throttled.replicas` of their topics throttles.",
         target: Target::TopicDefault,
     },
     row(

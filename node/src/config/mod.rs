@@ -73,12 +73,24 @@ pub struct BrokerConfig {
     pub leader_imbalance_check_interval: Duration,
     /// `broker.rack`.
     pub rack: Option<String>,
+    /// `replica.selector.class`.
+    pub replica_selector: ReplicaSelector,
+    /// Whether the node is a broker (`process.roles`): it registers, holds partitions and serves
+    /// clients. A node that is none keeps metadata only.
+    ///
+    /// Invariant: true unless `voters` are given.
+    pub is_broker: bool,
+    /// Whether the node was said to be a controller (`process.roles`); `None` when nothing was said.
+    /// What it is, the metadata quorum knows.
+    pub is_controller: Option<bool>,
     /// Where to listen for clients. Port 0 lets the system pick one.
-    pub listen: HostPort,
+    ///
+    /// Invariant: given for a broker.
+    pub listen: Option<HostPort>,
     /// What clients are told to connect to. Port 0 stands for the port that was bound.
     ///
-    /// Invariant: never a wildcard.
-    pub advertised: HostPort,
+    /// Invariant: given for a broker, and of a broker never a wildcard.
+    pub advertised: Option<HostPort>,
     /// Where the binary serves health and metrics; `None` serves them nowhere.
     pub admin_listen: Option<HostPort>,
     /// The data directory.
@@ -128,6 +140,15 @@ pub struct BrokerConfig {
     pub cleaner_bytes_per_second: u64,
     /// What was set, by the key's own name; everything else has its default.
     explicit: BTreeMap<&'static str, (String, Origin)>,
+}
+
+/// Which replica a leader lets consumers read from (KIP-392).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaSelector {
+    /// Itself.
+    Leader,
+    /// A follower in the consumer's rack, where it is in none itself.
+    RackAware,
 }
 
 /// How `__consumer_offsets` is created.
@@ -290,8 +311,11 @@ impl BrokerConfig {
             auto_leader_rebalance: false,
             leader_imbalance_check_interval: Duration::ZERO,
             rack: None,
-            listen: HostPort::new("", 0),
-            advertised: HostPort::new("", 0),
+            replica_selector: ReplicaSelector::Leader,
+            is_broker: true,
+            is_controller: None,
+            listen: None,
+            advertised: None,
             admin_listen: None,
             data_dir: PathBuf::new(),
             num_partitions: 0,
@@ -341,20 +365,7 @@ impl BrokerConfig {
 
     /// The rules between keys.
     fn settle(&mut self) -> Result<(), ConfigError> {
-        if !self.explicit.contains_key("advertised.listeners") {
-            if self.listen.is_wildcard() {
-                let origin = self.origin("listeners");
-                let reason = format!(
-                    "`{}` is every address of this machine, and no client can connect to that; set \
-                     `advertised.listeners` (or --advertise) to the name or address under which \
-                     clients reach this broker, such as PLAINTEXT://{}:{}",
-                    self.listen, "kafka.example.com", self.listen.port
-                );
-                let problem = Problem::Unsupported { key: "listeners", reason };
-                return Err(ConfigError { origin, problem });
-            }
-            self.advertised = self.listen.clone();
-        }
+        self.settle_listeners()?;
         cluster::settle(self)?;
         if self.groups.min_session_timeout > self.groups.max_session_timeout {
             let key = "group.min.session.timeout.ms";
@@ -366,6 +377,30 @@ impl BrokerConfig {
         }
         self.socket_request_max_bytes =
             self.socket_request_max_bytes.min(self.queued_max_request_bytes);
+        Ok(())
+    }
+
+    /// A broker tells its clients where it is.
+    fn settle_listeners(&mut self) -> Result<(), ConfigError> {
+        let wrong = |reason: String| {
+            let problem = Problem::Unsupported { key: "listeners", reason };
+            ConfigError { origin: self.origin("listeners"), problem }
+        };
+        if self.is_broker && self.listen.is_none() {
+            return Err(wrong(address::NO_CLIENTS.to_owned()));
+        }
+        if self.advertised.is_some() {
+            return Ok(());
+        }
+        if let Some(listen) = self.listen.as_ref().filter(|at| self.is_broker && at.is_wildcard()) {
+            return Err(wrong(format!(
+                "`{listen}` is every address of this machine, and no client can connect to that; \
+                 set `advertised.listeners` (or --advertise) to the name or address under which \
+                 clients reach this broker, such as PLAINTEXT://{}:{}",
+                "kafka.example.com", listen.port
+            )));
+        }
+        self.advertised = self.listen.clone();
         Ok(())
     }
 

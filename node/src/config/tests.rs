@@ -15,7 +15,7 @@ fn errors(text: &str, file: &str) -> String {
 fn without_settings_it_is_one_local_broker() {
     let config = BrokerConfig::default();
     assert_eq!(config.node_id, BrokerId(1));
-    assert_eq!(config.listen, HostPort::new("127.0.0.1", 9092));
+    assert_eq!(config.listen, Some(HostPort::new("127.0.0.1", 9092)));
     assert_eq!(config.advertised, config.listen);
     assert_eq!(config.admin_listen, Some(HostPort::new("127.0.0.1", 9644)));
     assert_eq!(config.data_dir, PathBuf::from("highwater-data"));
@@ -38,7 +38,7 @@ fn kafkas_names_and_our_tables_say_the_same() {
     );
     for config in [&kafka, &ours] {
         assert_eq!(config.node_id, BrokerId(3));
-        assert_eq!(config.listen.to_string(), "10.0.0.3:9093");
+        assert_eq!(config.listen.as_ref().expect("given").to_string(), "10.0.0.3:9093");
         assert_eq!(config.data_dir, PathBuf::from("/data"));
         assert_eq!(config.static_configs()["log.retention.ms"], "1000");
         assert_eq!(config.queued_max_request_bytes, 8 << 20);
@@ -158,7 +158,7 @@ fn an_option_wins_over_the_file_and_names_itself_when_it_is_wrong() {
     settings.read("listen = \"0.0.0.0:1\"\n", "broker.toml");
     settings.set("listeners", "127.0.0.1:0", "--listen");
     let config = settings.build().expect("the option replaced the wildcard");
-    assert_eq!(config.listen.to_string(), "127.0.0.1:0");
+    assert_eq!(config.listen.as_ref().expect("given").to_string(), "127.0.0.1:0");
 
     let mut settings = Settings::new();
     settings.set("listeners", "nonsense", "--listen");
@@ -169,8 +169,8 @@ fn an_option_wins_over_the_file_and_names_itself_when_it_is_wrong() {
 #[test]
 fn a_wildcard_with_an_advertised_address_is_served() {
     let config = parse("listeners = \":9092\"\nadvertised.listeners = \"kafka.example:9092\"\n");
-    assert!(config.listen.is_wildcard());
-    assert_eq!(config.advertised.to_string(), "kafka.example:9092");
+    assert!(config.listen.as_ref().expect("given").is_wildcard());
+    assert_eq!(config.advertised.as_ref().expect("given").to_string(), "kafka.example:9092");
 }
 
 #[test]

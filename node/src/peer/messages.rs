@@ -8,6 +8,7 @@ use highwater_core::{
     types::{BrokerEpoch, BrokerId, LeaderEpoch, MetadataOffset, Offset, PartitionIndex, TopicId},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A host and a port, as other machines reach them.
 pub use highwater_core::metadata::Endpoint;
@@ -36,6 +37,10 @@ pub enum PeerRequest {
     Fetch(ReplicaFetch),
     /// A follower has flushed what it had fetched.
     Flushed(ReplicaFlushed),
+    /// A client wants another node to vote, or not to. To the quorum's leader.
+    ChangeVoters(VoterChange),
+    /// A client wants to know how far every node of the quorum is. To the quorum's leader.
+    DescribeQuorum,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -74,6 +79,54 @@ pub enum PeerReply {
     },
     /// The node cannot serve the request at this moment.
     Unavailable(String),
+    /// To [`PeerRequest::ChangeVoters`].
+    VotersChanged,
+    /// To [`PeerRequest::DescribeQuorum`].
+    QuorumTold(QuorumTold),
+}
+
+/// Another set of voters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VoterChange {
+    /// The node votes, once it has caught up.
+    Add {
+        /// The node.
+        node: BrokerId,
+        /// Where it serves its peers.
+        endpoint: Endpoint,
+    },
+    /// The node votes no more.
+    Remove {
+        /// The node.
+        node: BrokerId,
+    },
+}
+
+/// The metadata quorum as its leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumTold {
+    /// The leader's term.
+    pub term: u64,
+    /// The voters and where they serve their peers.
+    pub voters: BTreeMap<BrokerId, Endpoint>,
+    /// The nodes that follow without a vote.
+    pub learners: BTreeMap<BrokerId, Endpoint>,
+    /// The end of the leader's log, exclusive.
+    pub last_log_offset: MetadataOffset,
+    /// The end of what is committed, exclusive.
+    pub committed_offset: MetadataOffset,
+    /// How far each node is.
+    pub peers: BTreeMap<BrokerId, ProgressTold>,
+}
+
+/// How far a node of the quorum is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressTold {
+    /// The end of the log that it is known to have, exclusive.
+    pub matched: MetadataOffset,
+    /// How many milliseconds ago the last request was sent that it answered; `None` before the
+    /// first one.
+    pub heard_millis_ago: Option<u64>,
 }
 
 /// What a node wants to be in the metadata quorum.

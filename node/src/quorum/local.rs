@@ -162,6 +162,7 @@ impl Quorum for LocalQuorum {
     fn status(&self) -> QuorumStatus {
         let end = self.image().applied();
         QuorumStatus {
+            seen_by: self.node,
             leadership: self.leadership(),
             voters: BTreeMap::from([(self.node, Endpoint::default())]),
             learners: BTreeMap::new(),
@@ -169,6 +170,10 @@ impl Quorum for LocalQuorum {
             committed_offset: end,
             peers: BTreeMap::from([(self.node, PeerProgress { matched: end, last_contact: None })]),
         }
+    }
+
+    fn status_of_leader(&self) -> BoxFuture<'static, QuorumStatus> {
+        Box::pin(std::future::ready(self.status()))
     }
 
     fn add_voter(

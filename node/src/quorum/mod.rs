@@ -38,13 +38,15 @@ pub trait Quorum: Send + Sync {
     fn read_barrier(&self) -> BoxFuture<'static, Result<MetadataOffset, ProposeError>>;
     /// The quorum as this node sees it. Only the leader knows how far the others are.
     fn status(&self) -> QuorumStatus;
-    /// Makes a node a voter, once it has caught up. Leader only.
+    /// The quorum as its leader sees it, or as this node does when the leader does not say.
+    fn status_of_leader(&self) -> BoxFuture<'static, QuorumStatus>;
+    /// Makes a node a voter, once it has caught up. The leader does it, whom this node asks.
     fn add_voter(
         &self,
         node: BrokerId,
         endpoint: Endpoint,
     ) -> BoxFuture<'static, Result<(), ChangeError>>;
-    /// Takes a node's vote away; it goes on as a learner. Leader only.
+    /// Takes a node's vote away; it goes on as a learner. The leader does it.
     fn remove_voter(&self, node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>>;
     /// Hands the leadership of the quorum over before this node stops, if it has it and another
     /// voter can take it. Completes when that is done or did not work.

@@ -11,15 +11,17 @@ use std::collections::BTreeMap;
 /// The quorum as one of its nodes sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumStatus {
+    /// Whose view it is.
+    pub seen_by: BrokerId,
     /// Who leads.
     pub leadership: Leadership,
     /// The voters and where they serve their peers.
     pub voters: BTreeMap<BrokerId, Endpoint>,
     /// The nodes that follow without a vote.
     pub learners: BTreeMap<BrokerId, Endpoint>,
-    /// The end of this node's log, exclusive.
+    /// The end of that node's log, exclusive.
     pub last_log_offset: MetadataOffset,
-    /// The end of what this node knows to be committed, exclusive.
+    /// The end of what that node knows to be committed, exclusive.
     pub committed_offset: MetadataOffset,
     /// What the leader knows of each node, itself included; empty elsewhere.
     pub peers: BTreeMap<BrokerId, PeerProgress>,

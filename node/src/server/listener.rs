@@ -11,23 +11,22 @@ use tokio::net::TcpListener;
 /// A pause after a failed accept, so that running out of descriptors does not spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Binds the listener's address.
-pub async fn bind(config: &BrokerConfig) -> Result<(TcpListener, SocketAddr), StartError> {
-    let address = config.listen.to_string();
-    let at = |error| StartError::Listen { address: address.clone(), error };
-    let socket =
-        TcpListener::bind((config.listen.host.as_str(), config.listen.port)).await.map_err(at)?;
+/// Binds the listener's address, if clients are served. Brings the configuration up to date: port 0
+/// of what they are told to connect to stands for the port that was bound.
+pub async fn bind(
+    config: &mut BrokerConfig,
+) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(HostPort { host, port }) = config.listen.clone() else { return Ok(None) };
+    let at = |error| {
+        let address = HostPort::new(host.clone(), port).to_string();
+        StartError::Listen { address, error }
+    };
+    let socket = TcpListener::bind((host.as_str(), port)).await.map_err(at)?;
     let bound = socket.local_addr().map_err(at)?;
-    Ok((socket, bound))
-}
-
-/// What clients are told to connect to: port 0 stands for the port that was bound.
-pub fn advertised(config: &BrokerConfig, bound: SocketAddr) -> HostPort {
-    let mut advertised = config.advertised.clone();
-    if advertised.port == 0 {
+    if let Some(advertised) = config.advertised.as_mut().filter(|told| told.port == 0) {
         advertised.port = bound.port();
     }
-    advertised
+    Ok(Some((socket, bound)))
 }
 
 /// Accepts connections for ever, each served by a task of its own.

@@ -9,7 +9,8 @@ mod quorum;
 use crate::{
     broker::{
         ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
-        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared, compaction,
+        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared, Throttles,
+        compaction,
         membership::{self, Registrant},
         upkeep,
     },
@@ -73,18 +74,18 @@ pub enum StartError {
     Listen { address: String, error: io::Error },
 }
 
-/// A running broker.
+/// A running node: a broker, a controller or both.
 pub struct Broker {
     shared: Arc<Shared>,
-    listen_address: SocketAddr,
-    listener: TaskHandle<()>,
+    listen_address: Option<SocketAddr>,
+    listener: Option<TaskHandle<()>>,
     is_clustered: bool,
     _lock: Box<dyn Send + Sync>,
 }
 
 impl Broker {
-    /// Starts a broker: when this returns, every partition is open or reported offline, and
-    /// clients are served.
+    /// Starts a node. When this returns, every partition of a broker is open or reported offline, and
+    /// clients are served; a controller that is no broker takes part in the quorum.
     pub async fn start(mut config: BrokerConfig, doors: Doors) -> Result<Self, StartError> {
         let tasks = Tasks::default();
         let metrics = Arc::new(Metrics::new());
@@ -110,11 +111,17 @@ impl Broker {
             tasks.spawn("controller", controller.clone().run());
         }
         let quorum = quorum.metadata;
-        let (socket, listen_address) = listener::bind(&config).await?;
-        let advertised = listener::advertised(&config, listen_address);
-        let registrant = registrant(&config, &advertised, identity.directory, clean_shutdown_of);
-        let (broker_epoch, registered) = membership::register(registrant, &doors, &*quorum).await?;
-        membership::publish_defaults(&config, &*quorum).await;
+        let socket = listener::bind(&mut config).await?;
+        let listen_address = socket.as_ref().map(|(_, bound)| *bound);
+        let registration = if config.is_broker {
+            let registrant = registrant(&config, identity.directory, clean_shutdown_of);
+            let registered = membership::register(registrant, &doors, &*quorum).await?;
+            membership::publish_defaults(&config, &*quorum).await;
+            Some(registered)
+        } else {
+            None
+        };
+        let broker_epoch = registration.map(|(epoch, _)| epoch);
         let isr_changes = Arc::new(IsrChanges::default());
         let partitions = Arc::new(Partitions::new(
             doors.clone(),
@@ -125,20 +132,24 @@ impl Broker {
             dir.join("topics"),
         ));
         let image = quorum.image();
-        partitions.sweep(&image).await?;
-        partitions.follow(&image).await;
+        if broker_epoch.is_some() {
+            partitions.sweep(&image).await?;
+            partitions.follow(&image).await;
+        }
+        let throttles = Arc::new(Throttles::default());
         let replication = Replication::new(
             doors.clock.clone(),
             doors.transport.clone(),
             tasks.clone(),
-            replication_options(&config),
-            broker_epoch,
+            (replication_options(&config), throttles.clone()),
+            // Without a registration nothing is followed.
+            broker_epoch.unwrap_or_default(),
         );
         let shared = Arc::new(Shared {
             memory: MemoryBudget::new(config.queued_max_request_bytes),
             reads: MemoryBudget::new(READ_BYTES_MAX),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
-            followed: Arc::new(Watch::new(registered.0, ())),
+            followed: Arc::new(Watch::new(registration.map_or(0, |(_, at)| at.0), ())),
             is_closing: AtomicBool::new(false),
             close_notice: Notify::new(),
             places: Arc::new(Semaphore::new(config.max_connections)),
@@ -160,36 +171,33 @@ impl Broker {
             broker_epoch,
             membership: Membership::default(),
             replication,
+            throttles,
             producer_ids: ProducerIds::default(),
         });
-        let broker = shared.config.node_id;
-        let (quorum, followed) = (shared.quorum.clone(), shared.followed.clone());
-        let clock = shared.doors.clock.clone();
-        let changes = isr_changes.run(quorum, followed, clock, (broker, broker_epoch));
-        tasks.spawn("isr-changes", changes);
         tasks.spawn("follow-metadata", upkeep::follow_metadata(shared.clone()));
         tasks.spawn("check-replicas", upkeep::check_replicas(shared.clone()));
-        tasks.spawn("retention", upkeep::enforce_retention(shared.clone()));
-        tasks.spawn("compaction", compaction::compact_logs(shared.clone()));
         if let Some(peers) = &peers {
             peers.open(shared.clone());
-            tasks.spawn("heartbeat", membership::beat(shared.clone(), controller));
         }
-        let unfenced =
-            membership::unfence(broker, broker_epoch, &shared.doors, &*shared.quorum).await?;
-        shared.followed.changed(unfenced.0 - 1).await;
-        let listener = tasks.spawn("listener", listener::accept(shared.clone(), socket));
+        if let Some(epoch) = broker_epoch {
+            let controller = peers.is_some().then_some(controller);
+            serve_partitions(&shared, epoch, isr_changes, controller).await?;
+        }
+        let accept =
+            |(socket, _)| tasks.spawn("listener", listener::accept(shared.clone(), socket));
+        let listener = socket.map(accept);
         let (count, offline) = shared.partitions.counts();
         tracing::info!(
-            address = %listen_address, partitions = count, offline, clean_shutdown = is_clean,
-            data = %dir.display(), cluster = %shared.cluster_id, "broker started"
+            address = listen_address.map(tracing::field::display), partitions = count, offline,
+            clean_shutdown = is_clean, data = %dir.display(), cluster = %shared.cluster_id,
+            "{} started", if shared.config.is_broker { "broker" } else { "controller" }
         );
         let is_clustered = peers.is_some();
         Ok(Self { shared, listen_address, listener, is_clustered, _lock: lock })
     }
 
-    /// The address that clients connect to on this machine.
-    pub fn listen_address(&self) -> SocketAddr {
+    /// The address that clients connect to on this machine; a broker has one.
+    pub fn listen_address(&self) -> Option<SocketAddr> {
         self.listen_address
     }
 
@@ -213,9 +221,13 @@ impl Broker {
         self.shared.partitions.counts()
     }
 
-    /// Whether the broker takes traffic.
+    /// Whether a broker takes traffic, or a controller that is none knows a leader of the quorum.
     pub fn ready(&self) -> bool {
-        !self.shared.is_closing() && !self.shared.membership.fenced.load(Ordering::Acquire)
+        let is_of_use = match self.shared.broker_epoch {
+            Some(_) => !self.shared.membership.fenced.load(Ordering::Acquire),
+            None => self.leadership().leader.is_some(),
+        };
+        !self.shared.is_closing() && is_of_use
     }
 
     /// Completes with the reason when the broker cannot go on and must be stopped.
@@ -232,7 +244,9 @@ impl Broker {
         self.shared.close();
         // Who waits for a group is sent away, and finds another coordinator.
         self.shared.coordinators.close();
-        self.listener.abort();
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
         self.drain_connections().await;
         let clean = self.shared.partitions.close().await;
         if !clean {
@@ -240,7 +254,8 @@ impl Broker {
             return;
         }
         let dir = &self.shared.config.data_dir;
-        let (disk, epoch) = (&*self.shared.doors.disk, self.shared.broker_epoch);
+        let disk = &*self.shared.doors.disk;
+        let Some(epoch) = self.shared.broker_epoch else { return };
         match clean_shutdown::write(disk, dir, epoch).await {
             Ok(()) => tracing::info!("shut down cleanly"),
             Err(error) => tracing::warn!(%error, "the clean-shutdown marker was not written"),
@@ -262,6 +277,27 @@ impl Broker {
             }
         }
     }
+}
+
+/// What a broker does beside following the metadata. Completes when it may lead partitions.
+async fn serve_partitions(
+    shared: &Arc<Shared>,
+    epoch: BrokerEpoch,
+    isr_changes: Arc<IsrChanges>,
+    controller: Option<Arc<ControllerDriver>>,
+) -> Result<(), StartError> {
+    let (broker, tasks) = (shared.config.node_id, &shared.tasks);
+    let (quorum, followed) = (shared.quorum.clone(), shared.followed.clone());
+    let clock = shared.doors.clock.clone();
+    tasks.spawn("isr-changes", isr_changes.run(quorum, followed, clock, (broker, epoch)));
+    tasks.spawn("retention", upkeep::enforce_retention(shared.clone()));
+    tasks.spawn("compaction", compaction::compact_logs(shared.clone()));
+    if let Some(controller) = controller {
+        tasks.spawn("heartbeat", membership::beat(shared.clone(), controller, epoch));
+    }
+    let unfenced = membership::unfence(broker, epoch, &shared.doors, &*shared.quorum).await?;
+    shared.followed.changed(unfenced.0 - 1).await;
+    Ok(())
 }
 
 async fn lock_data_dir(
@@ -318,7 +354,6 @@ fn replication_options(config: &BrokerConfig) -> ReplicationOptions {
 
 fn registrant(
     config: &BrokerConfig,
-    advertised: &HostPort,
     directory: DirectoryId,
     clean_shutdown_of: Option<BrokerEpoch>,
 ) -> Registrant {
@@ -326,7 +361,7 @@ fn registrant(
     Registrant {
         broker: config.node_id,
         rack: config.rack.clone(),
-        client_endpoint: endpoint(advertised),
+        client_endpoint: config.advertised.as_ref().map_or_else(Endpoint::default, endpoint),
         peer_endpoint: config.peer_advertised.as_ref().map_or_else(Endpoint::default, endpoint),
         directory,
         clean_shutdown_of,

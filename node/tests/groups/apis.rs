@@ -48,7 +48,7 @@ async fn the_first_search_for_a_coordinator_creates_the_internal_topic() {
 async fn a_search_names_one_coordinator_or_says_why_not() {
     let dir = tempfile::tempdir().unwrap();
     let (broker, mut connection) = start_with_topic(dir.path()).await;
-    let port = i32::from(broker.listen_address().port());
+    let port = i32::from(broker.listen_address().unwrap().port());
     let one = FindCoordinatorRequest { key: "g".into(), ..Default::default() };
     let answer = connection.send(&one, 0).await.unwrap();
     assert_eq!((answer.error_code, answer.node_id, answer.port), (0, 1, port));

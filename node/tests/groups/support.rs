@@ -45,7 +45,7 @@ pub async fn start(dir: &Path) -> Broker {
 }
 
 pub async fn connect(broker: &Broker) -> Connection {
-    connect_to(&broker.listen_address().to_string()).await
+    connect_to(&broker.listen_address().unwrap().to_string()).await
 }
 
 pub async fn connect_to(address: &str) -> Connection {

@@ -12,7 +12,7 @@ pub enum Message {
     Join,
     /// Asks whether there is a metadata quorum already.
     QuorumProbe,
-    /// A metadata command.
+    /// A metadata command, or a change of the quorum itself.
     Propose,
     /// A sign of life.
     Heartbeat,
@@ -41,7 +41,9 @@ impl Message {
             PeerRequest::Raft(_) => Self::Raft,
             PeerRequest::Join { .. } => Self::Join,
             PeerRequest::QuorumProbe => Self::QuorumProbe,
-            PeerRequest::Propose(_) => Self::Propose,
+            PeerRequest::Propose(_)
+            | PeerRequest::ChangeVoters(_)
+            | PeerRequest::DescribeQuorum => Self::Propose,
             PeerRequest::Heartbeat(_) => Self::Heartbeat,
             PeerRequest::Fetch(_) => Self::Fetch,
             PeerRequest::Flushed(_) => Self::Flushed,

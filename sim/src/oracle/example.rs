@@ -40,7 +40,7 @@ impl Example {
     pub fn in_cluster() -> Self {
         let mut example = Self::new();
         let promise =
-            Promise { brokers: 3, replication_factor: 3, min_insync: 2, unlimited: false };
+            Promise { brokers: 3, replication_factor: 3, min_insync: 2, ..Promise::default() };
         example.history.promise = promise;
         example
     }

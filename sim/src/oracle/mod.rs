@@ -56,6 +56,7 @@ checks! {
     m8_only_the_living,
     m9_eligible_replicas,
     m10_reassignments,
+    m11_only_brokers,
     j1_lost_write,
     j2_duplicate,
     j3_poll_skip,

@@ -83,6 +83,14 @@ impl Keys {
         Ok(target.unwrap_or(Target::Any))
     }
 
+    pub(super) fn flag(&mut self, key: &'static str) -> Result<bool, String> {
+        match self.take(key) {
+            None => Ok(false),
+            Some(Value::Boolean(flag)) => Ok(flag),
+            Some(_) => Err(format!("{}{key}: must be true or false", self.prefix())),
+        }
+    }
+
     pub(super) fn fraction(&mut self, key: &'static str, default: f64) -> Result<f64, String> {
         match self.take(key) {
             None => Ok(default),

@@ -12,6 +12,9 @@ use toml::{Table, Value};
 /// The most brokers of a run: their addresses must not reach the clients'.
 const MOST_BROKERS: i64 = 9;
 
+/// Machines that only vote, unless the scenario says how many.
+pub const SEPARATE_CONTROLLERS: i64 = 3;
+
 /// Inclusive bounds from which a run draws.
 pub type Bounds = RangeInclusive<i64>;
 
@@ -44,10 +47,17 @@ pub struct Scenario {
 pub struct ClusterShape {
     /// Brokers.
     pub brokers: Bounds,
-    /// How many of the brokers, the first ones, are voters of the metadata quorum; all when absent.
+    /// How many voters the metadata quorum has: the first brokers, all when absent; or as many
+    /// machines beside them.
     pub controllers: Option<Bounds>,
+    /// Whether the voters are machines of their own, which are no brokers; three when `controllers`
+    /// is absent.
+    pub separate_controllers: bool,
     /// `min.insync.replicas`, never more than there are replicas.
     pub min_insync: Bounds,
+    /// Racks that the machines stand in, one after the other. Consumers that are in one read from a
+    /// follower there. 0 knows none.
+    pub racks: Bounds,
     /// How far the machines' wall clocks are off at the start, in milliseconds.
     pub wall_offset_millis: Bounds,
 }
@@ -357,7 +367,9 @@ fn cluster_shape(mut keys: Keys) -> Result<ClusterShape, String> {
     let shape = ClusterShape {
         brokers: keys.bounds("brokers", 1..=1)?,
         controllers: keys.optional_bounds("controllers")?,
+        separate_controllers: keys.flag("separate_controllers")?,
         min_insync: keys.bounds("min_insync", 1..=2)?,
+        racks: keys.bounds("racks", 0..=0)?,
         wall_offset_millis: keys.bounds("wall_offset_millis", 0..=0)?,
     };
     let (least, most) = (*shape.brokers.start(), *shape.brokers.end());
@@ -366,6 +378,16 @@ fn cluster_shape(mut keys: Keys) -> Result<ClusterShape, String> {
     }
     if shape.controllers.as_ref().is_some_and(|controllers| *controllers.start() < 1) {
         return Err("cluster.controllers: must be at least 1".into());
+    }
+    let most_separate = shape.controllers.as_ref().map_or(SEPARATE_CONTROLLERS, |all| *all.end());
+    if shape.separate_controllers && (least < 2 || most + most_separate > MOST_BROKERS) {
+        return Err(format!(
+            "cluster.separate_controllers: stand beside 2 brokers at least, {MOST_BROKERS} machines \
+             in all"
+        ));
+    }
+    if *shape.racks.start() < 0 {
+        return Err("cluster.racks: must not be negative".into());
     }
     keys.finish()?;
     Ok(shape)
@@ -484,6 +506,23 @@ effects = ["writes_torn"]
         assert_eq!((plan.kind, plan.times.clone()), (FaultKind::PowerCut, 2..=2));
         assert_eq!(plan.contents, Some(CutStyle::Scatter));
         assert_eq!(plan.effects, [Effect::PowerCut, Effect::WriteTorn]);
+    }
+
+    #[test]
+    fn separate_controllers_stand_beside_brokers() {
+        let with = |lines: &str| {
+            let text = GOOD.replace("[workload]", &format!("[cluster]\n{lines}\n[workload]"));
+            Scenario::parse("x", &text).map(|scenario| scenario.cluster)
+        };
+        let shape = with("brokers = 3\ncontrollers = 3\nseparate_controllers = true").unwrap();
+        assert!(shape.separate_controllers);
+        assert!(!with("brokers = 3").unwrap().separate_controllers);
+        for wrong in ["brokers = 1", "brokers = 7", "brokers = 5\ncontrollers = 5"] {
+            let error = with(&format!("{wrong}\nseparate_controllers = true")).unwrap_err();
+            assert!(error.to_string().contains("cluster.separate_controllers"), "{error}");
+        }
+        let error = with("separate_controllers = 1").unwrap_err().to_string();
+        assert!(error.contains("must be true or false"), "{error}");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use crate::{
     history::{Outcome, Partition, Request},
     trace::Effect,
 };
-use highwater_core::types::{PartitionIndex, TopicId};
+use highwater_core::types::{LeaderEpoch, PartitionIndex, TopicId};
 use highwater_node::{
-    client::{ClientError, Connection, PartitionRef},
+    client::{ClientError, Connection, PartitionRef, Reader},
     env::Clock,
     wire::generated::fetch::PartitionData,
 };
@@ -74,8 +74,10 @@ pub struct Session {
     at: i32,
     /// Where brokers are, as the metadata told.
     addresses: BTreeMap<i32, String>,
-    /// Who leads, as the metadata told.
-    leaders: BTreeMap<Partition, i32>,
+    /// Who leads, and in which epoch, as the metadata told.
+    leaders: BTreeMap<Partition, (i32, LeaderEpoch)>,
+    /// The followers to read from, as leaders told.
+    preferred: BTreeMap<Partition, i32>,
     dice: Dice,
 }
 
@@ -92,6 +94,7 @@ impl Session {
             at: 1,
             addresses: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            preferred: BTreeMap::new(),
             dice,
         };
         session.turn();
@@ -126,7 +129,7 @@ impl Session {
             return self.is_connected();
         }
         for _ in 0..LOOKUPS {
-            let known = self.leaders.get(&partition).copied();
+            let known = self.leader_of(partition);
             let leader = match known {
                 Some(leader) => Some(leader),
                 None => self.look_up(partition).await,
@@ -185,13 +188,19 @@ impl Session {
             for described in &topic.partitions {
                 let Some(topic) = known else { continue };
                 let of = Partition { topic, index: described.partition_index };
-                match self.addresses.contains_key(&described.leader_id) {
-                    true => self.leaders.insert(of, described.leader_id),
+                let leader = described.leader_id;
+                let epoch = LeaderEpoch(described.leader_epoch.max(0) as u32);
+                match self.addresses.contains_key(&leader) {
+                    true => self.leaders.insert(of, (leader, epoch)),
                     false => self.leaders.remove(&of),
                 };
             }
         }
-        self.leaders.get(&partition).copied()
+        self.leader_of(partition)
+    }
+
+    fn leader_of(&self, partition: Partition) -> Option<i32> {
+        self.leaders.get(&partition).map(|(leader, _)| *leader)
     }
 
     /// One attempt to connect to the broker that is turned to.
@@ -287,7 +296,7 @@ impl Session {
         }
     }
 
-    /// Fetches and records it.
+    /// Fetches from the leader and records it.
     pub async fn fetch(
         &mut self,
         partition: Partition,
@@ -298,13 +307,65 @@ impl Session {
         if !self.towards(partition).await {
             return None;
         }
+        self.fetch_here(partition, offset, (max_wait, max_bytes), "").await
+    }
+
+    /// Fetches as a consumer in a rack: from the follower that the leader named, else from the
+    /// leader (KIP-392).
+    pub async fn fetch_in_rack(
+        &mut self,
+        partition: Partition,
+        offset: i64,
+        (max_wait, max_bytes): (Duration, i32),
+        rack: &str,
+    ) -> Option<Fetched> {
+        let preferred = self.preferred.get(&partition).copied();
+        let is_there = match preferred {
+            Some(follower) => self.connect_to(follower).await,
+            None => false,
+        };
+        if !is_there {
+            self.preferred.remove(&partition);
+            if !self.towards(partition).await {
+                return None;
+            }
+        }
+        let mut answer = self.fetch_here(partition, offset, (max_wait, max_bytes), rack).await;
+        match &mut answer {
+            Some(fetched) if fetched.error == 0 => {
+                self.preferred.extend(fetched.preferred.map(|follower| (partition, follower)));
+            }
+            _ => drop(self.preferred.remove(&partition)),
+        }
+        if let Some(fetched) = answer.as_mut().filter(|_| is_there) {
+            fetched.from_follower = true;
+            self.clients.recorder.trace.effect(Effect::FollowerRead, 1);
+        }
+        answer
+    }
+
+    /// Asks the next time the leader again, whether to read from a follower.
+    pub fn forget_preferred(&mut self, partition: Partition) {
+        self.preferred.remove(&partition);
+    }
+
+    async fn fetch_here(
+        &mut self,
+        partition: Partition,
+        offset: i64,
+        (max_wait, max_bytes): (Duration, i32),
+        rack: &str,
+    ) -> Option<Fetched> {
         let reference = self.reference(partition);
+        let leader_epoch = self.leaders.get(&partition).map(|(_, epoch)| *epoch);
+        let reader = Reader { rack, leader_epoch };
         let answer = self
             .call(
                 Request::Fetch { partition, offset },
                 async |connection| {
-                    let data = connection.fetch(&reference, offset, max_wait, max_bytes).await?;
-                    Ok(Fetched::of(data))
+                    let fetching =
+                        connection.fetch_as(&reference, offset, max_wait, max_bytes, reader);
+                    Ok(Fetched::of(fetching.await?))
                 },
                 Fetched::outcome,
             )
@@ -358,6 +419,10 @@ pub struct Fetched {
     pub log_start: i64,
     /// The batches.
     pub batches: Vec<ReadBatch>,
+    /// The follower to read from instead.
+    pub preferred: Option<i32>,
+    /// Whether a follower answered that the leader had named.
+    pub from_follower: bool,
     bad: Option<String>,
 }
 
@@ -371,6 +436,8 @@ impl Fetched {
             high_watermark: data.high_watermark,
             log_start: data.log_start_offset,
             batches,
+            preferred: Some(data.preferred_read_replica).filter(|replica| *replica >= 0),
+            from_follower: false,
             bad,
         }
     }

@@ -40,6 +40,16 @@ fn a_follower_fetches_from_its_end_and_says_which_epoch_and_how_much_is_flushed(
 }
 
 #[test]
+fn a_follower_knows_whether_it_is_in_sync() {
+    let mut fixture = following(&[1], 0);
+    assert!(fixture.partition.is_in_sync());
+    fixture.assign(three(2, 1, &[2, 3]));
+    assert!(!fixture.partition.is_in_sync());
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(3, 2, &[1, 3]) });
+    assert!(fixture.partition.is_in_sync());
+}
+
+#[test]
 fn nobody_is_asked_while_nobody_leads_or_the_log_has_failed() {
     let mut fixture = following(&[1], 0);
     let nobody = Assignment { leader: None, ..three(2, 1, &[2]) };
@@ -240,19 +250,38 @@ fn a_follower_does_not_judge_sequence_numbers() {
     assert_eq!(fixture.received(batches(0, &sent)).len(), 2);
 }
 
+fn readable(effects: &[Effect]) -> Readable {
+    let [Effect::Respond { response: Response::Readable(readable), .. }] = effects else {
+        panic!("unexpected {effects:?}");
+    };
+    *readable
+}
+
 #[test]
 fn a_follower_serves_readers_up_to_its_high_watermark() {
     let mut fixture = following(&[1, 1, 2], 2);
-    let effects = fixture.step(from_follower(2, Some(1)));
-    let [Effect::Respond { response: Response::Readable(readable), .. }] = &effects[..] else {
-        panic!("unexpected {effects:?}");
-    };
-    assert_eq!((readable.high_watermark, readable.diverging), (Offset(2), None));
+    let answered = readable(&fixture.step(from_follower(2, Some(1))));
+    assert_eq!((answered.high_watermark, answered.diverging), (Offset(2), None));
     let not_available = [failed(1, PartitionError::OffsetNotAvailable)];
-    assert_eq!(fixture.step(from_follower(3, None)), not_available);
+    assert_eq!(fixture.step(from_follower(4, None)), not_available);
     assert_eq!(fixture.step(from_follower(9, Some(1))), not_available, "the leader may have it");
     assert_eq!(fixture.step(from_follower(1, Some(9))), not_available, "or know the epoch");
     assert_eq!(fixture.fetch(2, 0, false), [failed(2, not_leader(2, 3))]);
+}
+
+#[test]
+fn a_reader_ahead_of_a_follower_s_high_watermark_waits_for_it() {
+    let mut fixture = following(&[1, 1, 2], 1);
+    // The record at 2 may yet be truncated: that its epoch is another one proves nothing.
+    for last_fetched in [None, Some(1), Some(2), Some(9)] {
+        let answered = readable(&fixture.step(from_follower(3, last_fetched)));
+        assert_eq!((answered.high_watermark, answered.available_bytes), (Offset(1), 0));
+        assert_eq!(answered.diverging, None);
+    }
+    let position = ReadPosition { from_follower: true, ..position(3) };
+    fixture.step(Input::Fetch { request: RequestId(7), position, park: true });
+    let woken = Effect::Wake { request: RequestId(7) };
+    assert_eq!(fixture.received(batches(3, &[])), [advanced(3), woken]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod isr;
 mod journal;
 mod leading;
 mod produce;
+mod read_replica;
 mod reading;
 mod replicas;
 mod standing;

@@ -90,6 +90,9 @@ fn readers_at_the_end_of_a_leader_out_of_touch_are_sent_away() {
     assert_eq!(out_of_touch(&mut fixture), [wake(2)]);
     assert_eq!(fixture.fetch(3, 1, true), [failed(3, not_the_newest())]);
     assert_eq!(fixture.fetch(4, 9, false), [failed(4, not_the_newest())], "not out of range");
+    let position = ReadPosition { from_follower: true, ..position(1) };
+    let anywhere = Input::Fetch { request: RequestId(6), position, park: true };
+    assert_eq!(fixture.step(anywhere), [failed(6, not_the_newest())], "it is no follower either");
     let committed = fixture.fetch(5, 0, false);
     assert!(
         matches!(committed[..], [Effect::Respond { response: Response::Readable(_), .. }]),

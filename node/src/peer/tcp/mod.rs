@@ -119,7 +119,9 @@ impl TcpTransport {
             | PeerRequest::QuorumProbe
             | PeerRequest::Propose(_)
             | PeerRequest::Heartbeat(_)
-            | PeerRequest::Flushed(_) => peer.control.clone(),
+            | PeerRequest::Flushed(_)
+            | PeerRequest::ChangeVoters(_)
+            | PeerRequest::DescribeQuorum => peer.control.clone(),
         })
     }
 }

@@ -35,18 +35,6 @@ impl RaftQuorum {
         self.shared.status()
     }
 
-    /// Makes a node a voter, once it has caught up. Leader only.
-    pub async fn add_voter(&self, node: BrokerId, endpoint: Endpoint) -> Result<(), ChangeError> {
-        let shared = &self.shared;
-        shared.world.scope(shared.add_voter(node, endpoint)).await
-    }
-
-    /// Takes a node's vote away; it goes on as a learner. Leader only; a leader may remove itself.
-    pub async fn remove_voter(&self, node: BrokerId) -> Result<(), ChangeError> {
-        let shared = &self.shared;
-        shared.world.scope(shared.remove_voter(node)).await
-    }
-
     /// Lets a learner go, which comes back by itself if it is still there. Leader only.
     pub async fn remove_learner(&self, node: BrokerId) -> Result<(), ChangeError> {
         let shared = &self.shared;
@@ -69,6 +57,7 @@ impl Shared {
         let contact = |node| contacts?.get(node)?.map(|instant| instant.into_inner().to_clock());
         let matched = metrics.replication.iter().flatten();
         QuorumStatus {
+            seen_by: self.node,
             leadership,
             voters,
             learners,

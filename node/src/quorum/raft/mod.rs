@@ -12,6 +12,7 @@
 
 mod admission;
 mod channels;
+mod forwarding;
 mod founding;
 mod log_file;
 mod log_state;
@@ -33,7 +34,7 @@ use crate::{
     env::{BoxFuture, Doors, Transport},
     peer::{
         PeerService,
-        messages::{PeerReply, PeerRequest},
+        messages::{PeerReply, PeerRequest, VoterChange},
     },
     tasks::Tasks,
 };
@@ -194,6 +195,8 @@ impl RaftQuorum {
                 }
                 PeerRequest::QuorumProbe => shared.probed(),
                 PeerRequest::Propose(command) => shared.serve_proposal(command).await,
+                PeerRequest::ChangeVoters(change) => shared.serve_change(change).await,
+                PeerRequest::DescribeQuorum => shared.tell_status(),
                 _ => PeerReply::Unavailable("this is no request to the quorum".into()),
             }
         }))
@@ -289,18 +292,23 @@ impl Quorum for RaftQuorum {
         self.shared.status()
     }
 
+    fn status_of_leader(&self) -> BoxFuture<'static, QuorumStatus> {
+        let shared = self.shared.clone();
+        Box::pin(self.shared.world.scope(async move { shared.status_of_leader().await }))
+    }
+
     fn add_voter(
         &self,
         node: BrokerId,
         endpoint: Endpoint,
     ) -> BoxFuture<'static, Result<(), ChangeError>> {
-        let shared = self.shared.clone();
-        Box::pin(self.shared.world.scope(async move { shared.add_voter(node, endpoint).await }))
+        let (shared, change) = (self.shared.clone(), VoterChange::Add { node, endpoint });
+        Box::pin(self.shared.world.scope(async move { shared.change_voters(change).await }))
     }
 
     fn remove_voter(&self, node: BrokerId) -> BoxFuture<'static, Result<(), ChangeError>> {
-        let shared = self.shared.clone();
-        Box::pin(self.shared.world.scope(async move { shared.remove_voter(node).await }))
+        let (shared, change) = (self.shared.clone(), VoterChange::Remove { node });
+        Box::pin(self.shared.world.scope(async move { shared.change_voters(change).await }))
     }
 
     fn hand_over(&self) -> BoxFuture<'static, ()> {

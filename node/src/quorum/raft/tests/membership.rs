@@ -1,9 +1,6 @@
 //! Learners and voters that come and go.
 
-use super::{
-    super::ChangeError,
-    cluster::{Cluster, allocate, endpoint},
-};
+use super::cluster::{Cluster, allocate, endpoint};
 use crate::quorum::Quorum;
 use highwater_core::types::BrokerId;
 
@@ -67,12 +64,19 @@ async fn a_leader_that_removes_itself_hands_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_leader_changes_the_voters() {
+async fn any_node_passes_a_change_of_the_voters_on_to_the_leader() {
     let cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let follower = cluster.follower().await;
-    let refused = cluster.node(follower).remove_voter(BrokerId(follower)).await;
-    assert_eq!(refused, Err(ChangeError::NotLeader { leader: Some(BrokerId(leader)) }));
+    cluster.node(follower).remove_voter(BrokerId(follower)).await.unwrap();
+    cluster.agree().await;
+    let own = cluster.node(leader).status();
+    assert!(!own.voters.contains_key(&BrokerId(follower)), "{own:?}");
+    let told = cluster.node(follower).status_of_leader().await;
+    assert_eq!((told.seen_by, &told.voters), (BrokerId(leader), &own.voters));
+    assert_eq!(told.peers.len(), 3, "the leader knows how far everybody is: {told:?}");
+    let itself = cluster.node(leader).status_of_leader().await;
+    assert_eq!(itself.seen_by, BrokerId(leader));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,7 @@
+//! Clusters end to end: several nodes in this process, real sockets, real files, the project's own
+//! client.
+
+mod controllers;
+mod follower_reads;
+mod support;
+mod throttles;
