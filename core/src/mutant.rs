@@ -55,6 +55,9 @@ mutants! {
     TimestampLookupLate = "timestamp-lookup-late",
     /// A leader that may have been replaced goes on to append and to judge sequence numbers.
     StaleLeaderDecides = "stale-leader-decides",
+    /// A later batch of a producer that is not known is taken although its first one was refused
+    /// (KAFKA-14359).
+    FirstRefusalForgotten = "first-refusal-forgotten",
     /// A leader says that a sequence number is out of order without knowing that it leads still.
     RefusalUnproven = "refusal-unproven",
     /// A follower truncates to its own high watermark instead of to where the logs agree (KIP-101).

@@ -27,7 +27,7 @@ impl Partition {
             fetch_offset: self.log_end_offset,
             last_fetched_epoch: self.last_epoch(),
             flushed_offset: self.reported_flushed_offset(),
-            log_start_offset: self.log_start_offset,
+            log_start_offset: self.reported_log_start_offset(),
         };
         Some((following.leader?, position))
     }
@@ -46,6 +46,12 @@ impl Partition {
     /// the one before it.
     fn reported_flushed_offset(&self) -> Offset {
         if self.unflushed_reset.is_some() { Offset(0) } else { self.flushed_offset }
+    }
+
+    /// Likewise, the one before it may begin anywhere: its leader answers deletions by this, also
+    /// where records count before they are flushed.
+    fn reported_log_start_offset(&self) -> Offset {
+        if self.unflushed_reset.is_some() { Offset(0) } else { self.log_start_offset }
     }
 
     pub(super) fn on_fetched(
@@ -141,7 +147,12 @@ impl Partition {
         if !Mutant::EpochsNotTruncated.is_planted() {
             self.epochs.truncate_from_end(to);
         }
-        self.journal.truncate(now.monotonic, to);
+        for batch in self.journal.truncate(now.monotonic, to) {
+            // It was not acknowledged, and will come again.
+            if self.journal.producers().get(batch.id).is_none() {
+                self.refused.refused(now.monotonic, &batch);
+            }
+        }
         self.tail.truncate(to);
         let write = self.take_write_id();
         effects.push(Effect::Truncate { write, to });

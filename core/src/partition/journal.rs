@@ -8,7 +8,7 @@
 use crate::{
     mutant::Mutant,
     producers::ProducerStates,
-    record::BatchHeader,
+    record::{BatchHeader, ProducerIdentity},
     time::Instant,
     types::{Offset, ProducerId, WriteId},
 };
@@ -104,13 +104,12 @@ impl Journal {
         }
     }
 
-    /// The log ends at `to`, a batch boundary, from now on.
-    pub(super) fn truncate(&mut self, now: Instant, to: Offset) {
-        while self.unsettled.back().is_some_and(|entry| entry.header.base_offset >= to) {
-            self.unsettled.pop_back();
-        }
+    /// The log ends at `to`, a batch boundary, from now on. Returns whose batches were cut.
+    pub(super) fn truncate(&mut self, now: Instant, to: Offset) -> Vec<ProducerIdentity> {
+        let kept = self.unsettled.partition_point(|entry| entry.header.base_offset < to);
+        let cut = self.unsettled.drain(kept..).filter_map(|entry| entry.header.producer).collect();
         if Mutant::ProducersNotTruncated.is_planted() {
-            return;
+            return cut;
         }
         if to < self.settled_offset {
             self.settled.truncate(to);
@@ -120,6 +119,7 @@ impl Journal {
         for entry in &self.unsettled {
             self.producers.record(now, &entry.header);
         }
+        cut
     }
 
     /// The log is empty and goes on at `to`. The producers went with their batches.

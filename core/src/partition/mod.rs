@@ -39,6 +39,8 @@
 //!   tell readers that there is nothing more: the next leader's log may have what this one lacks.
 //!   That a sequence number is out of order is said only when every other member of the maximal ISR
 //!   has fetched from this leader since the request came, so that none of them leads.
+//! * **Beginning.** Of a producer that nothing is known of any sequence number is accepted
+//!   (KAFKA-7190), but none behind a batch of it that this broker has just refused for now (KAFKA-14359).
 //! * **Deleting** is answered when the log start is durable on the maximal ISR, and not below
 //!   `min.insync.replicas`: no clean election brings a record back that was said to be deleted.
 //!
@@ -84,7 +86,7 @@ use crate::{
     config::TopicConfig,
     epochs::EpochCache,
     mutant::Mutant,
-    producers::{ProducerDescription, ProducerStates},
+    producers::{ProducerDescription, ProducerStates, RefusedSequences},
     record::BatchHeader,
     time::{Instant, Now},
     types::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
@@ -187,6 +189,8 @@ pub struct Partition {
     awaiting_flush: ParkedProduces,
     /// Produces of `acks=all`, until their records are committed.
     awaiting_high_watermark: ParkedProduces,
+    /// Where producers have to begin whose first batches were refused.
+    refused: RefusedSequences,
     /// Refusals that only the newest leader may utter.
     awaiting_proof: ParkedProduces,
     /// Bounded, like every set of parked requests, by the requests in flight.
@@ -249,6 +253,7 @@ impl Partition {
             awaiting_flush: ParkedProduces::default(),
             awaiting_high_watermark: ParkedProduces::default(),
             awaiting_proof: ParkedProduces::default(),
+            refused: RefusedSequences::default(),
             parked_fetches: BTreeSet::new(),
             parked_replica_fetches: BTreeSet::new(),
             parked_deletions: BTreeSet::new(),

@@ -3,7 +3,7 @@
 use super::{Acks, Effect, Effects, LogHealth, Partition, PartitionError, Response, role::Role};
 use crate::{
     mutant::Mutant,
-    producers::{BatchRange, MIN_IDLE_BEFORE_EVICTION, ProducerVerdict},
+    producers::{BatchRange, MIN_IDLE_BEFORE_EVICTION, ProducerVerdict, SequenceError},
     record::{Batch, BatchError, BatchHeader, TimestampType},
     time::{Instant, Now, Timestamp},
     types::{LeaderEpoch, Offset, RequestId, WriteId},
@@ -29,11 +29,12 @@ impl Partition {
         batch: Batch,
         effects: &mut Effects,
     ) {
-        let max_bytes = self.config.max_message_bytes;
+        let (header, max_bytes) = (batch.header, self.config.max_message_bytes);
         let admitted = self
             .check_leads()
             .and_then(|()| self.check_stands(now))
-            .and_then(|()| self.admit(now, acks, &batch.header, max_bytes));
+            .and_then(|()| self.admit(now, acks, &header, max_bytes));
+        self.note_admission(now, &header, &admitted);
         let (base_offset, end, timestamp) = match admitted {
             Ok(Admission::New) => self.append(now, batch, effects),
             Ok(Admission::Duplicate(original)) => {
@@ -155,10 +156,48 @@ impl Partition {
         if let ProducerVerdict::Refused(error) = verdict {
             return Err(error.into());
         }
+        self.check_begins(now, header)?;
         if !self.journal.producers().has_room_for(header) {
             self.evict_producer(now)?;
         }
         Ok(Admission::New)
+    }
+
+    /// Refuses what follows a batch that was refused for now, of a producer that nothing is known of.
+    fn check_begins(&self, now: Now, header: &BatchHeader) -> Result<(), SequenceError> {
+        let Some(batch) = &header.producer else { return Ok(()) };
+        if self.journal.producers().get(batch.id).is_some() {
+            return Ok(());
+        }
+        match self.refused.begins_with(now.monotonic, batch) {
+            Some(expected)
+                if batch.base_sequence > expected
+                    && !Mutant::FirstRefusalForgotten.is_planted() =>
+            {
+                Err(SequenceError::OutOfOrder { base_sequence: batch.base_sequence, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers the first batch of a producer that is to come again, or that it came.
+    fn note_admission(
+        &mut self,
+        now: Now,
+        header: &BatchHeader,
+        admitted: &Result<Admission, PartitionError>,
+    ) {
+        let Some(batch) = &header.producer else { return };
+        let comes_again = matches!(
+            admitted,
+            Err(PartitionError::NotEnoughReplicas { .. } | PartitionError::NotLeader { .. })
+        );
+        if comes_again {
+            // Also of a producer that is known: what is known of it may be truncated.
+            self.refused.refused(now.monotonic, batch);
+        } else if admitted.is_ok() {
+            self.refused.forget(batch);
+        }
     }
 
     fn check_enough_replicas(&self) -> Result<(), PartitionError> {

@@ -5,10 +5,12 @@
 //! are separate, so that a refused or failed append never leaves a trace.
 
 mod encoding;
+mod refused;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use refused::{REFUSED_FOR, REFUSED_MAX, RefusedSequences};
 pub use state::{BatchRange, ProducerState, ProducerVerdict, RETAINED_BATCHES, SequenceError};
 
 use crate::{

@@ -66,8 +66,8 @@ fn hundreds_of_seeds_keep_every_promise() {
 #[test]
 fn every_planted_bug_of_replication_is_found() {
     use highwater_core::mutant::Mutant;
-    const SEEDS: u64 = 2000;
-    match first_failure(0..300) {
+    const SEEDS: u64 = 5000;
+    match first_failure(0..500) {
         Ok(total) => total.assert_not_vacuous(),
         Err(seed) => panic!("seed {seed} fails without a planted bug, see above"),
     }
@@ -105,6 +105,7 @@ fn every_planted_bug_of_replication_is_found() {
         Mutant::DuplicateAppended,
         Mutant::ProducersNotRecovered,
         Mutant::RefusalUnproven,
+        Mutant::FirstRefusalForgotten,
     ] {
         mutant.plant();
         let found = first_failure(0..SEEDS).err();

@@ -19,7 +19,7 @@ use highwater_core::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -71,6 +71,14 @@ pub enum Message {
     },
 }
 
+/// A batch on its way over a producer's connection with a process.
+struct Sent {
+    to: (usize, u64),
+    batch: Batch,
+    /// Everything before it was acknowledged when it was sent.
+    is_next: bool,
+}
+
 #[derive(Clone)]
 pub struct FetchAnswer {
     pub leader_epoch: LeaderEpoch,
@@ -101,6 +109,8 @@ pub struct World {
     /// From whom to whom nothing gets through.
     pub cut: BTreeSet<(i32, i32)>,
     pub producers: Vec<Producer>,
+    /// What each producer has sent and has not arrived.
+    arriving: Vec<VecDeque<Sent>>,
     pub mint: Mint,
     pub ghost: Ghost,
     /// Brokers that may have lost records and were not back in the ISR since.
@@ -140,6 +150,7 @@ impl World {
             archive: Vec::new(),
             cut: BTreeSet::new(),
             producers: (0..idempotent).map(Producer::new).collect(),
+            arriving: (0..idempotent).map(|_| VecDeque::new()).collect(),
             mint: Mint::default(),
             ghost: Ghost::new(!expires && !deletes),
             lossy: BTreeSet::new(),
@@ -165,7 +176,11 @@ impl World {
             470..510 => self.send_flush_report(who),
             510..570 => self.write(who),
             570..660 => self.flush(who),
-            660..740 => self.produce(who),
+            660..720 => self.produce(who),
+            720..740 if !self.producers.is_empty() => {
+                let client = self.random.random_range(0..self.producers.len());
+                self.arrive(client, 1);
+            }
             740..800 => self.tick(who),
             800..840 => self.tell_image(who),
             840..870 => self.read(who),
@@ -440,9 +455,17 @@ impl World {
         let client = self.random.random_range(0..=self.producers.len());
         if let Some(producer) = self.producers.get_mut(client) {
             let batches = producer.batches(&mut self.random, &mut self.mint);
+            // What it sent before, over the same connection, arrives before or never.
+            self.arrive(client, usize::MAX);
+            self.arriving[client].clear();
+            let Some(process) = self.brokers[who].process.as_ref() else { return };
+            let to = (who, process.incarnation);
             for batch in batches {
-                self.produce_batch(who, batch, Some(client as u64), Acks::All);
+                let is_next = self.is_next(client, &batch);
+                self.arriving[client].push_back(Sent { to, batch, is_next });
             }
+            let at_once = self.random.random_range(0..6);
+            self.arrive(client, at_once);
         } else {
             let expires = self.settings.config.producer_id_expiration < Duration::from_secs(100);
             let batch = if expires && self.random.random_bool(0.3) {
@@ -455,10 +478,43 @@ impl World {
         }
     }
 
+    fn is_next(&self, client: usize, batch: &Batch) -> bool {
+        let first = self.producers[client].open.front();
+        first.is_some_and(|(first, _)| first.header.crc == batch.header.crc)
+    }
+
+    /// Batches that a producer sent arrive in their order, if their connection still exists.
+    fn arrive(&mut self, client: usize, count: usize) {
+        for _ in 0..count {
+            let Some(Sent { to: (who, incarnation), .. }) = self.arriving[client].front() else {
+                return;
+            };
+            let (who, broker) = (*who, &self.brokers[*who]);
+            let connected = |process: &Process| process.incarnation == *incarnation;
+            if !broker.process.as_ref().is_some_and(connected) {
+                self.arriving[client].clear();
+            } else if broker.is_live() {
+                let Sent { batch, is_next, .. } = self.arriving[client].pop_front().expect("seen");
+                self.take_batch(who, batch, (Some(client as u64), is_next), Acks::All);
+            } else {
+                return;
+            }
+        }
+    }
+
     pub fn produce_batch(&mut self, who: usize, batch: Batch, producer: Option<u64>, acks: Acks) {
+        let is_next = producer.is_some_and(|client| self.is_next(client as usize, &batch));
+        self.take_batch(who, batch, (producer, is_next), acks);
+    }
+
+    fn take_batch(
+        &mut self,
+        who: usize,
+        batch: Batch,
+        (producer, is_next): (Option<u64>, bool),
+        acks: Acks,
+    ) {
         let identity = batch.header.crc;
-        let first = producer.and_then(|id| self.producers[id as usize].open.front());
-        let is_next = first.is_some_and(|(first, _)| first.header.crc == identity);
         let request = self.expect(who, Expected::Produced { producer, identity, acks, is_next });
         let wait = Duration::from_millis(self.random.random_range(1..3000));
         let deadline = self.brokers[who].now(self.time).monotonic.after(wait);

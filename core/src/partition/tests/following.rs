@@ -176,11 +176,12 @@ fn a_log_that_ends_below_the_leader_s_start_is_given_up() {
     assert_eq!(fixture.step(refused(2, out_of_range(5, 9))), [reset]);
     let position = fixture.partition.fetch_position().expect("it follows").1;
     let empty =
-        ReplicaPosition { last_fetched_epoch: None, log_start_offset: Offset(5), ..at(5, 0) };
-    assert_eq!(position, empty, "until the reset is durable nothing counts as flushed");
+        ReplicaPosition { last_fetched_epoch: None, log_start_offset: Offset(0), ..at(5, 0) };
+    assert_eq!(position, empty, "a power cut may bring the old log back until this is durable");
     assert_eq!(fixture.flushed(1), []);
     let position = fixture.partition.fetch_position().expect("it follows").1;
-    assert_eq!(position.flushed_offset, Offset(5));
+    let durable = ReplicaPosition { log_start_offset: Offset(5), ..at(5, 5) };
+    assert_eq!(position, ReplicaPosition { last_fetched_epoch: None, ..durable });
 }
 
 #[test]

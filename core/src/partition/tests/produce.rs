@@ -1,10 +1,53 @@
 //! Producing: appends, acknowledgements, duplicates, refusals.
 
-use super::*;
+use super::{replicas::three, *};
 use crate::{
     producers::SequenceError,
     record::{BatchError, TimestampType},
 };
+
+#[test]
+fn a_producer_whose_first_batch_was_refused_for_now_begins_with_that() {
+    let undersized = Assignment { min_insync: 2, ..three(1, 0, &[1]) };
+    let mut fixture = Fixture::replica(Recovered::default(), undersized);
+    let error = PartitionError::NotEnoughReplicas { in_sync: 1, required: 2 };
+    assert_eq!(fixture.produce(1, Acks::All, idempotent(0, 2)), [failed(1, error)]);
+    fixture.assign(three(1, 1, &[1]));
+    let (base_sequence, expected) = (Sequence(2), Sequence(0));
+    let gap = SequenceError::OutOfOrder { base_sequence, expected };
+    assert_eq!(fixture.produce(2, Acks::All, idempotent(2, 1)), [failed(2, gap)]);
+    assert_eq!(appended(&fixture.produce(3, Acks::All, idempotent(0, 2))).len(), 1);
+    assert_eq!(appended(&fixture.produce(4, Acks::All, idempotent(2, 1))).len(), 1);
+}
+
+#[test]
+fn a_producer_whose_first_batch_was_truncated_begins_with_that() {
+    let mut fixture = Fixture::leading(&[1, 2]);
+    fixture.produce(1, Acks::All, idempotent(0, 2));
+    let epoch = |epoch| LeaderEpoch(EPOCH.0 + epoch);
+    fixture.assign(Assignment { leader_epoch: epoch(1), ..three(2, 1, &[1, 2]) });
+    let diverging = Some(crate::epochs::EpochEnd { epoch: LeaderEpoch(0), end_offset: Offset(0) });
+    let outcome = Ok(ReplicaBatches {
+        high_watermark: Offset(0),
+        log_start_offset: Offset(0),
+        diverging,
+        records: bytes::Bytes::new(),
+    });
+    let (leader_epoch, fetch_offset) = (epoch(1), Offset(2));
+    fixture.step(Input::Fetched { leader_epoch, fetch_offset, outcome });
+    assert_eq!(fixture.partition.log_end_offset(), Offset(0));
+    fixture.assign(Assignment { leader_epoch: epoch(2), ..three(1, 2, &[1]) });
+    let (base_sequence, expected) = (Sequence(2), Sequence(0));
+    let gap = SequenceError::OutOfOrder { base_sequence, expected };
+    assert_eq!(fixture.produce(2, Acks::All, idempotent(2, 1)), [failed(2, gap)]);
+    assert_eq!(appended(&fixture.produce(3, Acks::All, idempotent(0, 2))).len(), 1);
+}
+
+#[test]
+fn a_producer_of_which_nothing_is_known_may_begin_anywhere() {
+    let mut fixture = Fixture::leading(&[1]);
+    assert_eq!(appended(&fixture.produce(1, Acks::All, idempotent(7, 1))).len(), 1);
+}
 
 #[test]
 fn a_record_is_acknowledged_when_it_is_flushed_and_not_before() {
