@@ -8,7 +8,6 @@ use highwater_node::{
 };
 use std::time::Duration;
 
-const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const OFFSET_NOT_AVAILABLE: i16 = 78;
 const WAIT: Duration = Duration::from_secs(20);

@@ -15,6 +15,7 @@ use highwater_node::{
 };
 use std::{collections::BTreeMap, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
+pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 /// How long anything in a test may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -132,11 +133,17 @@ fn known_leader(node: &Broker, name: &str, replicas: usize) -> Option<(TopicId, 
     (partition.isr.len() == replicas).then_some((topic.id, partition.leader?.0))
 }
 
-/// Sends one record with `acks=all` to the leader; its offset.
+/// Sends one record with `acks=all` to the leader, as soon as it has opened the partition; the
+/// record's offset.
 pub async fn produce(leader: &mut Connection, partition: &PartitionRef, value: &[u8]) -> i64 {
     let mut builder = BatchBuilder::new();
     builder.push(NewRecord { value: Some(value), ..NewRecord::default() });
-    let answer = leader.produce(partition, -1, PATIENCE, builder.build()).await.unwrap();
+    let batch = builder.build();
+    let mut answer = leader.produce(partition, -1, PATIENCE, batch.clone()).await.unwrap();
+    while answer.error_code == NOT_LEADER_OR_FOLLOWER {
+        pause().await;
+        answer = leader.produce(partition, -1, PATIENCE, batch.clone()).await.unwrap();
+    }
     assert_eq!(answer.error_code, 0, "{answer:?}");
     answer.base_offset
 }
