@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     clock::SimClock,
+    dice::Dice,
     recorder::now_nanos,
     trace::{Effect, Trace},
 };
@@ -143,6 +144,11 @@ impl Network {
     /// The weather of one link, or that of all others again.
     pub fn set(&self, link: Direction, weather: Option<Weather>) {
         self.state().links.set(link, weather);
+    }
+
+    /// Draws from these dice from now on.
+    pub fn draw_from(&self, dice: Dice) {
+        self.state().links.draw_from(dice);
     }
 
     /// Cuts links, until they are mended as often.

@@ -89,7 +89,7 @@ impl Campaign {
                 let tally = tallies.entry(report.scenario.clone()).or_default();
                 tally.add(&report);
                 if !report.passed {
-                    announce(&progress, &run, &report, tally.failed);
+                    announce(&progress, worker, &run, &report, tally.failed);
                 }
                 progress.advance(report.passed);
                 reports.push((position, report));
@@ -239,7 +239,7 @@ impl fmt::Display for Speed {
     }
 }
 
-fn announce(progress: &Progress, run: &Run, report: &Report, nth: u64) {
+fn announce(progress: &Progress, worker: &Worker, run: &Run, report: &Report, nth: u64) {
     let failure = report.failure.clone().unwrap_or_default();
     if nth <= FAILURES_SHOWN {
         progress.say(&format!(
@@ -250,6 +250,10 @@ fn announce(progress: &Progress, run: &Run, report: &Report, nth: u64) {
             failure.message,
             run.replay_command(),
         ));
+        // A worker that died has left no script.
+        if let Some(script) = worker.script_of(run).filter(|script| script.is_file()) {
+            progress.say(&format!("       cargo xtask sim shrink {}", script.display()));
+        }
     } else if nth == FAILURES_SHOWN + 1 {
         progress.say(&format!("FAILED {}: more seeds fail, not shown", report.scenario));
     }

@@ -1,25 +1,25 @@
-//! `cargo xtask sim replay`: one run as readable lines.
+//! `cargo xtask sim replay`: one run as readable lines, of a seed or of a script.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::scenario;
-use super::worker::Run;
-use crate::counts::Counts;
+use super::worker::{Run, Worker};
+use crate::counts::{Counts, Usage};
 use crate::workspace;
 
 #[derive(Args)]
 pub struct Options {
-    /// The scenario, by name or file.
+    /// The scenario, by name or file; or the script of a failure, a file that ends with `.json`.
     #[arg(value_name = "SCENARIO")]
     scenario: String,
-    /// The seed.
+    /// The seed; a script has its own.
     #[arg(long, value_name = "N")]
-    seed: u64,
-    /// Plant this bug.
+    seed: Option<u64>,
+    /// Plant this bug; a script says itself which.
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
     /// Write the readable lines to this file instead of printing them.
@@ -29,16 +29,13 @@ pub struct Options {
 
 /// Runs the worker with a trace and prints the trace, then what the worker says about the run.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
-    let directory = workspace::root().join("scenarios");
-    let scenario = scenario::select(&directory, std::slice::from_ref(&options.scenario))?.remove(0);
     let worker = super::build_worker()?;
-    let run = Run { scenario, seed: options.seed, mutant: options.mutant.clone() };
+    let mut command = command(options, &worker)?;
     let trace = match &options.trace {
         Some(file) => std::path::absolute(file)?,
         None => worker.binary.with_file_name(format!("replay-{}.trace", std::process::id())),
     };
-    let output = worker
-        .command(&run)
+    let output = command
         .arg("--trace")
         .arg(&trace)
         .stderr(Stdio::inherit())
@@ -53,4 +50,24 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
     }
     print!("{}", String::from_utf8_lossy(&output.stdout));
     Ok(Counts::one(output.status.success()))
+}
+
+/// What to run: a script, or a seed of a scenario.
+fn command(options: &Options, worker: &Worker) -> anyhow::Result<Command> {
+    if options.scenario.ends_with(".json") {
+        if options.seed.is_some() || options.mutant.is_some() {
+            let message = "a script has its seed and its mutant".to_owned();
+            return Err(Usage(message).into());
+        }
+        let script = std::path::absolute(&options.scenario)?;
+        let mut command = worker.bare_command();
+        command.arg("--script").arg(script);
+        return Ok(command);
+    }
+    let Some(seed) = options.seed else {
+        return Err(Usage("--seed is missing".to_owned()).into());
+    };
+    let directory = workspace::root().join("scenarios");
+    let scenario = scenario::select(&directory, std::slice::from_ref(&options.scenario))?.remove(0);
+    Ok(worker.command(&Run { scenario, seed, mutant: options.mutant.clone() }))
 }

@@ -1,0 +1,214 @@
+//! A script for people: as a scenario file that says what happens, and as a Rust test.
+
+use crate::{Script, decisions::kind_of, edit};
+use std::fmt::Write as _;
+use toml::{Table, Value};
+
+/// The longest line of a comment.
+const WIDTH: usize = 100;
+
+/// A scenario of the script's shape, with what happens in it as a comment.
+///
+/// It draws its moments and its clients' operations as every scenario does; the script is what
+/// fails for certain.
+#[must_use]
+pub fn scenario(script: &Script) -> String {
+    let source = &script.scenario;
+    let opening = source.text.lines().next().unwrap_or_default();
+    let mut text = format!("{opening}\n");
+    for line in story(script) {
+        for line in wrap(&line) {
+            let _ = writeln!(text, "# {line}");
+        }
+    }
+    let Ok(mut table) = source.text.parse::<Table>() else { return text + &source.text };
+    fit(&mut table, script);
+    text + &toml::to_string(&table).unwrap_or_else(|_| source.text.clone())
+}
+
+/// What happens, one line for each thing.
+#[must_use]
+pub fn story(script: &Script) -> Vec<String> {
+    let decisions = &script.decisions;
+    let mut lines = vec![format!(
+        "From `{}`, seed {}: {} fault events, {} client operations.",
+        script.scenario.name,
+        script.seed,
+        decisions.fault_events(),
+        decisions.operations()
+    )];
+    if let Some(mutant) = &script.mutant {
+        lines.push(format!("Planted: {mutant}."));
+    }
+    if let Some(failure) = script.recorded.as_ref().and_then(|recorded| recorded.failure.as_ref()) {
+        let message = failure.message.lines().next().unwrap_or_default();
+        lines.push(format!("Fails {}: {message}", failure.check));
+    }
+    let strikes = edit::strikes(script).into_iter().map(|name| {
+        let drawn = &decisions.strikes[&name];
+        (drawn.number("at").unwrap_or(0) * 1_000_000, format!("{name}: {drawn}"))
+    });
+    let mut events: Vec<(i64, String)> = strikes.collect();
+    for (at, client, number) in edit::operations(script) {
+        let drawn = &decisions.clients[&client].operations[&number];
+        events.push((at, format!("{client} op {number}: {drawn}")));
+    }
+    events.sort_by_key(|(at, _)| *at);
+    lines.extend(events.into_iter().map(|(at, what)| format!("{:6} ms {what}", at / 1_000_000)));
+    for end in ["power_cut_at_the_end", "killed_at_the_end"] {
+        let value = decisions.run.get(end, 0).map(ToString::to_string).unwrap_or_default();
+        if !value.is_empty() && value != "0" {
+            lines.push(format!("   end ms {end} {value}"));
+        }
+    }
+    lines
+}
+
+/// A test that follows the script, which lies beside it as `file`, and expects the check to fail.
+#[must_use]
+pub fn rust_test(script: &Script, name: &str, file: &str) -> String {
+    let check = script.check().unwrap_or_default();
+    let function: String = name
+        .chars()
+        .map(
+            |letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' },
+        )
+        .collect();
+    let function = function.trim_matches('_');
+    format!(
+        "//! Follows a script that fails the check `{check}`.\n\
+         #![cfg(madsim)]\n\n\
+         use highwater_script::Script;\n\
+         use highwater_sim::replay::replay;\n\n\
+         #[test]\n\
+         fn the_script_{function}_fails_as_it_did() {{\n    \
+             let script = Script::parse(include_str!({file:?})).unwrap();\n    \
+             let ran = replay(&script, false).unwrap();\n    \
+             assert_eq!(ran.report.divergence, None);\n    \
+             assert_eq!(ran.report.failure.unwrap().check, {check:?});\n\
+         }}\n"
+    )
+}
+
+/// Narrows what a scenario leaves open to what the script chose.
+fn fit(table: &mut Table, script: &Script) {
+    let run = &script.decisions.run;
+    table.remove("seed");
+    table.remove("seeds");
+    table.remove("swarm");
+    if let Some(millis) = run.number("millis") {
+        table.insert("millis".into(), Value::Integer(millis));
+    }
+    for (section, key) in [
+        ("cluster", "brokers"),
+        ("cluster", "controllers"),
+        ("cluster", "min_insync"),
+        ("workload", "topics"),
+        ("workload", "compacted_topics"),
+        ("workload", "groups"),
+    ] {
+        let is_default = !table.contains_key(section);
+        if let Some(number) = run.number(key).filter(|number| !(is_default && *number == 0)) {
+            set(table, section, key, Value::Integer(number));
+        }
+    }
+    for (key, kind) in [("producers", "producer"), ("consumers", "consumer"), ("admins", "admin")] {
+        let is_kind = |name: &&String| name.split(' ').next() == Some(kind);
+        let count = script.decisions.clients.keys().filter(is_kind).count();
+        set(table, "workload", key, Value::Integer(count as i64));
+    }
+    let numbers = run.numbers("partitions");
+    if let Some((least, most)) = numbers.iter().min().zip(numbers.iter().max()) {
+        let bounds = if least == most { (*least).into() } else { Value::from(vec![*least, *most]) };
+        set(table, "workload", "partitions", bounds);
+    }
+    fit_faults(table, script);
+}
+
+fn fit_faults(table: &mut Table, script: &Script) {
+    let Some(Value::Table(faults)) = table.get_mut("faults") else { return };
+    let kinds = edit::kinds(script);
+    faults.retain(|name, _| {
+        let name: &str = name;
+        kinds.contains(name)
+    });
+    for (name, fault) in faults.iter_mut() {
+        let Value::Table(fault) = fault else { continue };
+        if name == "connection-cut" {
+            continue;
+        }
+        let strikes = script.decisions.strikes.iter().filter(|(of, _)| kind_of(of) == *name);
+        let pauses: Vec<i64> = strikes.clone().filter_map(|(_, of)| of.number("pause")).collect();
+        fault.insert("times".into(), Value::Integer(strikes.count() as i64));
+        if let Some((least, most)) = pauses.iter().min().zip(pauses.iter().max()) {
+            fault.insert("pause".into(), Value::from(vec![*least, *most]));
+        }
+    }
+}
+
+fn set(table: &mut Table, section: &str, key: &str, value: Value) {
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = section {
+        section.insert(key.to_owned(), value);
+    }
+}
+
+/// Breaks a long line between words.
+fn wrap(line: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for (index, word) in line.split(' ').enumerate() {
+        let last = lines.last_mut().expect("there is always a line");
+        if index > 0 && last.len() + word.len() >= WIDTH - 2 {
+            lines.push(format!("           {word}"));
+        } else {
+            if index > 0 {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::tests::example;
+
+    #[test]
+    fn a_scenario_says_what_happens_and_has_the_scripts_shape() {
+        let mut script = example(2, &[("producer 2", 1), ("consumer 4", 1)]);
+        script
+            .scenario
+            .text
+            .push_str("times = [3, 9]\n[faults.slow-disk]\n[workload]\nadmins = 2\n");
+        let text = scenario(&script);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "# The power goes.");
+        assert!(lines[1].contains("2 fault events, 2 client operations"), "{text}");
+        assert!(text.contains("# Fails L3 immutable: offset 4"), "{text}");
+        assert!(text.contains("#    100 ms power-cut#1: at 100, pause 200"), "{text}");
+        let table: Table = text.parse().unwrap();
+        assert_eq!(table["why"].as_str(), Some("Why: it does."));
+        assert_eq!(table["millis"].as_integer(), Some(2_000));
+        assert_eq!(table["faults"]["power-cut"]["times"].as_integer(), Some(2));
+        assert!(table["faults"].get("slow-disk").is_none());
+        assert_eq!(table["workload"]["admins"].as_integer(), Some(0));
+        assert_eq!(table["workload"]["producers"].as_integer(), Some(1));
+    }
+
+    #[test]
+    fn a_test_names_its_script_and_its_check() {
+        let text = rust_test(&example(1, &[]), "power-cut-7.min", "power-cut-7.min.json");
+        assert!(text.starts_with("//! "));
+        assert!(text.contains("fn the_script_power_cut_7_min_fails_as_it_did() {"), "{text}");
+        assert!(text.contains(r#"include_str!("power-cut-7.min.json")"#), "{text}");
+        assert!(text.contains(r#"check, "L3 immutable")"#), "{text}");
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        let lines = wrap(&"word ".repeat(50));
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.len() < WIDTH));
+    }
+}
