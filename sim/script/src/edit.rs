@@ -8,6 +8,8 @@ pub type Operation = (i64, String, u32);
 
 /// Durations that a strike draws, in milliseconds: shorter ones do less.
 const DURATIONS: [&str; 5] = ["pause", "broken", "whole", "down", "late"];
+/// By how much the moment of a strike is varied, in milliseconds.
+const JITTER: i64 = 15;
 /// The fewest brokers of a cluster that is to stay one.
 const FEWEST_BROKERS: i64 = 2;
 
@@ -71,19 +73,50 @@ pub fn with_millis(script: &Script, millis: i64) -> Script {
     smaller
 }
 
-/// With another seed for what has no name. With `aim`, strikes at whoever has a role look for it
-/// again: in another run it may be another machine.
+/// With another seed for what has no name, and strikes that differ a little: with less in a run,
+/// what has to meet for the failure meets at another moment, and on another machine.
 #[must_use]
-pub fn with_network_seed(script: &Script, seed: u64, aim: bool) -> Script {
+pub fn varied(script: &Script, seed: u64) -> Script {
     let mut other = script.unrecorded();
     other.network_seed = seed;
-    if aim {
-        for strike in other.decisions.strikes.values_mut() {
-            strike.set("machines", Vec::new());
-            strike.set("links", Vec::new());
-        }
+    for (number, strike) in (1_u64..).zip(other.decisions.strikes.values_mut()) {
+        vary(strike, scramble(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     }
     other
+}
+
+fn vary(strike: &mut Drawn, bits: u64) {
+    let is_set = |bit: u32| (bits >> bit) & 1 == 1;
+    let number = |number: i64| vec![Value::Number(number)];
+    let somewhere = (bits >> 8) as i64 & 0xffff;
+    // Whoever has a role is looked for again.
+    if is_set(0) {
+        strike.set("machines", Vec::new());
+        strike.set("links", Vec::new());
+    }
+    let operations = strike.number("operations").filter(|operations| *operations > 0);
+    match strike.number("struck") {
+        Some(struck) if operations.is_some() && is_set(1) => {
+            strike.set("on", vec![Value::Text("any-time".into())]);
+            strike.set("at", number(struck));
+            strike.set("operations", Vec::new());
+        }
+        _ => {
+            if let Some(operations) = operations.filter(|_| is_set(2)) {
+                strike.set("operations", number(1 + somewhere % operations));
+            }
+        }
+    }
+    if let Some(at) = strike.number("at").filter(|_| is_set(3)) {
+        strike.set("at", number((at + somewhere % (2 * JITTER + 1) - JITTER).max(0)));
+    }
+}
+
+/// A mix of bits in which every bit depends on every other (SplitMix64).
+fn scramble(bits: u64) -> u64 {
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// Simpler runs, each in one respect, the boldest first: fewer brokers, topics, partitions and
@@ -248,13 +281,24 @@ mod tests {
     }
 
     #[test]
-    fn another_network_finds_the_targets_anew() {
-        let mut script = example(1, &[]);
+    fn variants_differ_in_their_strikes_and_in_nothing_else() {
+        let mut script = example(1, &[("producer 2", 3)]);
         let strike = script.decisions.strikes.get_mut("power-cut#0").unwrap();
         strike.push("machines", Value::Text("2".into()));
-        assert_eq!(with_network_seed(&script, 9, false).decisions, script.decisions);
-        let aimed = with_network_seed(&script, 9, true);
-        assert_eq!(aimed.decisions.strikes["power-cut#0"].text("machines"), None);
-        assert_eq!(aimed.network_seed, 9);
+        strike.push("operations", Value::Number(40));
+        strike.push("struck", Value::Number(25));
+        let variants: Vec<Script> = (0..64).map(|seed| varied(&script, seed)).collect();
+        assert_eq!(varied(&script, 9), variants[9]);
+        let strikes = variants.iter().map(|variant| &variant.decisions.strikes["power-cut#0"]);
+        let pinned = strikes.clone().filter(|strike| strike.text("on") == Some("any-time"));
+        assert!(pinned.clone().count() > 10);
+        assert!(pinned.clone().all(|strike| strike.number("operations").is_none()));
+        assert!(pinned.clone().any(|strike| strike.number("at") == Some(25)));
+        assert!(strikes.clone().any(|strike| strike.text("machines").is_none()));
+        assert!(strikes.clone().all(|strike| strike.number("pause") == Some(200)));
+        let operations = strikes.filter_map(|strike| strike.number("operations"));
+        assert!(operations.clone().all(|operations| (1..=40).contains(&operations)));
+        assert!(operations.min() < Some(20));
+        assert!(variants.iter().all(|v| v.decisions.clients == script.decisions.clients));
     }
 }

@@ -1,6 +1,6 @@
 //! A script for people: as a scenario file that says what happens, and as a Rust test.
 
-use crate::{Script, decisions::kind_of, edit};
+use crate::{Drawn, Script, decisions::kind_of, edit};
 use std::fmt::Write as _;
 use toml::{Table, Value};
 
@@ -46,12 +46,12 @@ pub fn story(script: &Script) -> Vec<String> {
     }
     let strikes = edit::strikes(script).into_iter().map(|name| {
         let drawn = &decisions.strikes[&name];
-        (drawn.number("at").unwrap_or(0) * 1_000_000, format!("{name}: {drawn}"))
+        (drawn.number("at").unwrap_or(0) * 1_000_000, format!("{name}: {}", timeless(drawn)))
     });
     let mut events: Vec<(i64, String)> = strikes.collect();
     for (at, client, number) in edit::operations(script) {
         let drawn = &decisions.clients[&client].operations[&number];
-        events.push((at, format!("{client} op {number}: {drawn}")));
+        events.push((at, format!("{client} op {number}: {}", timeless(drawn))));
     }
     events.sort_by_key(|(at, _)| *at);
     lines.extend(events.into_iter().map(|(at, what)| format!("{:6} ms {what}", at / 1_000_000)));
@@ -62,6 +62,13 @@ pub fn story(script: &Script) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What was drawn but for the moment.
+fn timeless(drawn: &Drawn) -> Drawn {
+    let mut rest = drawn.clone();
+    rest.set("at", Vec::new());
+    rest
 }
 
 /// A test that follows the script, which lies beside it as `file`, and expects the check to fail.
@@ -119,8 +126,7 @@ fn fit(table: &mut Table, script: &Script) {
     }
     let numbers = run.numbers("partitions");
     if let Some((least, most)) = numbers.iter().min().zip(numbers.iter().max()) {
-        let bounds = if least == most { (*least).into() } else { Value::from(vec![*least, *most]) };
-        set(table, "workload", "partitions", bounds);
+        set(table, "workload", "partitions", bounds(*least, *most));
     }
     fit_faults(table, script);
 }
@@ -141,9 +147,13 @@ fn fit_faults(table: &mut Table, script: &Script) {
         let pauses: Vec<i64> = strikes.clone().filter_map(|(_, of)| of.number("pause")).collect();
         fault.insert("times".into(), Value::Integer(strikes.count() as i64));
         if let Some((least, most)) = pauses.iter().min().zip(pauses.iter().max()) {
-            fault.insert("pause".into(), Value::from(vec![*least, *most]));
+            fault.insert("pause".into(), bounds(*least, *most));
         }
     }
+}
+
+fn bounds(least: i64, most: i64) -> Value {
+    if least == most { Value::Integer(least) } else { Value::from(vec![least, most]) }
 }
 
 fn set(table: &mut Table, section: &str, key: &str, value: Value) {
@@ -187,7 +197,7 @@ mod tests {
         assert_eq!(lines[0], "# The power goes.");
         assert!(lines[1].contains("2 fault events, 2 client operations"), "{text}");
         assert!(text.contains("# Fails L3 immutable: offset 4"), "{text}");
-        assert!(text.contains("#    100 ms power-cut#1: at 100, pause 200"), "{text}");
+        assert!(text.contains("#    100 ms power-cut#1: pause 200"), "{text}");
         let table: Table = text.parse().unwrap();
         assert_eq!(table["why"].as_str(), Some("Why: it does."));
         assert_eq!(table["millis"].as_integer(), Some(2_000));

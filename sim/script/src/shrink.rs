@@ -2,7 +2,8 @@
 //! shorter run, a smaller cluster.
 //!
 //! A smaller run has other latencies, and what the failure needs may not come together in it. So a
-//! candidate is tried with a few seeds for what has no name before it is given up.
+//! candidate is tried with a few seeds for what has no name, and with strikes at other moments,
+//! before it is given up.
 
 use crate::{
     Script,
@@ -35,26 +36,18 @@ pub fn size(script: &Script) -> (usize, usize) {
 }
 
 /// Shrinks a script as far as the laboratory has time. Each candidate that does not fail as it is
-/// is tried with up to `tries` seeds in the end.
+/// is tried in up to `tries` variants in the end.
 #[must_use]
 pub fn shrink(script: &Script, laboratory: &mut dyn Laboratory, tries: u32) -> Script {
     let mut shrinker = Shrinker { best: script.clone(), laboratory, tries: 1 };
-    let mut sweep = 0;
     loop {
-        let before = shrinker.best.unrecorded();
+        let before = size(&shrinker.best);
         shrinker.sweep();
-        sweep += 1;
-        if shrinker.laboratory.is_over() {
+        let is_stuck = size(&shrinker.best) == before;
+        if shrinker.laboratory.is_over() || (is_stuck && shrinker.tries >= tries) {
             break;
         }
-        if shrinker.best.unrecorded() == before {
-            if shrinker.tries >= tries {
-                break;
-            }
-            shrinker.tries = tries;
-        } else if sweep == 1 {
-            shrinker.tries = tries.min(2);
-        }
+        shrinker.tries = (shrinker.tries * 2).min(tries.max(1));
     }
     shrinker.best
 }
@@ -90,8 +83,7 @@ impl Shrinker<'_> {
         let seed = self.best.network_seed;
         let others = (1..u64::from(tries)).flat_map(|number| {
             let other = seed.wrapping_add(number);
-            let aim = number % 2 == 1;
-            candidates.iter().map(move |script| edit::with_network_seed(script, other, aim))
+            candidates.iter().map(move |script| edit::varied(script, other))
         });
         let all: Vec<Script> = candidates.iter().cloned().chain(others).collect();
         match self.laboratory.first_red(&all) {

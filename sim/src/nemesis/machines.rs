@@ -26,21 +26,29 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(20);
 /// Where a batch header keeps the leader epoch, which its checksum does not cover.
 const LEADER_EPOCH_AT: std::ops::Range<usize> = 12..16;
 
+/// When a machine is stopped, each as often as it is likely.
+const STRIKES: [(&str, Strike); 6] = [
+    ("any-time", Strike::AnyTime),
+    ("any-time", Strike::AnyTime),
+    ("disk-operation", Strike::DiskOperation),
+    ("disk-operation", Strike::DiskOperation),
+    ("rename", Strike::Rename),
+    ("recovery", Strike::Recovery),
+];
+
 impl Nemesis {
     pub(super) async fn stop_and_start(&mut self) {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
-        let strike = self.plan.on.unwrap_or_else(|| {
-            let kinds = [
-                ("any-time", Strike::AnyTime),
-                ("any-time", Strike::AnyTime),
-                ("disk-operation", Strike::DiskOperation),
-                ("disk-operation", Strike::DiskOperation),
-                ("rename", Strike::Rename),
-                ("recovery", Strike::Recovery),
-            ];
-            self.draw.named("on", &kinds)
-        });
+        let on = self.plan.on;
+        let fixed = STRIKES.iter().find(|(_, strike)| Some(*strike) == on);
+        let name = self.draw.text(
+            "on",
+            |dice| fixed.unwrap_or_else(|| dice.pick(&STRIKES)).0.to_owned(),
+            |name| STRIKES.iter().any(|(known, _)| *known == name),
+        );
+        let strike = STRIKES.iter().find(|(known, _)| *known == name).map(|(_, strike)| *strike);
+        let strike = strike.unwrap_or(Strike::AnyTime);
         let machines = self.targets();
         let first = machines[0].clone();
         match strike {
@@ -54,6 +62,7 @@ impl Nemesis {
                 self.wait_for(&first, TrapOn::Any, 1..=40).await;
             }
         }
+        self.draw.note("struck", now_nanos() / 1_000_000);
         self.stop(&machines).await;
         self.pause().await;
         self.start_again(&machines).await;

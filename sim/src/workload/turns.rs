@@ -46,7 +46,9 @@ impl Turns {
             }
         }
         session.begin(&self.name, number);
-        Some(journal.operation(&self.name, number, now_nanos()))
+        // A sleep may end a little later than it is to: what was waited for is what is written down.
+        let began = if wait > 0 { at } else { now_nanos() };
+        Some(journal.operation(&self.name, number, began))
     }
 
     /// The choices of the next operation of a client that is no part of any script.

@@ -30,8 +30,9 @@ pub struct LimitOptions {
     /// Seconds of wall-clock time after which the best script so far is taken.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     seconds: u64,
-    /// Seeds for latencies and the like that a candidate gets before it is given up.
-    #[arg(long, value_name = "K", default_value_t = 4)]
+    /// Variants of a candidate, with other latencies and moments of strikes, that are tried before it
+    /// is given up.
+    #[arg(long, value_name = "K", default_value_t = 16)]
     tries: u32,
     /// Processes at once.
     #[arg(long, value_name = "J")]
