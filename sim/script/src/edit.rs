@@ -10,6 +10,8 @@ pub type Operation = (i64, String, u32);
 const DURATIONS: [&str; 5] = ["pause", "broken", "whole", "down", "late"];
 /// By how much the moment of a strike is varied, in milliseconds.
 const JITTER: i64 = 15;
+/// The milliseconds around a moment that are tried in its place.
+const AROUND: [i64; 9] = [0, 1, -1, 2, -2, 4, -4, 7, -7];
 /// The fewest brokers of a cluster that is to stay one.
 const FEWEST_BROKERS: i64 = 2;
 
@@ -170,6 +172,27 @@ pub fn simpler_runs(script: &Script) -> Vec<Script> {
     all
 }
 
+/// Strikes that come at a moment instead of after so many disk operations: with fewer operations in a
+/// run, that many come later or never. Each around the moment at which it struck.
+#[must_use]
+pub fn strikes_by_time(script: &Script) -> Vec<Script> {
+    let strikes = &script.decisions.strikes;
+    let waiting = strikes.iter().filter(|(_, strike)| strike.number("operations").is_some());
+    let mut all = Vec::new();
+    for (name, struck) in waiting.filter_map(|(name, of)| Some((name, of.number("struck")?))) {
+        for at in AROUND.map(|millis| (struck + millis).max(0)) {
+            let mut by_time = script.unrecorded();
+            if let Some(strike) = by_time.decisions.strikes.get_mut(name) {
+                strike.set("on", vec![Value::Text("any-time".into())]);
+                strike.set("at", vec![Value::Number(at)]);
+                strike.set("operations", Vec::new());
+            }
+            all.push(by_time);
+        }
+    }
+    all
+}
+
 /// Milder strikes, each in one respect: shorter, or of fewer machines.
 #[must_use]
 pub fn milder_strikes(script: &Script) -> Vec<Script> {
@@ -278,6 +301,21 @@ mod tests {
         let smaller = smaller_operations(&script).unwrap();
         let smaller = &smaller.decisions.clients["producer 2"].operations[&0];
         assert_eq!(smaller.numbers("records"), [1]);
+    }
+
+    #[test]
+    fn a_strike_that_waits_may_come_by_time() {
+        let mut script = example(2, &[]);
+        let strike = script.decisions.strikes.get_mut("power-cut#1").unwrap();
+        strike.push("operations", Value::Number(40));
+        strike.push("struck", Value::Number(130));
+        let by_time = strikes_by_time(&script);
+        let moments = by_time.iter().map(|s| s.decisions.strikes["power-cut#1"].number("at"));
+        assert_eq!(moments.take(3).collect::<Vec<_>>(), [Some(130), Some(131), Some(129)]);
+        let strike = &by_time[0].decisions.strikes["power-cut#1"];
+        assert_eq!((strike.text("on"), strike.number("operations")), (Some("any-time"), None));
+        assert_eq!(by_time[0].decisions.strikes["power-cut#0"].number("at"), Some(0));
+        assert!(strikes_by_time(&by_time[0]).is_empty());
     }
 
     #[test]

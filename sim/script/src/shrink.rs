@@ -62,8 +62,9 @@ impl Shrinker<'_> {
     /// Tries everything once. What makes runs quicker comes first.
     fn sweep(&mut self) {
         self.shorten();
-        self.leave_out_clients();
         self.leave_out_strikes();
+        self.strike_by_time();
+        self.leave_out_clients();
         self.simplify();
         self.leave_out_operations();
         self.leave_out_strikes();
@@ -117,6 +118,10 @@ impl Shrinker<'_> {
     fn leave_out_strikes(&mut self) {
         self.leave_out(edit::strikes, edit::with_strikes);
         self.laboratory.progress("strikes", &self.best);
+    }
+
+    fn strike_by_time(&mut self) {
+        while self.attempt_often(edit::strikes_by_time(&self.best), 1) {}
     }
 
     fn leave_out_operations(&mut self) {
