@@ -97,8 +97,7 @@ impl Shrinker<'_> {
     }
 
     fn shorten(&mut self) {
-        loop {
-            let Some(millis) = self.best.decisions.run.number("millis") else { break };
+        while let Some(millis) = self.best.decisions.run.number("millis") {
             let shorter = [millis / 8, millis / 4, millis / 2, millis * 3 / 4];
             let shorter = shorter.into_iter().filter(|shorter| (50..millis).contains(shorter));
             let candidates = shorter.map(|millis| edit::with_millis(&self.best, millis)).collect();
@@ -220,7 +219,7 @@ mod tests {
         // With few operations left, only every third seed shows the failure.
         let fails = |script: &Script| {
             has(script, "producer 2", 4)
-                && (script.decisions.operations() > 5 || script.network_seed % 3 == 0)
+                && (script.decisions.operations() > 5 || script.network_seed.is_multiple_of(3))
         };
         let mut rule = Rule { fails, runs: 0, most: 10_000 };
         assert_eq!(size(&shrink(&script, &mut rule, 1)), (0, 6));
