@@ -6,12 +6,16 @@ use highwater_core::mutant::Mutant;
 use highwater_sim::{
     report::Report,
     run::{RunOptions, run},
-    scenario::Scenario,
+    scenario::{Scenario, with_reference},
 };
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant NAME] \
-                     [--trace FILE] [--json]\n       highwater-sim mutants";
+                     [--trace FILE] [--json]\n       highwater-sim mutants\n       \
+                     highwater-sim check FILE...\n       highwater-sim reference FILE";
 
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +25,8 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Run(command)) => command.execute(),
+        Ok(Command::Check(files)) => check(&files),
+        Ok(Command::Reference(file)) => renew_reference(&file),
         Err(message) => {
             eprintln!("highwater-sim: {message}\n{USAGE}");
             ExitCode::from(2)
@@ -31,6 +37,10 @@ pub fn main() -> ExitCode {
 enum Command {
     Mutants,
     Run(RunCommand),
+    /// Says what is wrong with scenario files.
+    Check(Vec<PathBuf>),
+    /// Makes the reference in this document anew.
+    Reference(PathBuf),
 }
 
 #[derive(Default)]
@@ -47,6 +57,13 @@ impl Command {
         match arguments.first().map(String::as_str) {
             Some("run") => Ok(Self::Run(RunCommand::parse(&arguments[1..])?)),
             Some("mutants") => Ok(Self::Mutants),
+            Some("check") if arguments.len() > 1 => {
+                Ok(Self::Check(arguments[1..].iter().map(PathBuf::from).collect()))
+            }
+            Some("reference") if arguments.len() == 2 => {
+                Ok(Self::Reference(PathBuf::from(&arguments[1])))
+            }
+            Some(name @ ("check" | "reference")) => Err(format!("{name} needs a file")),
             Some(other) => Err(format!("unknown command `{other}`")),
             None => Err("a command is missing".into()),
         }
@@ -84,7 +101,7 @@ impl RunCommand {
     }
 
     fn execute(&self) -> ExitCode {
-        let scenario = match self.read_scenario() {
+        let scenario = match read_scenario(&self.scenario) {
             Ok(scenario) => scenario,
             Err(message) => {
                 eprintln!("highwater-sim: {message}");
@@ -103,16 +120,10 @@ impl RunCommand {
             return ExitCode::from(2);
         }
         self.print(&report);
+        if !self.json && !scenario.stakes.promise.is_empty() {
+            println!("at stake: {}", scenario.stakes.promise.join(", "));
+        }
         if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the worker reads its own scenario file")]
-    fn read_scenario(&self) -> Result<Scenario, String> {
-        let path = &self.scenario;
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        Scenario::parse(&name.unwrap_or_default(), &text).map_err(|error| error.to_string())
     }
 
     fn print(&self, report: &Report) {
@@ -144,4 +155,35 @@ fn write_lines(path: &PathBuf, lines: &[String]) -> std::io::Result<()> {
 fn unknown_mutant(name: &str) -> String {
     let names: Vec<_> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
     format!("unknown mutant `{name}`; there are {}", names.join(", "))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the worker reads its own scenario file")]
+fn read_scenario(path: &Path) -> Result<Scenario, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let file = path.display().to_string();
+    Scenario::parse_file(&name.unwrap_or_default(), &file, &text).map_err(|error| error.to_string())
+}
+
+/// Whether all of these scenario files are right; what is wrong with the others is printed.
+fn check(files: &[PathBuf]) -> ExitCode {
+    let mistakes: Vec<String> = files.iter().filter_map(|file| read_scenario(file).err()).collect();
+    mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
+    if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the document is a file of the repository")]
+fn renew_reference(file: &Path) -> ExitCode {
+    let renewed = std::fs::read_to_string(file)
+        .map_err(|error| error.to_string())
+        .and_then(|document| with_reference(&document).ok_or("it has no reference".to_owned()))
+        .and_then(|document| std::fs::write(file, document).map_err(|error| error.to_string()));
+    match renewed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("highwater-sim: {}: {error}", file.display());
+            ExitCode::from(2)
+        }
+    }
 }

@@ -92,6 +92,10 @@ pub struct History {
     /// What a broker's wall clock showed at some moments, among them those before and after each
     /// jump, in milliseconds.
     pub walls: Vec<(Moment, i64)>,
+    /// Behind the last record of each partition that was acknowledged with acks=all.
+    pub acknowledged_ends: BTreeMap<Partition, i64>,
+    /// The newest generation or member epoch of each group that a member was told.
+    pub generations: BTreeMap<String, i32>,
     next: Moment,
 }
 
@@ -428,7 +432,31 @@ impl History {
     pub fn end(&mut self, call: usize, outcome: Outcome) {
         let now = self.tick();
         self.calls[call].ended = (outcome != Outcome::Unknown).then_some(now);
+        self.note_progress(call, &outcome);
         self.calls[call].outcome = outcome;
+    }
+
+    /// Keeps what faults may wait for.
+    fn note_progress(&mut self, call: usize, outcome: &Outcome) {
+        match (&self.calls[call].request, outcome) {
+            (Request::Produce(produce), Outcome::Produced { base_offset, .. })
+                if produce.acks == -1 && *base_offset >= 0 =>
+            {
+                let end = base_offset + produce.records.len() as i64;
+                let known = self.acknowledged_ends.entry(produce.partition).or_default();
+                *known = end.max(*known);
+            }
+            (
+                Request::Group(GroupCall { group, .. }),
+                Outcome::Heard(
+                    Heard::Joined { generation, .. } | Heard::Told { epoch: generation, .. },
+                ),
+            ) => {
+                let known = self.generations.entry(group.clone()).or_default();
+                *known = (*generation).max(*known);
+            }
+            _ => {}
+        }
     }
 
     /// Notes what the broker's wall clock shows.

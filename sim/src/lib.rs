@@ -10,6 +10,7 @@ pub mod batch;
 pub mod clock;
 #[cfg(madsim)]
 mod cluster;
+pub mod condition;
 pub mod dice;
 pub mod disk;
 pub mod group;
@@ -28,5 +29,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod trace;
+#[cfg(madsim)]
+mod view;
 #[cfg(madsim)]
 mod workload;

@@ -51,6 +51,12 @@ macro_rules! effects {
             pub const fn name(self) -> &'static str {
                 match self { $(Effect::$variant => $name,)+ }
             }
+
+            /// What happened, in a sentence.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Effect::$variant => concat!($($doc),+),)+ }
+            }
         }
     };
 }

@@ -16,6 +16,7 @@ use crate::{
 use highwater_node::env::Clock;
 use madsim::time;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use tokio::sync::OwnedMutexGuard;
 
 /// How long a fault waits for the disk operation it wants to strike at.
 const TRAP_PATIENCE: Duration = Duration::from_millis(400);
@@ -27,9 +28,16 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(20);
 const LEADER_EPOCH_AT: std::ops::Range<usize> = 12..16;
 
 impl Nemesis {
+    /// A fault that is triggered waits for no other; the others take turns.
+    async fn take_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        match self.is_punctual() {
+            true => None,
+            false => Some(self.turn.clone().lock_owned().await),
+        }
+    }
+
     pub(super) async fn stop_and_start(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
+        let _turn = self.take_turn().await;
         let drawn = *self.dice.pick(&[
             Strike::AnyTime,
             Strike::AnyTime,
@@ -38,8 +46,10 @@ impl Nemesis {
             Strike::Rename,
             Strike::Recovery,
         ]);
-        let machines = self.targets();
-        let first = machines[0].clone();
+        let (machines, _claim) = self.claimed_targets();
+        let Some(first) = machines.first().cloned() else { return };
+        // Who chose a moment does not want another one.
+        let drawn = if self.is_punctual() { Strike::AnyTime } else { drawn };
         let strike = self.plan.on.unwrap_or(drawn);
         match strike {
             Strike::AnyTime => {}
@@ -72,7 +82,9 @@ impl Nemesis {
         for machine in machines {
             machine.disk.model().cut_styles = (self.plan.contents, self.plan.entries);
             match self.plan.kind {
-                FaultKind::ProcessKill if self.dice.chance(0.25) => machine.shut_down().await,
+                FaultKind::ProcessKill if self.dice.chance(self.plan.clean) => {
+                    machine.shut_down().await;
+                }
                 FaultKind::ProcessKill => machine.kill(),
                 _ => machine.cut_power(),
             }
@@ -95,6 +107,10 @@ impl Nemesis {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
         for machine in self.cluster.machines.clone().iter() {
+            while self.struck.contains(machine) {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+            let _claim = self.struck.claim(std::slice::from_ref(machine));
             machine.shut_down().await;
             self.pause().await;
             self.start_again(std::slice::from_ref(machine)).await;
@@ -105,9 +121,8 @@ impl Nemesis {
 
     /// Stands still, in the middle of whatever it does.
     pub(super) async fn stand_still(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        let machines = self.targets();
+        let _turn = self.take_turn().await;
+        let (machines, _claim) = self.claimed_targets();
         machines.iter().for_each(Machine::pause);
         self.pause().await;
         machines.iter().for_each(Machine::resume);
@@ -118,15 +133,18 @@ impl Nemesis {
     pub(super) async fn wipe(&mut self) {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
-        if !self.wait_in_sync().await && !self.is_unlimited() {
+        // Whoever chose the moment may strike while replicas lag, if every lost copy is there again.
+        let may_strike = self.is_punctual() && !self.struck.has_lost_copies();
+        if !may_strike && !self.wait_in_sync().await && !self.is_unlimited() {
             self.cluster.recorder.note(format_args!("no wipe: not every copy is there"));
             return;
         }
-        let machines = self.targets();
+        let (machines, _claim) = self.claimed_targets();
         machines.iter().for_each(Machine::wipe);
         self.pause().await;
         self.start_again(&machines).await;
-        self.wait_in_sync().await;
+        let are_back = self.wait_in_sync().await;
+        self.struck.lost_copies(!are_back);
     }
 
     fn is_unlimited(&self) -> bool {
@@ -147,15 +165,16 @@ impl Nemesis {
     /// One sync fails; some time later the broker is stopped, by a power cut at times, since only
     /// that shows what the media really holds.
     pub(super) async fn fail_a_sync(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        let machine = self.target();
+        let _turn = self.take_turn().await;
+        let (machines, _claim) = self.claimed_targets();
+        let Some(machine) = machines.first().cloned() else { return };
         let victims = [".log", ".log", ".log", "/topics/", "/topics/", "/metadata"];
-        let victim = *self.dice.pick(&victims);
+        let drawn = (*self.dice.pick(&victims)).to_owned();
+        let victim = self.plan.files.clone().unwrap_or(drawn);
         let failed = self.cluster.recorder.trace.effect_count(Effect::SyncFailed);
         {
             let mut model = machine.disk.model();
-            model.faults.only = Some(victim.to_owned());
+            model.faults.only = Some(victim);
             model.faults.sync_error = 1.0;
         }
         for _ in 0..200 {
@@ -184,12 +203,13 @@ impl Nemesis {
     }
 
     pub(super) async fn break_the_disk(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        let machine = self.target();
+        let _turn = self.take_turn().await;
+        let (machines, _claim) = self.claimed_targets();
+        let Some(machine) = machines.first().cloned() else { return };
         {
             let spare = self.dice.within(&self.plan.spare).max(0) as u64;
-            let only = self.dice.chance(0.7).then(|| ".log".to_owned());
+            let drawn = self.dice.chance(0.7).then(|| ".log".to_owned());
+            let only = self.plan.files.clone().or(drawn);
             let mut model = machine.disk.model();
             match self.plan.kind {
                 FaultKind::WriteError => {
@@ -211,7 +231,7 @@ impl Nemesis {
 
     /// Flips a bit in a segment that is not the last of its log.
     pub(super) fn rot(&mut self) {
-        let machine = self.target();
+        let Some(machine) = self.target() else { return };
         let segments = self.closed_segments(&machine);
         if segments.is_empty() {
             return;
@@ -248,17 +268,19 @@ impl Nemesis {
     }
 
     pub(super) fn step_the_clock(&mut self) {
-        let machine = self.target();
+        let machines = self.targets();
         let millis = self.dice.within(&self.plan.millis);
-        self.cluster.recorder.note_wall();
-        machine.clock.model().step(millis);
-        self.cluster.recorder.note_wall();
-        self.cluster.recorder.mark(machine.id.0, MarkKind::ClockStepped(millis));
-        self.cluster.recorder.trace.effect(Effect::ClockStepped, 1);
+        for machine in machines {
+            self.cluster.recorder.note_wall();
+            machine.clock.model().step(millis);
+            self.cluster.recorder.note_wall();
+            self.cluster.recorder.mark(machine.id.0, MarkKind::ClockStepped(millis));
+            self.cluster.recorder.trace.effect(Effect::ClockStepped, 1);
+        }
     }
 
     pub(super) async fn strobe_the_clock(&mut self) {
-        let machine = self.target();
+        let Some(machine) = self.target() else { return };
         let amplitude_millis = self.dice.within(&self.plan.millis);
         let period_nanos = self.dice.between(1..=40) * 1_000_000;
         self.cluster.recorder.note_wall();
@@ -274,7 +296,7 @@ impl Nemesis {
     }
 
     pub(super) async fn change_pace(&mut self, rate: f64, effect: Effect) {
-        let machine = self.target();
+        let Some(machine) = self.target() else { return };
         let frozen = rate == 0.0;
         set_pace(&machine, rate, frozen);
         self.pause().await;

@@ -1,13 +1,13 @@
-//! What goes wrong between machines: cuts, weather, held messages.
+//! What goes wrong between machines for a while: cuts and weather.
 
 use super::Nemesis;
 use crate::{
-    network::{Direction, Message, MessageKind, Weather},
+    network::{Direction, Weather},
     scenario::{FaultKind, Target},
 };
 use highwater_core::types::BrokerId;
 use madsim::time;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Milliseconds of late messages when the plan does not say.
 const TAIL_MILLIS: u64 = 60;
@@ -17,7 +17,7 @@ impl Nemesis {
     pub(super) async fn cut_links(&mut self) {
         let links = match self.plan.kind {
             FaultKind::NetworkPartition => self.halves(),
-            FaultKind::PartialPartition => both_ways(self.pair()),
+            FaultKind::PartialPartition => self.pair_in_plan().map(both_ways).unwrap_or_default(),
             FaultKind::OneWayCut => self.one_way(),
             _ => self.all_of_one(),
         };
@@ -28,11 +28,10 @@ impl Nemesis {
 
     /// A link breaks and works again, each for as long as the plan says, until the pause is over.
     pub(super) async fn flap(&mut self) {
-        let links = match self.dice.chance(0.5) {
-            true => both_ways(self.pair()),
-            false => vec![self.pair()],
-        };
-        let mut left = self.dice.within(&self.plan.pause).max(0);
+        let both = self.dice.chance(0.5);
+        let Some(pair) = self.pair_in_plan() else { return };
+        let links = if both { both_ways(pair) } else { vec![pair] };
+        let mut left = self.drawn_pause().unwrap_or(0) as i64;
         while left > 0 {
             let (broken, whole) =
                 (self.dice.within(&self.plan.millis), self.dice.within(&self.plan.millis));
@@ -56,8 +55,9 @@ impl Nemesis {
                 Weather { tail_chance: chance, tail, reordering: 0.5, ..Weather::default() }
             }
         };
-        if self.dice.chance(0.5) {
-            let link = self.pair();
+        let is_local = self.dice.chance(0.5) || self.plan.from.is_some() || self.plan.to.is_some();
+        if is_local {
+            let Some(link) = self.pair_in_plan() else { return };
             self.cluster.network.set(link, Some(weather));
             self.pause().await;
             self.cluster.network.set(link, None);
@@ -68,20 +68,14 @@ impl Nemesis {
         }
     }
 
-    /// One message stays under way for a while.
-    pub(super) async fn hold_a_message(&mut self) {
-        let kind = self.plan.message.unwrap_or_else(|| MessageKind {
-            message: self.dice.pick(&Message::NAMES).1,
-            is_reply: self.dice.chance(0.5),
-        });
-        let held = self.cluster.network.hold(kind);
-        self.pause().await;
-        held.release();
-    }
-
     /// Every link between two halves of the machines, each with one at least.
     fn halves(&mut self) -> Vec<Direction> {
         let ids: Vec<BrokerId> = self.cluster.machines.iter().map(|machine| machine.id).collect();
+        if self.plan.target != Target::Any {
+            let half: Vec<BrokerId> = self.half().into_iter().collect();
+            let rest = ids.iter().filter(|id| !half.contains(id));
+            return rest.flat_map(|id| half.iter().flat_map(|of| both_ways((*of, *id)))).collect();
+        }
         let mut one = Vec::new();
         let mut other = ids;
         let count = self.dice.between(1..=other.len().max(2) as u64 - 1);
@@ -93,12 +87,25 @@ impl Nemesis {
         one.into_iter().flat_map(crossing).collect()
     }
 
+    /// The half of the machines that the plan names.
+    fn half(&mut self) -> BTreeSet<BrokerId> {
+        match &self.plan.target {
+            Target::Named(named) => {
+                named.brokers(&self.cluster).into_iter().map(BrokerId).collect()
+            }
+            _ => self.target().map(|machine| machine.id).into_iter().collect(),
+        }
+    }
+
     /// One link, from the machine that the plan wants or to it.
     fn one_way(&mut self) -> Vec<Direction> {
         if self.plan.target == Target::Any {
+            if self.plan.from.is_some() || self.plan.to.is_some() {
+                return self.links_in_plan();
+            }
             return vec![self.pair()];
         }
-        let hub = self.target().id;
+        let Some(hub) = self.target().map(|machine| machine.id) else { return Vec::new() };
         let others = self.others(hub);
         let other = *self.dice.pick(&others);
         let link = if self.dice.chance(0.5) { (hub, other) } else { (other, hub) };
@@ -106,13 +113,35 @@ impl Nemesis {
     }
 
     fn all_of_one(&mut self) -> Vec<Direction> {
-        let hub = self.target().id;
+        let Some(hub) = self.target().map(|machine| machine.id) else { return Vec::new() };
         self.others(hub).into_iter().flat_map(|other| both_ways((hub, other))).collect()
     }
 
     fn others(&self, hub: BrokerId) -> Vec<BrokerId> {
         let ids = self.cluster.machines.iter().map(|machine| machine.id);
         ids.filter(|id| *id != hub).collect()
+    }
+
+    /// Two machines, as the plan says from whom to whom; `None` when it names nobody now.
+    fn pair_in_plan(&mut self) -> Option<Direction> {
+        if self.plan.from.is_none() && self.plan.to.is_none() {
+            return Some(self.pair());
+        }
+        let links = self.links_in_plan();
+        (!links.is_empty()).then(|| *self.dice.pick(&links))
+    }
+
+    /// Every link from those that the plan names to those that it names.
+    fn links_in_plan(&self) -> Vec<Direction> {
+        let (from, to) = (self.named(&self.plan.from), self.named(&self.plan.to));
+        let ids: Vec<BrokerId> = self.cluster.machines.iter().map(|machine| machine.id).collect();
+        let is_end =
+            |end: &Option<BTreeSet<BrokerId>>, id| end.as_ref().is_none_or(|end| end.contains(id));
+        let links = |from_id: &BrokerId| {
+            let others = ids.iter().filter(|id| *id != from_id && is_end(&to, id));
+            others.map(|id| (*from_id, *id)).collect::<Vec<Direction>>()
+        };
+        ids.iter().filter(|id| is_end(&from, id)).flat_map(links).collect()
     }
 
     /// Two machines.

@@ -1,7 +1,8 @@
 //! The node's transport door over the links.
 
 use super::{
-    message::{Message, MessageKind},
+    message::{Contents, Message, MessageKind},
+    trap::{Catch, Gate, Passing, Trap, Trapped, Wanted},
     weather::{Direction, Fate, Links, Weather},
 };
 use crate::{
@@ -30,6 +31,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
 /// The one network of a run. Clones are the same.
 #[derive(Clone)]
 pub struct Network(Arc<Shared>);
@@ -45,6 +48,8 @@ struct State {
     links: Links,
     stations: BTreeMap<BrokerId, Station>,
     traps: Vec<Trap>,
+    /// How many messages are held at the moment.
+    held: u64,
     /// Numbers calls, for the trace.
     calls: u64,
 }
@@ -65,25 +70,6 @@ enum Host {
     Listening(NodeId, Arc<dyn PeerService>),
 }
 
-/// Waits for a message that is to be held.
-struct Trap {
-    kind: MessageKind,
-    released: oneshot::Receiver<()>,
-}
-
-/// The first message of its kind stays where it is until this is dropped.
-pub struct Held {
-    release: Option<oneshot::Sender<()>>,
-}
-
-impl Held {
-    /// What was caught goes on now, and nothing is held any more.
-    pub fn release(mut self) {
-        // A trap that caught nothing has gone with the network's healing, or goes when next seen.
-        let _ = self.release.take().map(|release| release.send(()));
-    }
-}
-
 /// Where the one answer of a call goes; whatever comes later is dropped.
 type Slot = Arc<Mutex<Option<oneshot::Sender<Result<PeerReply, TransportError>>>>>;
 
@@ -96,6 +82,8 @@ struct Envelope {
     /// Where the caller believes `to` to be.
     endpoint: Endpoint,
     request: PeerRequest,
+    /// What it says of itself.
+    contents: Contents,
     /// Whether this is the only copy, so that a refusal means that it was not served.
     is_only: bool,
     slot: Slot,
@@ -109,6 +97,7 @@ impl Network {
             links: Links::new(seed, trace.clone()),
             stations: BTreeMap::new(),
             traps: Vec::new(),
+            held: 0,
             calls: 0,
         };
         let carrier = Handle::current().create_node().name("network").build();
@@ -157,12 +146,18 @@ impl Network {
         self.state().links.mend(links);
     }
 
-    /// Holds the next message of this kind until it is released.
+    /// Catches messages from now on, until what this returns is gone.
     #[must_use]
-    pub fn hold(&self, kind: MessageKind) -> Held {
-        let (release, released) = oneshot::channel();
-        self.state().traps.push(Trap { kind, released });
-        Held { release: Some(release) }
+    pub fn trap(&self, wanted: Wanted, catch: Catch) -> Trapped {
+        let (trap, trapped) = Trap::set(wanted, catch);
+        self.state().traps.push(trap);
+        trapped
+    }
+
+    /// How many messages a fault holds at the moment.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.state().held
     }
 
     /// Every link works, and nothing waits for a message to hold.
@@ -196,47 +191,88 @@ impl Network {
             state.calls += 1;
             (state.calls, state.links.send((from, to), now_nanos()))
         };
+        let contents = Contents::of(&request);
         let arrivals = match fate {
             Fate::Lost(why) => {
                 self.note(format_args!("net {from}>{to} #{number} {kind}: {why}"));
                 Vec::new()
             }
-            Fate::Arrives(arrivals) => arrivals,
+            Fate::Arrives(arrivals) => {
+                let passing = Passing { from, to, kind, contents: contents.clone() };
+                self.pass_traps(&passing, arrivals)
+            }
         };
         let is_only = arrivals.len() == 1;
-        for at in arrivals {
+        for arrival in arrivals {
             let copy = Envelope {
                 number,
                 from,
                 to,
                 endpoint: endpoint.clone(),
                 request: request.clone(),
+                contents: contents.clone(),
                 is_only,
                 slot: slot.clone(),
             };
             let network = self.clone();
-            self.carry(at, kind, async move { network.arrive(copy, kind) });
+            self.carry(arrival, async move { network.arrive(copy, kind) });
         }
         answered
     }
 
-    /// Lets something happen when a message arrives, or when it is released if it is held.
-    fn carry(&self, at: u64, kind: MessageKind, arrive: impl Future<Output = ()> + Send + 'static) {
-        let trap = {
-            let traps = &mut self.state().traps;
-            traps.retain_mut(|trap| !trap.is_abandoned());
-            let set = traps.iter().position(|trap| trap.kind == kind);
-            set.map(|set| traps.remove(set))
-        };
-        if trap.is_some() {
-            self.note(format_args!("net holds a {kind}"));
-            self.0.trace.effect(Effect::MessageHeld, 1);
+    /// What becomes of a message at the traps that are set: when it arrives, and what it waits for.
+    fn pass_traps(&self, passing: &Passing, arrivals: Vec<u64>) -> Vec<(u64, Option<Gate>)> {
+        let mut passed = Vec::new();
+        for at in arrivals {
+            let caught = {
+                let traps = &mut self.state().traps;
+                traps.retain(|trap| !trap.is_done());
+                traps.iter_mut().find_map(|trap| trap.offer(passing))
+            };
+            let Some((catch, gate)) = caught else {
+                passed.push((at, None));
+                continue;
+            };
+            let (kind, trace) = (passing.kind, &self.0.trace);
+            match catch {
+                Catch::Hold => {
+                    self.note(format_args!("net holds a {kind}"));
+                    trace.effect(Effect::MessageHeld, 1);
+                    self.state().held += 1;
+                    passed.push((at, Some(gate)));
+                }
+                Catch::Drop => {
+                    self.note(format_args!("net drops a {kind}"));
+                    trace.effect(Effect::MessageLost, 1);
+                }
+                Catch::Duplicate(millis) => {
+                    self.note(format_args!("net repeats a {kind}"));
+                    trace.effect(Effect::MessageDuplicated, 1);
+                    passed.extend([(at, None), (at + millis * NANOS_PER_MILLI, None)]);
+                }
+                Catch::Delay(millis) => {
+                    self.note(format_args!("net delays a {kind}"));
+                    trace.effect(Effect::MessageDelayed, 1);
+                    passed.push((at + millis * NANOS_PER_MILLI, None));
+                }
+            }
         }
+        passed
+    }
+
+    /// Lets something happen when a message arrives, or when it is released if it is held.
+    fn carry(
+        &self,
+        (at, gate): (u64, Option<Gate>),
+        arrive: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let network = self.clone();
         self.0.carrier.spawn(async move {
             time::sleep(Duration::from_nanos(at.saturating_sub(now_nanos()))).await;
-            if let Some(trap) = trap {
+            if let Some(mut gate) = gate {
                 // Released, or the one who held it is gone.
-                let _ = trap.released.await;
+                let _ = gate.wait_for(|released| *released).await;
+                network.state().held -= 1;
             }
             arrive.await;
         });
@@ -259,7 +295,8 @@ impl Network {
                 if call.is_only {
                     let address = format!("{}:{}", call.endpoint.host, call.endpoint.port);
                     let refused = TransportError::Refused { to, address };
-                    self.send_reply(&call.slot, number, (to, from), kind.message, Err(refused));
+                    let about = (kind.message, &call.contents);
+                    self.send_reply(&call.slot, number, (to, from), about, Err(refused));
                 }
             }
             Host::Listening(node, service) => {
@@ -268,7 +305,8 @@ impl Network {
                 let node = Handle::current().get_node(node).expect("a machine stays for ever");
                 node.spawn(async move {
                     let reply = service.serve(from, call.request).await;
-                    network.send_reply(&call.slot, number, (to, from), kind.message, Ok(reply));
+                    let about = (kind.message, &call.contents);
+                    network.send_reply(&call.slot, number, (to, from), about, Ok(reply));
                 });
             }
         }
@@ -280,7 +318,7 @@ impl Network {
         slot: &Slot,
         number: u64,
         link: Direction,
-        message: Message,
+        (message, asked): (Message, &Contents),
         reply: Result<PeerReply, TransportError>,
     ) {
         let kind = MessageKind { message, is_reply: true };
@@ -292,9 +330,11 @@ impl Network {
             }
             Fate::Arrives(arrivals) => arrivals,
         };
-        for at in arrivals {
+        let contents = asked.of_reply(reply.as_ref().ok());
+        let passing = Passing { from, to, kind, contents };
+        for arrival in self.pass_traps(&passing, arrivals) {
             let (network, slot, reply) = (self.clone(), slot.clone(), reply.clone());
-            self.carry(at, kind, async move {
+            self.carry(arrival, async move {
                 if network.is_cut_under_way(link, number, kind) {
                     return;
                 }
@@ -320,13 +360,6 @@ impl Network {
         let state = self.state();
         let station = state.stations.get(&to).filter(|station| station.endpoint == *endpoint);
         station.map_or(Host::Dark, |station| station.host.clone())
-    }
-}
-
-impl Trap {
-    /// Whether nobody would release what it catches.
-    fn is_abandoned(&mut self) -> bool {
-        !matches!(self.released.try_recv(), Err(oneshot::error::TryRecvError::Empty))
     }
 }
 

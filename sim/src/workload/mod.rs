@@ -98,6 +98,12 @@ impl Clients {
         self.stopping.load(Ordering::Relaxed)
     }
 
+    /// How many keys compacted topics have in this run: the same for everybody who writes.
+    #[must_use]
+    pub fn keys(&self, shape: &WorkloadShape) -> i64 {
+        Dice::new(self.seed, "keys").within(&shape.keys)
+    }
+
     /// The next record number of the run.
     #[must_use]
     pub fn next_number(&self) -> u64 {

@@ -4,7 +4,7 @@
 
 use super::{ClientNumber, Clients, session::Session};
 use crate::{
-    batch::{Producer as Identity, Sent, encode},
+    batch::{Producer as Identity, Sent, encode, with_value_bytes},
     cluster::WALL_AT_START,
     dice::Dice,
     history::{Outcome, Partition, Produce, Request},
@@ -44,6 +44,7 @@ pub async fn run(clients: Clients, client: ClientNumber, mut dice: Dice, shape: 
     let acks = *dice.pick(&[-1, -1, -1, 1, 1, 0]);
     let idempotent = acks == -1 && dice.chance(0.75);
     let calls = dice.within(&shape.calls);
+    let rate = shape.rate.as_ref().map(|rate| dice.within(rate).max(1) as u64);
     let session = Session::new(clients, client);
     let mut producer = Producer {
         session,
@@ -54,13 +55,20 @@ pub async fn run(clients: Clients, client: ClientNumber, mut dice: Dice, shape: 
         identity: None,
         next: BTreeMap::new(),
         recent: VecDeque::new(),
+        made: 0,
     };
     for _ in 0..calls {
         if producer.stopping() || producer.act().await.is_none() {
             return;
         }
-        let pause = producer.shape.pause.clone().unwrap_or(1..=25);
-        let pause = producer.dice.within(&pause).max(0) as u64;
+        let made = std::mem::take(&mut producer.made);
+        let pause = match rate {
+            Some(rate) => made * 1_000 / rate,
+            None => {
+                let pause = producer.shape.pause.clone().unwrap_or(1..=25);
+                producer.dice.within(&pause).max(0) as u64
+            }
+        };
         time::sleep(Duration::from_millis(pause)).await;
     }
 }
@@ -77,6 +85,8 @@ struct Producer {
     next: BTreeMap<Partition, i32>,
     /// The newest acknowledged batches of this identity, oldest first.
     recent: VecDeque<Produce>,
+    /// Records that were made in this step.
+    made: u64,
 }
 
 impl Producer {
@@ -293,7 +303,16 @@ impl Producer {
 
     fn partition(&mut self) -> Partition {
         let partitions = self.session.clients.partitions.clone();
-        *self.dice.pick(&partitions)
+        partitions[self.shape.partition_choice.index(&mut self.dice, partitions.len())]
+    }
+
+    /// The next record's number, with the size that the scenario asks for.
+    fn number(&mut self) -> u64 {
+        let number = self.session.clients.next_number();
+        match &self.shape.value_bytes {
+            Some(bytes) => with_value_bytes(number, self.dice.within(bytes).max(0) as u64),
+            None => number,
+        }
     }
 
     /// A batch of new records with the next sequence numbers.
@@ -303,9 +322,10 @@ impl Producer {
         let records: Vec<Sent> = (0..count)
             .map(|_| {
                 let jitter = self.dice.between(0..=100) as i64 - 90;
-                Sent { number: self.session.clients.next_number(), timestamp: now + jitter }
+                Sent { number: self.number(), timestamp: now + jitter }
             })
             .collect();
+        self.made += records.len() as u64;
         let producer = self.identity.filter(|_| self.idempotent).map(|(id, epoch)| {
             let next = self.next.entry(partition).or_default();
             let base_sequence = *next;

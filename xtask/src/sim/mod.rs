@@ -47,6 +47,8 @@ enum Command {
     Determinism(SelectionOptions),
     /// Plant every known bug in turn and count the seeds until an oracle sees it.
     Mutants(mutants::Options),
+    /// Make the reference in `scenarios/README.md` anew.
+    Reference,
 }
 
 #[derive(Args)]
@@ -59,6 +61,9 @@ struct CampaignOptions {
     /// Plant this bug (`highwater-sim mutants` lists them).
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
+    /// As many seeds of each scenario as its `[budget]` has for a night.
+    #[arg(long, conflicts_with_all = ["seeds", "seed"])]
+    nightly: bool,
 }
 
 /// Which scenarios, which seeds, and how many processes at once.
@@ -98,12 +103,28 @@ pub fn run(options: &Options) -> anyhow::Result<Option<Counts>> {
             determinism::run(&worker, &scenarios, selection.seeds(), jobs(selection.jobs)).map(Some)
         }
         Some(Command::Mutants(options)) => mutants::run(options).map(Some),
+        Some(Command::Reference) => renew_reference().map(|()| None),
         None => run_campaign(&options.campaign).map(Some),
     }
 }
 
+fn renew_reference() -> anyhow::Result<()> {
+    let worker = build_worker()?;
+    let status = std::process::Command::new(&worker.binary)
+        .current_dir(&worker.directory)
+        .args(["reference", "scenarios/README.md"])
+        .status()
+        .with_context(|| format!("cannot start {}", worker.binary.display()))?;
+    anyhow::ensure!(status.success(), "the reference was not made ({status})");
+    Ok(())
+}
+
 fn run_campaign(options: &CampaignOptions) -> anyhow::Result<Counts> {
-    let scenarios = options.selection.scenarios()?;
+    let mut scenarios = options.selection.scenarios()?;
+    if options.nightly {
+        let nightly = |one: Scenario| one.within(|budget| budget.nightly);
+        scenarios = scenarios.into_iter().map(nightly).collect();
+    }
     let worker = build_worker()?;
     if let Some(name) = &options.mutant {
         let known = worker.mutants()?;

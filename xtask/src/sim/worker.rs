@@ -248,6 +248,7 @@ pub mod tests {
                 name: name.to_owned(),
                 file: PathBuf::from(format!("scenarios/{name}.toml")),
                 frozen_seeds: Vec::new(),
+                budget: Default::default(),
             },
             seed,
             mutant: None,

@@ -1,0 +1,34 @@
+//! What the broker knows of its replicas, for those who watch it from inside of the same process.
+
+use super::Broker;
+use crate::broker::Lookup;
+use highwater_core::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+
+/// What a replica knows at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaOffsets {
+    /// The newest leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The first offset that can be read, inclusive.
+    pub log_start_offset: Offset,
+    /// The end of what consumers may read, exclusive.
+    pub high_watermark: Offset,
+    /// The end of what survives a power cut, exclusive.
+    pub flushed_offset: Offset,
+    /// The end of what was appended, exclusive.
+    pub log_end_offset: Offset,
+}
+
+impl Broker {
+    /// What this broker's replica of a partition knows; `None` when it has none that is open.
+    pub fn replica(&self, topic: TopicId, index: PartitionIndex) -> Option<ReplicaOffsets> {
+        let Lookup::Open(driver) = self.shared.partitions.get(topic, index) else { return None };
+        Some(driver.inspect(|partition| ReplicaOffsets {
+            leader_epoch: partition.leader_epoch(),
+            log_start_offset: partition.log_start_offset(),
+            high_watermark: partition.high_watermark(),
+            flushed_offset: partition.flushed_offset(),
+            log_end_offset: partition.log_end_offset(),
+        }))
+    }
+}
