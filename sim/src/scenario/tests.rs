@@ -96,9 +96,14 @@ fn one_message_is_chosen_by_what_it_is() {
 }
 
 #[test]
-fn every_scenario_of_the_repository_is_right_and_names_what_it_is_for() {
+fn scenarios_of_the_repository_are_right() {
     let files = [
+        include_str!("../../../scenarios/cluster-swarm.toml"),
+        include_str!("../../../scenarios/group-mixed-protocols.toml"),
+        include_str!("../../../scenarios/moving-house.toml"),
         include_str!("../../../scenarios/power-cut-under-load.toml"),
+        include_str!("../../../scenarios/proposals-held.toml"),
+        include_str!("../../../scenarios/quiet-groups.toml"),
         include_str!("../../../scenarios/swarm.toml"),
     ];
     files.into_iter().for_each(|text| {
