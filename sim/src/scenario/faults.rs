@@ -347,8 +347,8 @@ fn plan(
     };
     let message = message(keys)?;
     let command = keys.one("command")?.map(|at| Message::COMMANDS[at]);
-    let is_proposal =
-        message.is_some_and(|kind| kind.message == Message::Propose && !kind.is_reply);
+    // A reply knows the command of the proposal that it answers.
+    let is_proposal = message.is_some_and(|kind| kind.message == Message::Propose);
     if command.is_some() && !is_proposal {
         return Err(keys.wrong("command", "only a proposal has one; set `message = \"propose\"`"));
     }
