@@ -162,7 +162,7 @@ mod tests {
         };
         let (mut trap, _trapped) = Trap::set(strict, Catch::Drop);
         let command = Some("alter-partition");
-        assert_eq!(trap.offer(&passing("fetch", 1, None)), None);
+        assert!(trap.offer(&passing("fetch", 1, None)).is_none());
         assert!(trap.offer(&passing("propose", 2, command)).is_none());
         assert!(trap.offer(&passing("propose", 1, Some("fence-broker"))).is_none());
         let mut elsewhere = passing("propose", 1, command);

@@ -69,6 +69,9 @@ pub(super) struct Keys<'a> {
     text: &'a str,
 }
 
+/// A word and its place in the file.
+type Placed = (String, Range<usize>);
+
 impl<'a> Keys<'a> {
     /// A table whose keys must be among those described and allowed.
     pub(super) fn new(
@@ -284,8 +287,8 @@ impl<'a> Keys<'a> {
         found.map(Some).ok_or_else(known)
     }
 
-    /// Some of the words that are described, each with its place.
-    pub(super) fn some(&self, key: &str) -> Result<Option<Vec<(String, Range<usize>)>>, Mistake> {
+    /// Some of the words that are described.
+    pub(super) fn some(&self, key: &str) -> Result<Option<Vec<Placed>>, Mistake> {
         let Takes::Some(known) = self.described(key) else {
             unreachable!("{key} is described as some of some words");
         };
