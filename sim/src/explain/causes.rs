@@ -5,8 +5,9 @@
 use super::event::{Event, EventId, Kind, Lane, Role, Slot};
 use std::collections::BTreeMap;
 
-/// A fence is the end of a session when nothing had been heard for so long, in nanoseconds.
-const SILENCE: u64 = 500_000_000;
+/// A fence is the end of a session when nothing had been heard for so long, in nanoseconds. What came
+/// much earlier was not the last sign of life: a broker that is the controller sends itself none.
+const SILENCE: std::ops::Range<u64> = 500_000_000..3_000_000_000;
 
 /// Adds to each event what led to it.
 pub fn link(events: &mut [Event]) {
@@ -178,7 +179,7 @@ impl Links {
             if let Some(last) = self.heartbeats.get(&broker).copied() {
                 event.causes.push(last);
                 let silence = event.at.saturating_sub(before[last].at);
-                if silence >= SILENCE {
+                if SILENCE.contains(&silence) {
                     event.kind = Kind::Timer;
                     let seconds = silence as f64 / 1e9;
                     event.text += &format!(": no heartbeat had come for {seconds:.2} s");
@@ -201,11 +202,17 @@ impl Links {
     }
 
     fn answered(&self, broker: i32, event: &mut Event) {
-        event.causes.extend(event.call.and_then(|call| self.calls.get(&call)));
+        let asked = event.call.and_then(|call| self.calls.get(&call)).copied();
+        event.causes.extend(asked);
         for about in event.about.iter().filter(|about| about.role == Role::Records) {
             let here = (broker, about.slot);
-            event.causes.extend(self.write_of(here, about.from));
-            let waited = self.committed.get(&here).or_else(|| self.synced.get(&here));
+            let write = self.write_of(here, about.from);
+            event.causes.extend(write);
+            // What a produce waited for came after its write, if it waited.
+            let produced = event.text.starts_with("produce");
+            let waited = [self.committed.get(&here), self.synced.get(&here)];
+            let since = write.max(asked);
+            let waited = waited.into_iter().flatten().filter(|id| produced && Some(**id) > since);
             event.causes.extend(waited);
         }
     }
@@ -248,6 +255,7 @@ mod tests {
             event(9, Lane::Client(3), Kind::Answer, &[(Role::Records, 5, 6)]).with_broker(1),
         ];
         (events[0].call, events[9].call) = (Some(0), Some(0));
+        events[9].text = "produce".into();
         link(&mut events);
         let causes: Vec<&[EventId]> = events.iter().map(|event| &*event.causes).collect();
         let expected: [&[EventId]; 10] =
@@ -275,7 +283,8 @@ mod tests {
         let arrived = Event::new(1, Lane::Broker(1), Kind::Arrived, "received").with_broker(2);
         let text = "broker 2 is fenced";
         let fence = |at| Event::new(at, Lane::Controller, Kind::Decision, text).with_broker(2);
-        let mut events = vec![heartbeat, arrived.caused_by([0]), fence(2 * SILENCE), fence(3)];
+        let mut events =
+            vec![heartbeat, arrived.caused_by([0]), fence(2 * SILENCE.start), fence(3)];
         link(&mut events);
         assert_eq!((events[2].kind, &*events[2].causes), (Kind::Timer, &[1][..]));
         assert_eq!(events[3].kind, Kind::Decision);

@@ -40,7 +40,7 @@ pub fn steps(events: &[Event], focus: &Focus) -> Vec<EventId> {
         let causes: BTreeSet<EventId> = causes.filter(|id| matters(&events[*id], focus)).collect();
         edge = causes.into_iter().filter(|id| kept.insert(*id)).collect();
     }
-    let between = turns(events, focus, &roots);
+    let between = turns(events, focus, (&roots, &kept));
     if kept.len() > STEPS {
         // What is closest to what the check points at tells most.
         let mut by_worth: Vec<EventId> = kept.into_iter().collect();
@@ -48,8 +48,23 @@ pub fn steps(events: &[Event], focus: &Focus) -> Vec<EventId> {
         kept = by_worth.into_iter().take(STEPS).collect();
     }
     let room = STEPS.saturating_sub(kept.len()).max(LAST_TURNS);
-    kept.extend(between.into_iter().rev().take(room));
-    kept.into_iter().collect()
+    if roots.is_empty() {
+        kept.extend(between.into_iter().rev().take(room));
+    } else {
+        kept.extend(between.into_iter().take(room));
+    }
+    without_bare_calls(events, kept.into_iter().collect())
+}
+
+/// An answer tells what was asked: a call is a step when something lies between the two.
+fn without_bare_calls(events: &[Event], steps: Vec<EventId>) -> Vec<EventId> {
+    let is_bare = |at: usize, id: EventId| {
+        let next = steps.get(at + 1).map(|next| &events[*next]);
+        let call = events[id].call.filter(|_| events[id].kind == Kind::Call);
+        call.is_some() && next.is_some_and(|next| next.kind == Kind::Answer && next.call == call)
+    };
+    let kept = steps.iter().enumerate().filter(|(at, id)| !is_bare(*at, **id));
+    kept.map(|(_, id)| *id).collect()
 }
 
 /// The events that the check points at.
@@ -104,17 +119,23 @@ fn confirms(event: &Event, slot: Slot, offsets: &[i64]) -> bool {
     offsets.iter().any(tells)
 }
 
-/// Faults, changes of leaders and restarts that have to do with it, from shortly before the first
-/// thing that the check points at.
-fn turns(events: &[Event], focus: &Focus, roots: &BTreeSet<EventId>) -> Vec<EventId> {
-    let (first, last) = match (roots.first(), roots.last()) {
-        (Some(first), Some(_)) if focus.slot.is_some() => (*first, events.len()),
-        (Some(first), Some(last)) => (*first, *last),
-        _ => (0, events.len()),
+/// Faults, changes of leaders and restarts that have to do with it: from the first step on, up to the
+/// write of what is there now if there is one, else to the last thing that the check points at.
+fn turns(
+    events: &[Event],
+    focus: &Focus,
+    (roots, kept): (&BTreeSet<EventId>, &BTreeSet<EventId>),
+) -> Vec<EventId> {
+    let first = kept.first().copied().unwrap_or(0);
+    let last = match (focus.slot, roots.first(), roots.last()) {
+        (Some(_), Some(one), _) => {
+            let write = kept.iter().rev().find(|id| events[**id].kind == Kind::Write);
+            write.copied().filter(|write| write > one).unwrap_or(events.len())
+        }
+        (None, _, Some(last)) => *last,
+        _ => events.len(),
     };
-    let since = events.get(first).map_or(0, |event| event.since.unwrap_or(event.at));
-    let ids = (0..last).filter(|id| events[*id].at >= since || roots.is_empty());
-    ids.filter(|id| is_turn(&events[*id], focus)).collect()
+    (first..last).filter(|id| is_turn(&events[*id], focus)).collect()
 }
 
 fn is_turn(event: &Event, focus: &Focus) -> bool {
@@ -173,6 +194,16 @@ mod tests {
         let calls = BTreeSet::from([0]);
         let focus = Focus { slot: Some(SLOT), offsets: vec![9], calls, ..Focus::default() };
         assert_eq!(steps(&events, &focus), [0, 1, 4, 5]);
+    }
+
+    #[test]
+    fn a_call_that_is_followed_by_its_answer_is_no_step() {
+        let client = Lane::Client(4);
+        let mut call = Event::new(0, client, Kind::Call, "heartbeat");
+        let mut answer = Event::new(4, client, Kind::Answer, "heartbeat").caused_by([0]);
+        (call.call, answer.call) = (Some(0), Some(0));
+        let focus = Focus { calls: BTreeSet::from([0]), ..Focus::default() };
+        assert_eq!(steps(&[call, answer], &focus), [1]);
     }
 
     #[test]

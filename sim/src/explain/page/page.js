@@ -30,8 +30,11 @@ const lookAtAll = () => look(0, END);
 // Events of most steps lie close together; the whole chain may not.
 function lookAtChain() {
   if (!CHAIN.length) return lookAtAll();
-  const first = CHAIN[0].event, last = CHAIN[CHAIN.length - 1].event;
-  const room = Math.max((last.at - first.since) * 0.06, 2000);
+  // The check is made at the end of the run, however early it went wrong.
+  const told = CHAIN.filter(({ event }) => event.kind !== "violation").map(({ event }) => event);
+  if (!told.length) return lookAtAll();
+  const first = told[0], last = told[told.length - 1];
+  const room = Math.max((last.at - first.since) * 0.08, 2000);
   look(first.since - room, last.at + room);
 }
 
@@ -89,7 +92,8 @@ function paintOverview() {
   for (const { event } of CHAIN) pen.fillRect(at(event.at) - 0.75, 12, 1.5, 28);
   pen.strokeStyle = ink("select");
   pen.lineWidth = 1.5;
-  pen.strokeRect(at(STATE.from), 3, Math.max(at(STATE.to) - at(STATE.from), 3), 40);
+  const left = Math.max(at(STATE.from), LEFT - 6), right = Math.min(at(STATE.to), width - 4);
+  pen.strokeRect(left, 3, Math.max(right - left, 3), 40);
   pen.fillStyle = ink("soft");
   pen.font = `11px ${ink("sans")}`;
   pen.fillText("whole run", 20, 26);

@@ -11,11 +11,18 @@ const timeAt = (x) => STATE.from + ((x - LEFT) / (WIDTH - LEFT - RIGHT)) * (STAT
 // Where each lane lies; brokers first, then clients.
 function layOut() {
   const lanes = [NETWORK, CONTROLLER, ...DATA.brokers, ...CLIENTS.map(clientLane)];
+  const shown = lanes.filter((lane) => !STATE.lanesOff.has(lane));
+  const sortOf = (lane) =>
+    lane === NETWORK ? "network" : lane === CONTROLLER ? "controller" : lane > 0 ? "broker" : "client";
+  // Room that is left goes to the logs of brokers.
+  const least = shown.reduce((sum, lane) => sum + HEIGHT[sortOf(lane)] + HEIGHT.gap, HEIGHT.axis);
+  const brokers = shown.filter((lane) => lane > 0).length || 1;
+  const spare = Math.max(0, document.getElementById("scroller").clientHeight - least - 8) / brokers;
   let y = HEIGHT.axis;
   LAYOUT = [];
-  for (const lane of lanes.filter((lane) => !STATE.lanesOff.has(lane))) {
-    const sort = lane === NETWORK ? "network" : lane === CONTROLLER ? "controller" : lane > 0 ? "broker" : "client";
-    const height = HEIGHT[sort];
+  for (const lane of shown) {
+    const sort = sortOf(lane);
+    const height = HEIGHT[sort] + (sort === "broker" ? Math.floor(Math.min(spare, 170)) : 0);
     const signs = sort === "broker" ? y + height - 13 : sort === "controller" ? y + height - 12 : y + height / 2;
     LAYOUT.push({ lane, sort, y, height, signs });
     y += height + (sort === "client" ? 1 : HEIGHT.gap);
@@ -45,6 +52,7 @@ function paint() {
   paintAxis(pen, tall);
   for (const place of LAYOUT) paintLane(pen, place);
   paintBands(pen);
+  for (const place of LAYOUT) if (place.sort === "broker") paintOffset(pen, place);
   const window_ = windowOf(EVENTS);
   paintMessages(pen);
   paintSigns(pen, window_);
@@ -97,7 +105,7 @@ function paintBands(pen) {
     if (!place || STATE.hidden.has("faults")) continue;
     const rows = sort === "network" ? row++ % 2 : 0;
     if (to < STATE.from || from > STATE.to) continue;
-    const x = Math.max(xOf(from), LEFT - 8), width = Math.max(xOf(Math.min(to, STATE.to + 1)) - x, 2);
+    const x = Math.max(xOf(from), LEFT - 8), width = Math.max(Math.min(xOf(to), WIDTH) - x, 2);
     const tall = sort === "network" ? 11 : sort === "ill" ? 8 : place.height;
     const y = sort === "network" ? place.y + rows * 13 : sort === "ill" ? place.y + 10 : place.y;
     hatch(pen, x, y, width, tall, sort === "down" ? ink("faint") : ink("accent"), sort);
@@ -131,10 +139,10 @@ function hatch(pen, x, y, width, height, colour, sort) {
 
 // A text on a ground of its own.
 function label(pen, text, x, y, colour) {
-  const width = pen.measureText(text).width;
-  pen.fillStyle = ink("panel");
+  const width = pen.measureText(text).width, left = pen.textAlign === "right" ? x - width : x;
+  pen.fillStyle = ink("paper");
   pen.globalAlpha = 0.85;
-  pen.fillRect(x - 2, y - 7, width + 4, 14);
+  pen.fillRect(left - 2, y - 7, width + 4, 14);
   pen.globalAlpha = 1;
   pen.fillStyle = colour || ink("soft");
   pen.textBaseline = "middle";

@@ -121,7 +121,7 @@ function roleAt(broker, time) {
   if (!known) return [""];
   if (known[2] === undefined) return ["down"];
   const [, , end, flushed, high, epoch, leads] = known;
-  return [`${leads ? "leads" : "follows"}, epoch ${epoch}`, `log end ${end}`, `flushed ${flushed}`, `high w.m. ${high}`];
+  return [`${leads ? "leads" : "follows"}, epoch ${epoch}`, `log end ${end}`, `flushed ${flushed}`, `watermark ${high}`];
 }
 
 function search(text) {
@@ -187,7 +187,7 @@ const KEYS = [
 const SIGNS = [
   ["▲ ▼", "message sent, received"], ["■", "write to a log"], ["◆", "fsync; below it, how long it took"],
   ["✕", "fault; lost message"], ["▶", "broker starts, is ready"], ["○", "what a replica knows, or has applied"],
-  ["◆", "on the controller: a change of metadata"], ["⧗", "a session ended"],
+  ["◆", "on the controller: a change of metadata"], ["▾▴", "a session ended (an hourglass)"],
   ["▬", "call: filled acknowledged, struck failed, hollow unknown"],
   ["━ ─ ┄", "flushed, log end, high watermark of the partition"],
   ["▨", "down, stands still, ill, links cut"], ["①", "step of the chain"],

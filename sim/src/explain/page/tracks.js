@@ -40,10 +40,24 @@ function scaleOf() {
   return [least - room, most + room];
 }
 
-function paintReplica(pen, place) {
-  const samples = samplesIn(tracksOf(place.lane));
+// The part of a lane in which offsets are drawn.
+function chartOf(place) {
   const [low, high] = scaleOf(), top = place.y + 22, bottom = place.y + place.height - 26;
-  const yOf = (offset) => bottom - ((offset - low) / (high - low)) * (bottom - top);
+  return { top, bottom, yOf: (offset) => bottom - ((offset - low) / (high - low)) * (bottom - top) };
+}
+
+// The number of the offset that the check is about.
+function paintOffset(pen, place) {
+  if (DATA.focus.slot !== STATE.slot || !DATA.focus.offsets.length) return;
+  const { top, bottom, yOf } = chartOf(place), [offset] = DATA.focus.offsets, y = yOf(offset);
+  if (y < top - 4 || y > bottom + 4) return;
+  pen.textAlign = "right";
+  label(pen, `offset ${offset}`, WIDTH - RIGHT + 8, y, ink("accent"));
+  pen.textAlign = "left";
+}
+
+function paintReplica(pen, place) {
+  const samples = samplesIn(tracksOf(place.lane)), { top, bottom, yOf } = chartOf(place);
   paintRole(pen, place, samples);
   pen.save();
   pen.beginPath();
@@ -74,14 +88,6 @@ function paintReplica(pen, place) {
   steps(pen, samples, 4, yOf);
   pen.setLineDash([]);
   pen.restore();
-  if (DATA.focus.slot === STATE.slot && DATA.focus.offsets.length) {
-    const y = yOf(DATA.focus.offsets[0]);
-    pen.textAlign = "right";
-    if (y > top - 4 && y < bottom + 4) {
-      label(pen, `${DATA.focus.offsets[0]}`, WIDTH - RIGHT, y, ink("accent"));
-    }
-    pen.textAlign = "left";
-  }
 }
 
 // A line that stands still between samples; it is interrupted while there is no replica.
@@ -203,7 +209,7 @@ function paintChain(pen, tall) {
   const badges = placeBadges();
   pen.strokeStyle = ink("accent");
   pen.lineWidth = 1.5;
-  for (const step of CHAIN) {
+  for (const step of CHAIN.filter(({ event }) => event.kind !== "violation")) {
     const to = badges.get(step.event.id);
     for (const cause of causesInChain(step.event)) {
       const from = badges.get(cause);
