@@ -260,3 +260,57 @@ fn lane(lane: Lane) -> i64 {
 const fn micros(nanos: u64) -> u64 {
     nanos / 1_000
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        explain::{About, Kept, Role},
+        history::History,
+        oracle::Evidence,
+        report::{Failure, Ops, Report},
+    };
+
+    fn page(events: Vec<Event>) -> String {
+        let failure = Failure { check: "L3 immutable".into(), message: "a <b> & </script>".into() };
+        let report = Report {
+            scenario: "s".into(),
+            seed: 7,
+            passed: false,
+            hash: "ab".into(),
+            simulated_seconds: 1.0,
+            events: 1,
+            ops: Ops::default(),
+            effects: BTreeMap::new(),
+            failure: Some(failure),
+            wall_ms: 0,
+        };
+        let kept = Kept { events, ..Kept::default() };
+        html(&Picture::new(report, None, (&History::default(), Evidence::default()), kept))
+    }
+
+    #[test]
+    fn a_page_loads_nothing_and_no_text_ends_its_scripts() {
+        let page = page(vec![Event::new(1, Lane::Broker(1), Kind::Fault, "</script><b>")]);
+        assert!(page.contains("L3 immutable") && page.contains("\\u003c/script>"));
+        assert_eq!(page.matches("</script>").count(), 2);
+        for outside in ["http:", "https:", "src=", "@import", "url(", "{{"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_events_fit_into_three_megabytes() {
+        let slots = (0..4).map(|index| Slot { topic: [3; 16], index });
+        let slots: Vec<Slot> = slots.collect();
+        let event = |at: u64| {
+            let offset = at as i64;
+            let about =
+                slots.iter().map(|slot| About::new(*slot, Role::Records, offset, offset + 3));
+            Event::new(at * 1_000_000, Lane::Broker(1), Kind::Sent, format!("fetched {at}"))
+                .about(about)
+        };
+        let bytes = page((0..10_000).map(event).collect()).len();
+        assert!(bytes < 3_000_000, "{bytes} bytes");
+    }
+}

@@ -134,6 +134,8 @@ mod tests {
         early.told("b", 0, &[], 2, Some(partitions(&[1])));
         early.told("a", 1, &[0, 1], 1, None);
         assert!(!early.holds(&CHECK));
+        let evidence = early.violation(&CHECK).evidence;
+        assert_eq!((evidence.group.as_deref(), evidence.calls.len()), (Some("g"), 3));
         example.told("b", 0, &[], 2, Some(partitions(&[])));
         example.told("a", 1, &[0, 1], 1, Some(partitions(&[0])));
         example.told("a", 1, &[0], 2, None);

@@ -53,7 +53,7 @@ fn told(number: u64, call: Option<&Call>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Example, batch};
+    use super::super::example::{Example, PARTITION, batch};
     use super::CHECK;
 
     #[test]
@@ -64,5 +64,8 @@ mod tests {
         assert!(example.holds(&CHECK));
         example.fetched(1, 2, vec![batch(1, 5..6)]);
         assert!(!example.holds(&CHECK));
+        let evidence = example.violation(&CHECK).evidence;
+        assert_eq!((evidence.partition, evidence.offsets.first()), (Some(PARTITION), Some(&1)));
+        assert_eq!(evidence.calls.len(), 2);
     }
 }

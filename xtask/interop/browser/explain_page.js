@@ -9,6 +9,10 @@ const [executablePath, pictures, ...pages] = process.argv.slice(2);
 
 const LARGEST = { page: 3_000_000, events: 10_000, picture: 200_000 };
 
+const SCREEN = { width: 1280, height: 800 };
+// Smaller, so that pictures are.
+const PICTURE = { width: 1160, height: 720 };
+
 function expect(condition, message) {
   if (!condition) throw new Error(message);
 }
@@ -38,7 +42,7 @@ async function changed(page, before, what) {
 
 async function look(browser, file) {
   const name = path.basename(file, ".html");
-  const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, colorScheme: "light" });
+  const page = await browser.newPage({ viewport: SCREEN, colorScheme: "light" });
   const wrong = [], asked = [];
   page.on("console", (message) => { if (message.type() !== "log") wrong.push(message.text()); });
   page.on("pageerror", (error) => wrong.push(error.message));
@@ -68,8 +72,10 @@ async function look(browser, file) {
   });
   await step(at("picture"), async () => {
     const target = path.join(pictures, `${name}.png`);
+    await page.setViewportSize(PICTURE);
     await page.waitForTimeout(200);
     await page.screenshot({ path: target });
+    await page.setViewportSize(SCREEN);
     const bytes = fs.statSync(target).size;
     expect(bytes < LARGEST.picture, `${bytes} bytes`);
     return `${bytes} bytes`;
@@ -87,7 +93,9 @@ async function look(browser, file) {
   await step(at("steps"), async () => {
     const steps = page.locator(".step");
     expect((await steps.count()) === data.chain.length, "not every step is listed");
-    const before = await view(page);
+    const first = await view(page);
+    await page.locator("#timeline").press("0");
+    const before = await changed(page, first, "the key for the whole run");
     await steps.nth(Math.floor(data.chain.length / 2)).click();
     const after = await changed(page, before, "a click on a step");
     expect(after.to - after.from < before.to - before.from, "the step is not shown closer");
@@ -158,8 +166,6 @@ async function look(browser, file) {
     const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     const [red] = ground.match(/\d+/g).map(Number);
     expect(red < 80, `in the dark the ground is ${ground}`);
-    await page.waitForTimeout(100);
-    await page.screenshot({ path: path.join(pictures, `${name}-dark.png`) });
   });
   await step(at("quiet"), () => {
     expect(wrong.length === 0, `the console says: ${wrong[0]}`);

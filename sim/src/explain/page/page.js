@@ -38,6 +38,25 @@ function lookAtChain() {
   look(first.since - room, last.at + room);
 }
 
+// At first: where most of the steps are, when few lie far away from them.
+function lookAtHeart() {
+  const told = CHAIN.filter(({ event }) => event.kind !== "violation").map(({ event }) => event);
+  const most = Math.ceil(told.length * 0.75);
+  if (told.length < 4) return lookAtChain();
+  let best = [0, told.length - 1];
+  const span = ([first, last]) => told[last].at - told[first].at;
+  for (let first = 0; first + most <= told.length; first += 1) {
+    const here = [first, first + most - 1];
+    if (span(here) < span(best)) best = here;
+  }
+  const whole = span([0, told.length - 1]);
+  if (span(best) > whole * 0.4) return lookAtChain();
+  // Steps beside it that cost little room belong to it.
+  const near = told.filter(({ at }) => at >= told[best[0]].at - span(best) * 0.5 && at <= told[best[1]].at + span(best) * 0.5);
+  const room = Math.max((near[near.length - 1].at - near[0].at) * 0.08, 2000);
+  look(near[0].at - room, near[near.length - 1].at + room);
+}
+
 function choose(event) {
   STATE.event = event;
   showDetails(event);
@@ -227,4 +246,4 @@ showVerdict();
 showMenus();
 showSteps();
 listen();
-lookAtChain();
+lookAtHeart();

@@ -156,7 +156,7 @@ function line(pen, x1, y1, x2, y2) {
   pen.stroke();
 }
 
-const MOST_MESSAGES = 500;
+const MOST_MESSAGES = 160;
 
 function paintMessages(pen) {
   if (STATE.hidden.has("messages")) return;
@@ -164,7 +164,7 @@ function paintMessages(pen) {
   // Too many lines say nothing: then those of the partition, or only what was lost.
   if (seen.length > MOST_MESSAGES) seen = seen.filter(({ sent }) => STATE.slot !== null && concernsSlot(sent));
   if (seen.length > MOST_MESSAGES) seen = seen.filter(({ end }) => end.kind === "lost");
-  for (const { sent, end } of seen.slice(0, 4 * MOST_MESSAGES)) {
+  for (const { sent, end } of seen.slice(0, MOST_MESSAGES)) {
     const from = placeOf(sent.lane), to = placeOf(end.lane);
     if (!from || !to) continue;
     const [x1, x2] = [xOf(sent.at), xOf(end.at)], lost = end.kind === "lost";
@@ -231,7 +231,7 @@ function paintSigns(pen, events) {
     if (!place) continue;
     const x = xOf(event.at), key = `${event.lane} ${event.kind}`;
     // Two signs of one kind on one spot are one.
-    if (x - (last.get(key) ?? -9) < 2) continue;
+    if (x - (last.get(key) ?? -9) < 3.5) continue;
     last.set(key, x);
     const kind = `${event.kind} ${event.lane}`;
     if (!colours.has(kind)) colours.set(kind, colourOf(event));
