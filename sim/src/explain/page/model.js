@@ -42,6 +42,10 @@ const END = Math.max(EVENTS.length ? EVENTS[EVENTS.length - 1].at : 1, DATA.seco
 const CHAIN = DATA.chain.map(([id, copies], at) => ({ event: EVENTS[id], copies, number: at + 1 }));
 const STEP_OF = new Map(CHAIN.map((step) => [step.event.id, step]));
 
+// Brokers, and controllers that are none.
+const MACHINES = [...new Set([...DATA.brokers, ...EVENTS.map((event) => event.lane).filter((lane) => lane > 0)])];
+MACHINES.sort((one, other) => one - other);
+
 // What each event led to.
 const EFFECTS = EVENTS.map(() => []);
 for (const event of EVENTS) for (const cause of event.causes) EFFECTS[cause].push(event.id);

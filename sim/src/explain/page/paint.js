@@ -10,7 +10,7 @@ const timeAt = (x) => STATE.from + ((x - LEFT) / (WIDTH - LEFT - RIGHT)) * (STAT
 
 // Where each lane lies; brokers first, then clients.
 function layOut() {
-  const lanes = [NETWORK, CONTROLLER, ...DATA.brokers, ...CLIENTS.map(clientLane)];
+  const lanes = [NETWORK, CONTROLLER, ...MACHINES, ...CLIENTS.map(clientLane)];
   const shown = lanes.filter((lane) => !STATE.lanesOff.has(lane));
   const sortOf = (lane) =>
     lane === NETWORK ? "network" : lane === CONTROLLER ? "controller" : lane > 0 ? "broker" : "client";

@@ -166,7 +166,7 @@ function showMenus() {
     });
     byId("kinds").append(chip);
   }
-  for (const lane of [NETWORK, CONTROLLER, ...DATA.brokers, ...CLIENTS.map(clientLane)]) {
+  for (const lane of [NETWORK, CONTROLLER, ...MACHINES, ...CLIENTS.map(clientLane)]) {
     const label = element("label"), box = element("input");
     box.type = "checkbox";
     box.checked = !STATE.lanesOff.has(lane);
