@@ -1,9 +1,11 @@
 //! The command line of the worker: `highwater-sim run --scenario FILE --seed N [--mutant NAME]
-//! [--trace FILE] [--json]`. Exit status 0 when the run passed, 1 when a check failed, 2 when the
+//! [--trace FILE] [--json]`, and `highwater-sim explain` with the same run, which keeps its events
+//! and shows them: `[--html FILE] [--text FILE] [--expect-hash HASH]`. Exit status 0 when the run passed, 1 when a check failed, 2 when the
 //! command was wrong.
 
 use highwater_core::mutant::Mutant;
 use highwater_sim::{
+    explain::{self, explain},
     report::Report,
     run::{RunOptions, run},
     scenario::{Scenario, with_reference},
@@ -14,7 +16,9 @@ use std::{
 };
 
 const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant NAME] \
-                     [--trace FILE] [--json]\n       highwater-sim mutants\n       \
+                     [--trace FILE] [--json]\n       highwater-sim explain --scenario FILE --seed N \
+                     [--mutant NAME] [--html FILE] [--text FILE] [--expect-hash HASH]\n       \
+                     highwater-sim mutants\n       \
                      highwater-sim check FILE...\n       highwater-sim reference FILE";
 
 pub fn main() -> ExitCode {
@@ -27,6 +31,7 @@ pub fn main() -> ExitCode {
         Ok(Command::Run(command)) => command.execute(),
         Ok(Command::Check(files)) => check(&files),
         Ok(Command::Reference(file)) => renew_reference(&file),
+        Ok(Command::Explain(command)) => command.explain(),
         Err(message) => {
             eprintln!("highwater-sim: {message}\n{USAGE}");
             ExitCode::from(2)
@@ -41,6 +46,7 @@ enum Command {
     Check(Vec<PathBuf>),
     /// Makes the reference in this document anew.
     Reference(PathBuf),
+    Explain(RunCommand),
 }
 
 #[derive(Default)]
@@ -50,12 +56,16 @@ struct RunCommand {
     mutant: Option<Mutant>,
     trace: Option<PathBuf>,
     json: bool,
+    html: Option<PathBuf>,
+    text: Option<PathBuf>,
+    expected_hash: Option<String>,
 }
 
 impl Command {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         match arguments.first().map(String::as_str) {
             Some("run") => Ok(Self::Run(RunCommand::parse(&arguments[1..])?)),
+            Some("explain") => Ok(Self::Explain(RunCommand::parse(&arguments[1..])?)),
             Some("mutants") => Ok(Self::Mutants),
             Some("check") if arguments.len() > 1 => {
                 Ok(Self::Check(arguments[1..].iter().map(PathBuf::from).collect()))
@@ -92,6 +102,9 @@ impl RunCommand {
                 }
                 "--trace" => command.trace = Some(PathBuf::from(value()?)),
                 "--json" => command.json = true,
+                "--html" => command.html = Some(PathBuf::from(value()?)),
+                "--text" => command.text = Some(PathBuf::from(value()?)),
+                "--expect-hash" => command.expected_hash = Some(value()?),
                 other => return Err(format!("unknown option `{other}`")),
             }
         }
@@ -124,6 +137,45 @@ impl RunCommand {
             println!("at stake: {}", scenario.stakes.promise.join(", "));
         }
         if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// Runs with events, writes the picture as a page and as text, and prints the text when no file
+    /// is named for it.
+    fn explain(&self) -> ExitCode {
+        let scenario = match read_scenario(&self.scenario) {
+            Ok(scenario) => scenario,
+            Err(message) => {
+                eprintln!("highwater-sim: {message}");
+                return ExitCode::from(2);
+            }
+        };
+        if let Some(mutant) = self.mutant {
+            mutant.plant();
+        }
+        let options = RunOptions { seed: self.seed, keep_trace: false };
+        let mutant = self.mutant.map(|mutant| mutant.name().to_owned());
+        let picture = explain(&scenario, &options, mutant);
+        if let Some(expected) = self.expected_hash.as_ref()
+            && *expected != picture.report.hash
+        {
+            let hash = &picture.report.hash;
+            eprintln!("highwater-sim: the run with events has hash {hash}, without {expected}");
+            return ExitCode::from(2);
+        }
+        let text = explain::as_text(&picture);
+        let page = || vec![explain::html(&picture)];
+        let written = [
+            self.html.as_ref().map(|path| write_lines(path, &page())),
+            self.text.as_ref().map(|path| write_lines(path, std::slice::from_ref(&text))),
+        ];
+        if let Some(error) = written.into_iter().flatten().find_map(Result::err) {
+            eprintln!("highwater-sim: cannot write the picture: {error}");
+            return ExitCode::from(2);
+        }
+        if self.text.is_none() {
+            print!("{text}");
+        }
+        if picture.report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     fn print(&self, report: &Report) {

@@ -13,6 +13,7 @@ mod cluster;
 pub mod condition;
 pub mod dice;
 pub mod disk;
+pub mod explain;
 pub mod group;
 pub mod history;
 pub mod inspect;

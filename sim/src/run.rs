@@ -3,9 +3,11 @@
 use crate::{
     cluster::Cluster,
     dice::Dice,
+    explain,
     history::{FinalLog, FinalReplicas, History, MarkKind, Partition},
     machine::Machine,
-    nemesis, oracle,
+    nemesis,
+    oracle::{self, Evidence},
     recorder::{Recorder, now_nanos},
     report::{Failure, Ops, Report},
     scenario::{FaultKind, FaultPlan, Scenario, expected_effects},
@@ -48,11 +50,27 @@ pub struct RunOptions {
     pub keep_trace: bool,
 }
 
+/// What a run was judged by.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// Everything that happened.
+    pub history: History,
+    /// What the check that does not hold points at.
+    pub evidence: Evidence,
+}
+
 /// Runs one seed; the report, and the trace's lines if they were kept.
 #[must_use]
 pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
-    let started = stopwatch();
     let trace = Trace::new(options.keep_trace);
+    let (report, _) = run_in(scenario, options, &trace);
+    (report, trace.lines())
+}
+
+/// Runs one seed and writes it down in this trace; the report, and what it was judged by.
+#[must_use]
+pub fn run_in(scenario: &Scenario, options: &RunOptions, trace: &Trace) -> (Report, Judged) {
+    let started = stopwatch();
     let recorder = Recorder::new(trace.clone());
     let plans = enabled_faults(scenario, options.seed);
     catch_panics();
@@ -67,9 +85,12 @@ pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
         Err(_) => Some(Failure { check: "panic".into(), message: panic_message() }),
     };
     let history = recorder.history();
+    let mut evidence = Evidence::default();
     if failure.is_none() {
-        failure = oracle::first_violation(&history)
-            .map(|(check, message)| Failure { check: check.name.into(), message });
+        failure = oracle::first_violation(&history).map(|(check, found)| {
+            evidence = found.evidence;
+            Failure { check: check.name.into(), message: found.message }
+        });
     }
     if failure.is_none() && Mutant::Canary.is_planted() {
         let message = "the canary fails every run".into();
@@ -89,11 +110,11 @@ pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
         simulated_seconds: trace.last_nanos() as f64 / 1e9,
         events: trace.count(),
         ops: ops(&history),
-        effects: effects(&trace, &plans),
+        effects: effects(trace, &plans),
         failure,
         wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    (report, trace.lines())
+    (report, Judged { history: history.clone(), evidence })
 }
 
 /// The faults of this seed: all that the scenario names, or some of them under `swarm`.
@@ -123,6 +144,9 @@ async fn simulate(
     let mut dice = Dice::new(seed, "run");
     let cluster = Cluster::start(seed, scenario, &mut dice, recorder.clone());
     recorder.note_wall();
+    if recorder.trace.events.is_on() {
+        recorder.trace.events.watch(explain::probe(cluster.clone()));
+    }
     let node = Handle::current()
         .create_node()
         .name("clients")
@@ -155,6 +179,7 @@ async fn simulate(
     observing.abort();
     cluster.observe();
     count_changes(&recorder);
+    recorder.trace.events.stop_watching(now_nanos());
     // Beyond its promise the cluster need not come back.
     if scenario.unlimited { Ok(()) } else { finished }
 }

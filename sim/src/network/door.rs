@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     clock::SimClock,
+    explain::{Event, EventId, Kind, Lane, message},
     recorder::now_nanos,
     trace::{Effect, Trace},
 };
@@ -86,6 +87,8 @@ struct Envelope {
     contents: Contents,
     /// Whether this is the only copy, so that a refusal means that it was not served.
     is_only: bool,
+    /// The event that it was sent with.
+    sent: Option<EventId>,
     slot: Slot,
 }
 
@@ -126,23 +129,30 @@ impl Network {
 
     /// The weather of every link that has none of its own.
     pub fn set_everywhere(&self, weather: Weather) {
+        self.event(Lane::Network, Kind::Fault, || format!("every link: {}", weather.in_words()));
         self.state().links.set_everywhere(weather);
     }
 
     /// The weather of one link, or that of all others again.
     pub fn set(&self, link: Direction, weather: Option<Weather>) {
+        self.event(Lane::Network, Kind::Fault, || {
+            let words = weather.as_ref().unwrap_or(&Weather::default()).in_words();
+            format!("link {}>{}: {words}", link.0, link.1)
+        });
         self.state().links.set(link, weather);
     }
 
     /// Cuts links, until they are mended as often.
     pub fn cut(&self, links: &[Direction]) {
         self.note(format_args!("net cut {}", names(links)));
+        self.event(Lane::Network, Kind::Fault, || format!("links are cut: {}", names(links)));
         self.state().links.cut(links);
     }
 
     /// Mends links.
     pub fn mend(&self, links: &[Direction]) {
         self.note(format_args!("net mend {}", names(links)));
+        self.event(Lane::Network, Kind::Fault, || format!("links work again: {}", names(links)));
         self.state().links.mend(links);
     }
 
@@ -162,6 +172,7 @@ impl Network {
 
     /// Every link works, and nothing waits for a message to hold.
     pub fn heal(&self) {
+        self.event(Lane::Network, Kind::Fault, || "every link is healed".into());
         let mut state = self.state();
         state.links.heal();
         state.traps.clear();
@@ -175,6 +186,43 @@ impl Network {
         self.0.trace.event(now_nanos(), text);
     }
 
+    fn event(&self, lane: Lane, kind: Kind, text: impl FnOnce() -> String) {
+        self.0.trace.events.add(|| Event::new(now_nanos(), lane, kind, text()));
+    }
+
+    /// A message leaves `from` for `to`, because of an earlier event if it is an answer.
+    fn sent(
+        &self,
+        (from, to): Direction,
+        cause: Option<EventId>,
+        said: impl FnOnce() -> message::Said,
+    ) -> Option<EventId> {
+        self.0.trace.events.add(|| {
+            let said = said();
+            let text = format!("{} → broker {to}", said.text);
+            let event = Event::new(now_nanos(), Lane::Broker(from.0), Kind::Sent, text);
+            event.about(said.about).caused_by(cause).with_broker(to.0)
+        })
+    }
+
+    /// What was sent meets its end: it arrives at `to`, or is lost for this reason.
+    fn ended(
+        &self,
+        (from, to): Direction,
+        sent: Option<EventId>,
+        lost: Option<&str>,
+    ) -> Option<EventId> {
+        let sent = sent?;
+        self.0.trace.events.add(|| {
+            let (kind, text) = match lost {
+                None => (Kind::Arrived, format!("received from broker {from}")),
+                Some(why) => (Kind::Lost, format!("from broker {from} to broker {to}: {why}")),
+            };
+            let event = Event::new(now_nanos(), Lane::Broker(to.0), kind, text);
+            event.caused_by([sent]).with_broker(from.0)
+        })
+    }
+
     /// A call leaves its sender.
     fn send_request(
         &self,
@@ -186,6 +234,7 @@ impl Network {
         let kind = MessageKind { message: Message::of(&request), is_reply: false };
         let (answer, answered) = oneshot::channel();
         let slot: Slot = Arc::new(Mutex::new(Some(answer)));
+        let sent = self.sent((from, to), None, || message::of_request(&request));
         let (number, fate) = {
             let mut state = self.state();
             state.calls += 1;
@@ -195,6 +244,7 @@ impl Network {
         let arrivals = match fate {
             Fate::Lost(why) => {
                 self.note(format_args!("net {from}>{to} #{number} {kind}: {why}"));
+                self.ended((from, to), sent, Some(why));
                 Vec::new()
             }
             Fate::Arrives(arrivals) => {
@@ -212,6 +262,7 @@ impl Network {
                 request: request.clone(),
                 contents: contents.clone(),
                 is_only,
+                sent,
                 slot: slot.clone(),
             };
             let network = self.clone();
@@ -234,6 +285,7 @@ impl Network {
                 continue;
             };
             let (kind, trace) = (passing.kind, &self.0.trace);
+            self.event(Lane::Network, Kind::Fault, || format!("a {kind} is caught: {catch:?}"));
             match catch {
                 Catch::Hold => {
                     self.note(format_args!("net holds a {kind}"));
@@ -282,31 +334,36 @@ impl Network {
     fn arrive(&self, call: Envelope, kind: MessageKind) {
         let Envelope { number, from, to, .. } = call;
         if self.is_cut_under_way((from, to), number, kind) {
+            self.ended((from, to), call.sent, Some("the link was cut under way"));
             return;
         }
         match self.host(to, &call.endpoint) {
             Host::Dark => {
                 self.0.trace.effect(Effect::MessageUnheard, 1);
                 self.note(format_args!("net {from}>{to} #{number} {kind}: the machine is down"));
+                self.ended((from, to), call.sent, Some("the machine is down"));
             }
             Host::Idle => {
                 self.0.trace.effect(Effect::MessageUnheard, 1);
                 self.note(format_args!("net {from}>{to} #{number} {kind}: nobody listens"));
+                let lost = self.ended((from, to), call.sent, Some("nobody listens"));
                 if call.is_only {
                     let address = format!("{}:{}", call.endpoint.host, call.endpoint.port);
                     let refused = TransportError::Refused { to, address };
                     let about = (kind.message, &call.contents);
-                    self.send_reply(&call.slot, number, (to, from), about, Err(refused));
+                    self.send_reply(&call.slot, (number, lost), (to, from), about, Err(refused));
                 }
             }
             Host::Listening(node, service) => {
                 self.note(format_args!("net {from}>{to} #{number} {kind}"));
+                let arrived = self.ended((from, to), call.sent, None);
                 let network = self.clone();
                 let node = Handle::current().get_node(node).expect("a machine stays for ever");
                 node.spawn(async move {
                     let reply = service.serve(from, call.request).await;
                     let about = (kind.message, &call.contents);
-                    network.send_reply(&call.slot, number, (to, from), about, Ok(reply));
+                    let call_of = (number, arrived);
+                    network.send_reply(&call.slot, call_of, (to, from), about, Ok(reply));
                 });
             }
         }
@@ -316,16 +373,21 @@ impl Network {
     fn send_reply(
         &self,
         slot: &Slot,
-        number: u64,
+        (number, cause): (u64, Option<EventId>),
         link: Direction,
         (message, asked): (Message, &Contents),
         reply: Result<PeerReply, TransportError>,
     ) {
         let kind = MessageKind { message, is_reply: true };
+        let sent = self.sent(link, cause, || match &reply {
+            Ok(reply) => message::of_reply(reply),
+            Err(refused) => message::Said { text: refused.to_string(), ..Default::default() },
+        });
         let fate = self.state().links.send(link, now_nanos());
         let (from, to) = link;
         let arrivals = match fate {
             Fate::Lost(why) => {
+                self.ended(link, sent, Some(why));
                 return self.note(format_args!("net {from}>{to} #{number} {kind}: {why}"));
             }
             Fate::Arrives(arrivals) => arrivals,
@@ -336,8 +398,11 @@ impl Network {
             let (network, slot, reply) = (self.clone(), slot.clone(), reply.clone());
             self.carry(arrival, async move {
                 if network.is_cut_under_way(link, number, kind) {
+                    network.ended(link, sent, Some("the link was cut under way"));
                     return;
                 }
+                // Before the receiver can act on it.
+                network.ended(link, sent, None);
                 let waiting = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let late = waiting.is_none_or(|waiting| waiting.send(reply).is_err());
                 let suffix = if late { ": nobody waits for it" } else { "" };

@@ -1,6 +1,6 @@
 //! G3: of two processes with one `group.instance.id`, the older one is fenced (KIP-345).
 
-use super::{Check, groups, index::Index};
+use super::{Check, Verdict, Violation, groups, index::Index};
 use crate::group::{Ask, Heard};
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let joins: Vec<_> = calls
             .iter()
@@ -38,11 +38,17 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                         **id == asked.of.member && own.call.invoked > join.call.invoked
                     })
             });
-            if let Some((_, instance, newer)) = replaced.filter(|_| taken) {
-                return Err(format!(
+            if let Some((join, instance, newer)) = replaced.filter(|_| taken) {
+                let message = format!(
                     "{group}: {} goes on as {instance}, which {newer} has become",
                     asked.of.member
-                ));
+                );
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by([join.call, asked.call])
+                    .saw("instance", instance)
+                    .saw("member now", newer)
+                    .saw("goes on as it", &asked.of.member));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! R6: two replicas have the same batches at all offsets below the high watermark that both have.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 use crate::history::{BatchImage, LogImage};
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for replicas in &index.history.final_replicas {
         let Some(partition) = replicas.partition else { continue };
         // Nobody heard of a high watermark: then nothing is known to be committed.
@@ -20,10 +20,16 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             for (other, second) in &logs[at + 1..] {
                 if let Some(offset) = differs(first, second, bound) {
                     let name = index.name(partition);
-                    return Err(format!(
+                    let message = format!(
                         "{name}: brokers {one} and {other} differ at {offset}, below the high \
                          watermark {bound}"
-                    ));
+                    );
+                    return Err(Violation::new(message)
+                        .at(partition, offset)
+                        .on([**one, **other])
+                        .saw("high watermark", bound)
+                        .saw(&format!("broker {one} has"), held(first, offset))
+                        .saw(&format!("broker {other} has"), held(second, offset)));
                 }
             }
         }
@@ -38,6 +44,14 @@ fn differs(one: &LogImage, other: &LogImage, bound: i64) -> Option<i64> {
     let within = |batch: &&BatchImage| batch.base_offset >= start && batch.base_offset < bound;
     let pairs = one.batches.iter().filter(within).zip(other.batches.iter().filter(within));
     pairs.into_iter().find(|(one, other)| one != other).map(|(one, _)| one.base_offset)
+}
+
+fn held(log: &LogImage, offset: i64) -> String {
+    let covers = |batch: &&BatchImage| (batch.base_offset..=batch.last_offset).contains(&offset);
+    log.batches.iter().find(covers).map_or("nothing".into(), |batch| {
+        let number = batch.first_number.map_or("no record of ours".into(), |n| format!("record {n}"));
+        format!("{number}, epoch {}", batch.leader_epoch)
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod campaign;
 pub mod determinism;
 pub mod directed;
+pub mod explain;
 pub mod mutants;
 pub mod pool;
 pub mod progress;
@@ -43,6 +44,8 @@ pub struct Options {
 enum Command {
     /// Print one run as readable lines.
     Replay(replay::Options),
+    /// Tell what led to the failure of one run, as text and as a page of HTML.
+    Explain(explain::Options),
     /// Run every seed twice, in two processes, and compare the trace hashes.
     Determinism(SelectionOptions),
     /// Plant every known bug in turn and count the seeds until an oracle sees it.
@@ -97,6 +100,7 @@ impl SelectionOptions {
 pub fn run(options: &Options) -> anyhow::Result<Option<Counts>> {
     match &options.command {
         Some(Command::Replay(options)) => replay::run(options).map(Some),
+        Some(Command::Explain(options)) => explain::run(options).map(Some),
         Some(Command::Determinism(selection)) => {
             let scenarios = selection.scenarios()?;
             let worker = build_worker()?;

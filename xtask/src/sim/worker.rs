@@ -118,8 +118,14 @@ impl Worker {
     /// The command line of one run, with its results as a line of JSON or as readable text.
     #[must_use]
     pub fn command(&self, run: &Run) -> Command {
+        self.command_for("run", run)
+    }
+
+    /// The command line of something else that is done with one run.
+    #[must_use]
+    pub fn command_for(&self, what: &str, run: &Run) -> Command {
         let mut command = Command::new(&self.binary);
-        command.current_dir(&self.directory).arg("run");
+        command.current_dir(&self.directory).arg(what);
         command.arg("--scenario").arg(&run.scenario.file).args(["--seed", &run.seed.to_string()]);
         if let Some(mutant) = &run.mutant {
             command.args(["--mutant", mutant]);
