@@ -170,6 +170,12 @@ mod door {
             sleepers.into_values().for_each(Waker::wake);
         }
 
+        /// What is wrong with the clocks now, for people.
+        #[must_use]
+        pub fn disturbance(&self) -> Option<String> {
+            self.shared().model.disturbance()
+        }
+
         fn shared(&self) -> MutexGuard<'_, Shared> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }

@@ -7,13 +7,13 @@ mod inspection;
 mod listener;
 mod quorum;
 
-pub use inspection::ReplicaOffsets;
+pub use inspection::ReplicaState;
 
 use crate::{
     broker::{
         ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
-        PartitionDriver, Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared,
-        Throttles, TopicPartition, compaction,
+        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared, Throttles,
+        compaction,
         membership::{self, Registrant},
         upkeep,
     },
@@ -28,7 +28,7 @@ use crate::{
 use highwater_core::{
     controller::ControllerConfig,
     metadata::{Endpoint, Image},
-    types::{BrokerEpoch, DirectoryId, LeaderEpoch, Offset},
+    types::{BrokerEpoch, DirectoryId},
 };
 use std::{
     io,
@@ -75,25 +75,6 @@ pub enum StartError {
     /// The listener cannot be bound.
     #[error("cannot listen on {address}: {error}; choose another address with --listen")]
     Listen { address: String, error: io::Error },
-}
-
-/// What one replica knows of itself.
-#[derive(Clone, Debug)]
-pub struct ReplicaState {
-    /// Of which partition.
-    pub id: TopicPartition,
-    /// Whether it leads.
-    pub is_leader: bool,
-    /// The newest leader epoch that it knows.
-    pub leader_epoch: LeaderEpoch,
-    /// The first offset that can be read, inclusive.
-    pub log_start_offset: Offset,
-    /// The end of what was appended, exclusive.
-    pub log_end_offset: Offset,
-    /// The end of what it takes for durable, exclusive.
-    pub flushed_offset: Offset,
-    /// The end of what may be read, exclusive.
-    pub high_watermark: Offset,
 }
 
 /// A running node: a broker, a controller or both.
@@ -241,22 +222,6 @@ impl Broker {
     /// Partitions that exist and those of them that are offline.
     pub fn partition_counts(&self) -> (usize, usize) {
         self.shared.partitions.counts()
-    }
-
-    /// What the replicas on this broker know of themselves, those whose logs are open.
-    pub fn replicas(&self) -> Vec<ReplicaState> {
-        let state = |driver: &Arc<PartitionDriver>| {
-            driver.inspect(|machine| ReplicaState {
-                id: driver.id.clone(),
-                is_leader: machine.is_leader(),
-                leader_epoch: machine.leader_epoch(),
-                log_start_offset: machine.log_start_offset(),
-                log_end_offset: machine.log_end_offset(),
-                flushed_offset: machine.flushed_offset(),
-                high_watermark: machine.high_watermark(),
-            })
-        };
-        self.shared.partitions.open().iter().map(state).collect()
     }
 
     /// Whether a broker takes traffic, or a controller that is none knows a leader of the quorum.

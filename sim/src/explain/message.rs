@@ -58,6 +58,8 @@ pub fn of_request(request: &PeerRequest) -> Said {
             Said { broker: Some(node.0), ..plain(&format!("join{how}")) }
         }
         PeerRequest::QuorumProbe => plain("quorum probe"),
+        PeerRequest::ChangeVoters(_) => plain("change of the voters"),
+        PeerRequest::DescribeQuorum => plain("question about the quorum"),
         PeerRequest::Propose(command) => of_command(command),
         PeerRequest::Heartbeat(heartbeat) => {
             let text =
@@ -113,6 +115,8 @@ pub fn of_reply(reply: &PeerReply) -> Said {
             Said { about, ..plain("fetched".into()) }
         }
         PeerReply::Flushed => plain("flushed reply".into()),
+        PeerReply::VotersChanged => plain("voters changed".into()),
+        PeerReply::QuorumTold(_) => plain("quorum told".into()),
         PeerReply::NotLeader { leader } => {
             let leader = leader.map_or("nobody".into(), |leader| format!("broker {leader}"));
             plain(format!("not the leader of the quorum, {leader} is"))

@@ -138,7 +138,7 @@ impl Watcher {
     fn look_at_machine(&mut self, at: u64, machine: &Machine, found: &mut Found) {
         let wrong = [
             ("disk", machine.disk.model().faults.disturbance()),
-            ("clock", machine.clock.model().disturbance()),
+            ("clock", machine.clock.disturbance()),
         ];
         for (what, now) in wrong {
             let key = (machine.id, what);
