@@ -281,6 +281,17 @@ pub struct LogImage {
     pub newest: BTreeMap<u64, (i64, u64)>,
 }
 
+impl LogImage {
+    /// Where it starts: what its files hold below its log start is no part of it. A follower keeps
+    /// there what it had, whether its leader had the same or not, until the segment goes.
+    #[must_use]
+    pub fn start(&self) -> i64 {
+        let first = self.batches.first().map_or(0, |batch| batch.base_offset);
+        let log_start = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
+        first.max(log_start)
+    }
+}
+
 /// A batch in a log file, without its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchImage {

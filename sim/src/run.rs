@@ -154,11 +154,10 @@ async fn simulate(
         .build();
     start(&cluster).await?;
     let observing = task::spawn(observe(cluster.clone()));
-    let (partitions, compacted) =
-        create_topics(scenario, &mut dice, &node, &recorder, seed).await?;
+    let (partitions, compacted) = create_topics(scenario, &mut dice, &node, &cluster, seed).await?;
     let impatience = plans.iter().find(|plan| plan.kind == FaultKind::ConnectionCut);
     let impatience = impatience.map_or(0.0, |plan| plan.chance);
-    let mut clients = Clients::new(seed, recorder.clone(), partitions, impatience);
+    let mut clients = Clients::new(seed, cluster.clone(), partitions, impatience);
     clients.compacted = Arc::new(compacted);
     let working = clients.spawn(&node, &scenario.workload);
     let striking = nemesis::unleash(&cluster, plans, scenario.millis, seed);
@@ -212,7 +211,7 @@ async fn create_topics(
     scenario: &Scenario,
     dice: &mut Dice,
     node: &NodeHandle,
-    recorder: &Recorder,
+    cluster: &Cluster,
     seed: u64,
 ) -> Result<(Vec<Partition>, Vec<Partition>), Failure> {
     let shape = &scenario.workload;
@@ -221,13 +220,13 @@ async fn create_topics(
         let partitions = dice.within(&shape.partitions) as i32;
         let retention_millis = scenario.broker.retention_millis.as_ref().map(|b| dice.within(b));
         let plan = TopicPlan { partitions, retention_millis, compacted: None };
-        plain.extend(create(format!("t{number}"), plan, node, recorder, seed).await?);
+        plain.extend(create(format!("t{number}"), plan, node, cluster, seed).await?);
     }
     let mut dice = Dice::new(seed, "compacted topics");
     for number in 0..dice.within(&shape.compacted_topics) {
         let deletions_stay = Some(dice.between(0..=1_500) as i64);
         let plan = TopicPlan { partitions: 1, retention_millis: None, compacted: deletions_stay };
-        compacted.extend(create(format!("c{number}"), plan, node, recorder, seed).await?);
+        compacted.extend(create(format!("c{number}"), plan, node, cluster, seed).await?);
     }
     Ok((plain, compacted))
 }
@@ -237,10 +236,10 @@ async fn create(
     name: String,
     plan: TopicPlan,
     node: &NodeHandle,
-    recorder: &Recorder,
+    cluster: &Cluster,
     seed: u64,
 ) -> Result<Vec<Partition>, Failure> {
-    let clients = Clients::new(seed, recorder.clone(), Vec::new(), 0.0);
+    let clients = Clients::new(seed, cluster.clone(), Vec::new(), 0.0);
     let (wanted, count) = (name.clone(), plan.partitions);
     let created = node.spawn(async move {
         let mut session = Session::new(clients, ClientNumber(0));

@@ -123,7 +123,8 @@ fn gives_up_everything(asked: &Asked<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::example::{Example, partitions};
-    use super::CHECK;
+    use super::{Ask, CHECK, Heard};
+    use crate::history::Outcome;
 
     #[test]
     fn a_partition_that_is_granted_before_it_was_revoked_is_found() {
@@ -143,6 +144,18 @@ mod tests {
         example.told("b", 2, &[1], 2, None);
         example.told("a", 2, &[0], 2, None);
         assert!(example.holds(&CHECK));
+    }
+
+    #[test]
+    fn a_heartbeat_that_was_taken_by_whom_does_not_know_the_group_yet_proves_nothing() {
+        let mut example = Example::new();
+        example.synced("a", 1, &partitions(&[0]));
+        example.told("b", 0, &[], 2, Some(partitions(&[0])));
+        let ask = Ask::Heartbeat { generation: 1 };
+        example.asked("a", None, ask, Outcome::Heard(Heard::Taken));
+        assert!(example.holds(&CHECK));
+        example.alive("a", 1, None);
+        assert!(!example.holds(&CHECK));
     }
 
     #[test]

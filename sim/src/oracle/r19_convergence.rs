@@ -39,8 +39,8 @@ fn converged(replicas: &FinalReplicas, end: Option<i64>) -> Verdict {
     }
     for broker in seen.replicas.iter().filter(|broker| **broker != leader) {
         let log = log_of(broker);
-        let start = start_of(log).max(start_of(of_leader));
-        let kept = |batch: &&BatchImage| batch.base_offset >= start;
+        let start = log.start().max(of_leader.start());
+        let kept = |batch: &&BatchImage| batch.last_offset >= start;
         if !log.batches.iter().filter(kept).eq(of_leader.batches.iter().filter(kept)) {
             let log_end = end_of(log);
             let message = format!(
@@ -54,10 +54,6 @@ fn converged(replicas: &FinalReplicas, end: Option<i64>) -> Verdict {
         }
     }
     Ok(())
-}
-
-fn start_of(log: &LogImage) -> i64 {
-    log.batches.first().map_or(0, |batch| batch.base_offset)
 }
 
 fn end_of(log: &LogImage) -> i64 {

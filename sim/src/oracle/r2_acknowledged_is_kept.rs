@@ -58,9 +58,7 @@ fn holds(log: &LogImage, produce: &Produce, base_offset: i64) -> bool {
 }
 
 fn starts_behind(log: &LogImage, offset: i64) -> bool {
-    let checkpointed = log.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
-    let first = log.batches.first().map_or(0, |batch| batch.base_offset);
-    checkpointed.max(first) > offset
+    log.start() > offset
 }
 
 #[cfg(test)]

@@ -39,9 +39,8 @@ fn judge(index: &Index<'_>) -> Verdict {
 
 /// The first offset that both logs have, below the bound, with another batch.
 fn differs(one: &LogImage, other: &LogImage, bound: i64) -> Option<i64> {
-    let (first, second) = (one.batches.first()?, other.batches.first()?);
-    let start = first.base_offset.max(second.base_offset);
-    let within = |batch: &&BatchImage| batch.base_offset >= start && batch.base_offset < bound;
+    let start = one.start().max(other.start());
+    let within = |batch: &&BatchImage| batch.last_offset >= start && batch.base_offset < bound;
     let pairs = one.batches.iter().filter(within).zip(other.batches.iter().filter(within));
     pairs.into_iter().find(|(one, other)| one != other).map(|(one, _)| one.base_offset)
 }
@@ -58,6 +57,7 @@ fn held(log: &LogImage, offset: i64) -> String {
 mod tests {
     use super::super::example::{Example, batch, image};
     use super::CHECK;
+    use crate::history::CheckpointImage;
 
     #[test]
     fn replicas_that_differ_below_the_high_watermark_are_found() {
@@ -71,6 +71,23 @@ mod tests {
         };
         assert!(with(vec![shared.clone()]));
         assert!(!with(vec![shared.clone(), one.clone()]));
+    }
+
+    #[test]
+    fn what_lies_below_a_log_start_is_no_part_of_a_log() {
+        let (one, other) = ([batch(0, 0..2), batch(2, 2..4)], [batch(0, 8..10), batch(2, 2..4)]);
+        let with = |log_start| {
+            let mut example = Example::in_cluster();
+            example.finish(one.to_vec());
+            let log = image(&one);
+            let mut third = image(&other);
+            third.checkpoint = Some(CheckpointImage { log_start, ..CheckpointImage::default() });
+            example.replicated([log.clone(), log, third]);
+            example.holds(&CHECK)
+        };
+        assert!(with(2));
+        assert!(!with(1), "the batch reaches across the start");
+        assert!(!with(0));
     }
 
     #[test]

@@ -14,7 +14,9 @@ pub use finale::{converge, read_back};
 pub use group::{plans as group_plans, read_everything};
 pub use session::{ClientNumber, Session};
 
-use crate::{dice::Dice, history::Partition, recorder::Recorder, scenario::WorkloadShape};
+use crate::{
+    cluster::Cluster, dice::Dice, history::Partition, recorder::Recorder, scenario::WorkloadShape,
+};
 use madsim::{runtime::NodeHandle, task::JoinHandle};
 use std::sync::{
     Arc,
@@ -28,6 +30,8 @@ const FIRST_KEYED_CLIENT: u32 = 50;
 /// What all clients of a run share.
 #[derive(Clone)]
 pub struct Clients {
+    /// What they are clients of.
+    pub cluster: Cluster,
     /// Where calls are written down.
     pub recorder: Recorder,
     /// The topics that live as long as the run: their partitions.
@@ -44,9 +48,10 @@ pub struct Clients {
 impl Clients {
     /// Clients of these partitions.
     #[must_use]
-    pub fn new(seed: u64, recorder: Recorder, partitions: Vec<Partition>, impatience: f64) -> Self {
+    pub fn new(seed: u64, cluster: Cluster, partitions: Vec<Partition>, impatience: f64) -> Self {
         Self {
-            recorder,
+            recorder: cluster.recorder.clone(),
+            cluster,
             partitions: Arc::new(partitions),
             compacted: Arc::default(),
             impatience,
