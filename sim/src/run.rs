@@ -88,7 +88,7 @@ pub fn run_in(scenario: &Scenario, options: &RunOptions, trace: &Trace) -> (Repo
     let mut evidence = Evidence::default();
     if failure.is_none() {
         failure = oracle::first_violation(&history).map(|(check, found)| {
-            evidence = found.evidence;
+            evidence = *found.evidence;
             Failure { check: check.name.into(), message: found.message }
         });
     }

@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod ghost;
 mod perform;
+mod producing;
 mod statistics;
 mod world;
 

@@ -149,6 +149,7 @@ fn heard_in_words(heard: &Heard) -> String {
         }
         Heard::Assigned(assigned) => format!("reads {}", partitions(assigned.iter())),
         Heard::Alive => "alive".into(),
+        Heard::Taken => "taken by a coordinator that may have been loading".into(),
         Heard::Told { epoch, assigned: None } => format!("epoch {epoch}"),
         Heard::Told { epoch, assigned: Some(assigned) } => {
             format!("epoch {epoch}, assigned {}", partitions(assigned.iter()))

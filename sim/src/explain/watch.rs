@@ -79,7 +79,7 @@ impl Watcher {
             let leader = now.leader.map(|leader| leader.0);
             let event = Event::new(at, lane, Kind::Decision, text).about([about]);
             found.events.push(Event { broker: leader, ..event });
-            let epoch = i64::try_from(now.leader_epoch.0).unwrap_or(i64::MAX);
+            let epoch = i64::from(now.leader_epoch.0);
             let isr = now.isr.iter().map(|member| member.0).collect();
             found.leadership.push(LeaderSeen { at, slot, leader, epoch, isr });
         }
@@ -114,7 +114,7 @@ impl Watcher {
             found.names.entry(slot.topic).or_insert_with(|| state.id.topic.to_string());
             let now = ReplicaSeen {
                 leads: state.is_leader,
-                epoch: i64::try_from(state.leader_epoch.0).unwrap_or(i64::MAX),
+                epoch: i64::from(state.leader_epoch.0),
                 start: offset(state.log_start_offset),
                 end: offset(state.log_end_offset),
                 flushed: offset(state.flushed_offset),

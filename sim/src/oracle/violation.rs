@@ -14,7 +14,7 @@ pub struct Violation {
     /// What was found, where.
     pub message: String,
     /// What it was found in.
-    pub evidence: Evidence,
+    pub evidence: Box<Evidence>,
 }
 
 /// The parts of a history that show a violation. Empty where a check cannot say.
@@ -42,7 +42,7 @@ pub fn violated(message: impl Into<String>) -> Verdict {
 impl Violation {
     /// A violation with nothing to point at yet.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), evidence: Evidence::default() }
+        Self { message: message.into(), evidence: Box::default() }
     }
 
     /// It was found in this partition, whose name goes before the message.
