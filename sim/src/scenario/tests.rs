@@ -42,7 +42,7 @@ fn a_scenario_has_its_values_and_defaults() {
 #[test]
 fn separate_controllers_stand_beside_brokers() {
     let with = |lines: &str| {
-        let text = GOOD.replace("[workload]", &format!("[cluster]\n{lines}\n[workload]"));
+        let text = GOOD.replace("brokers = 3\nmin_insync = 2", lines);
         Scenario::parse("x", &text).map(|scenario| scenario.cluster)
     };
     let shape = with("brokers = 3\ncontrollers = 3\nseparate_controllers = true").unwrap();
@@ -318,7 +318,7 @@ fn a_mistake_in_a_condition_has_the_column_inside_of_the_text() {
     let text =
         format!("{GOOD}\n[faults.process-kill]\nwhen = \"now > 1 and nov > 2\"\npause = 1\n");
     let error = Scenario::parse("x", &text).unwrap_err();
-    assert_eq!((error.line, error.column), (21, 20), "{error}");
+    assert_eq!((error.line, error.column), (21, 21), "{error}");
     assert!(error.message.contains("`nov` is unknown; did you mean `now`?"), "{error}");
 }
 
