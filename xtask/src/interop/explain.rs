@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use super::program::Program;
-use super::{Places, Report, clients};
+use super::{Places, Report, Verdict, clients};
 use crate::sim::{self, explain, scenario, worker::Run};
 
 /// The name on the command line and in the report.
@@ -32,9 +32,16 @@ const BROWSERS: [&str; 4] =
 /// beside the pages.
 pub(super) fn run(places: &Places, pictures: Option<&Path>, report: &mut Report) {
     let started = Instant::now();
-    let made = install(places).and_then(|browser| Ok((browser, pages(places)?)));
-    match made {
-        Ok((browser, pages)) => {
+    let browser = match install(places) {
+        Ok(browser) => browser,
+        // A machine on which no browser can be had says nothing about the pages.
+        Err(error) => {
+            let reason = format!("no browser can be had: {error:#}");
+            return report.add(NAME, "prepare", Verdict::Skipped, started.elapsed(), reason);
+        }
+    };
+    match pages(places) {
+        Ok(pages) => {
             let directory = pictures.map_or_else(|| places.work.join(NAME), Path::to_path_buf);
             let command = command(places, &browser, &directory, &pages);
             let note = Ok(browser.display().to_string());
