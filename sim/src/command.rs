@@ -113,17 +113,19 @@ impl RunCommand {
         Ok(command)
     }
 
-    fn execute(&self) -> ExitCode {
-        let scenario = match read_scenario(&self.scenario) {
-            Ok(scenario) => scenario,
-            Err(message) => {
-                eprintln!("highwater-sim: {message}");
-                return ExitCode::from(2);
-            }
-        };
+    /// Reads the scenario and plants the bug; `None` when the scenario is wrong, which is told.
+    fn prepare(&self) -> Option<Scenario> {
+        let scenario = read_scenario(&self.scenario)
+            .inspect_err(|message| eprintln!("highwater-sim: {message}"))
+            .ok()?;
         if let Some(mutant) = self.mutant {
             mutant.plant();
         }
+        Some(scenario)
+    }
+
+    fn execute(&self) -> ExitCode {
+        let Some(scenario) = self.prepare() else { return ExitCode::from(2) };
         let options = RunOptions { seed: self.seed, keep_trace: self.trace.is_some() };
         let (report, lines) = run(&scenario, &options);
         if let Some(path) = &self.trace
@@ -142,16 +144,7 @@ impl RunCommand {
     /// Runs with events, writes the picture as a page and as text, and prints the text when no file
     /// is named for it.
     fn explain(&self) -> ExitCode {
-        let scenario = match read_scenario(&self.scenario) {
-            Ok(scenario) => scenario,
-            Err(message) => {
-                eprintln!("highwater-sim: {message}");
-                return ExitCode::from(2);
-            }
-        };
-        if let Some(mutant) = self.mutant {
-            mutant.plant();
-        }
+        let Some(scenario) = self.prepare() else { return ExitCode::from(2) };
         let options = RunOptions { seed: self.seed, keep_trace: false };
         let mutant = self.mutant.map(|mutant| mutant.name().to_owned());
         let picture = explain(&scenario, &options, mutant);
