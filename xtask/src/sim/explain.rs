@@ -5,25 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
-use super::scenario;
+use super::OneRun;
 use super::worker::{Run, Worker};
 use crate::counts::Counts;
-use crate::workspace;
 
 /// Where the pages of failed runs go, below the root.
 pub const PAGES: &str = "target/sim-failures";
 
 #[derive(Args)]
 pub struct Options {
-    /// The scenario, by name or file.
-    #[arg(value_name = "SCENARIO")]
-    scenario: String,
-    /// The seed.
-    #[arg(long, value_name = "N")]
-    seed: u64,
-    /// Plant this bug.
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<String>,
+    #[command(flatten)]
+    one: OneRun,
     /// Write the page to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -40,10 +32,8 @@ pub struct Explained {
 
 /// Runs the seed, explains it, and prints the chain and where the page is.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
-    let directory = workspace::root().join("scenarios");
-    let scenario = scenario::select(&directory, std::slice::from_ref(&options.scenario))?.remove(0);
+    let run = options.one.run()?;
     let worker = super::build_worker()?;
-    let run = Run { scenario, seed: options.seed, mutant: options.mutant.clone() };
     let page = match &options.html {
         Some(file) => std::path::absolute(file)?,
         None => page_of(&worker, &run),

@@ -69,6 +69,30 @@ struct CampaignOptions {
     nightly: bool,
 }
 
+/// One run.
+#[derive(Args)]
+pub struct OneRun {
+    /// The scenario, by name or file.
+    #[arg(value_name = "SCENARIO")]
+    scenario: String,
+    /// The seed.
+    #[arg(long, value_name = "N")]
+    seed: u64,
+    /// Plant this bug.
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
+}
+
+impl OneRun {
+    /// The run; an error names the scenarios when there is none of that name.
+    pub fn run(&self) -> anyhow::Result<worker::Run> {
+        let directory = workspace::root().join("scenarios");
+        let scenarios = std::slice::from_ref(&self.scenario);
+        let scenario = scenario::select(&directory, scenarios)?.remove(0);
+        Ok(worker::Run { scenario, seed: self.seed, mutant: self.mutant.clone() })
+    }
+}
+
 /// Which scenarios, which seeds, and how many processes at once.
 #[derive(Args)]
 pub struct SelectionOptions {
