@@ -242,6 +242,10 @@ pub struct GroupMetrics {
     pub rebalance_latency: Histogram,
     /// Offsets of partitions that were committed.
     pub offset_commits: Counter,
+    /// Times that a coordinator was elected, or had to read its log again.
+    pub loads: Counter,
+    /// Coordinators that have not read their log to its end.
+    pub loading: Gauge,
     /// How long a coordinator took to read its log.
     pub load_latency: Histogram,
     /// Answers that wait for the high watermark.

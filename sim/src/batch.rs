@@ -16,8 +16,14 @@ const LOG_APPEND_TIME: i16 = 0x08;
 /// Numbers with this bit are records of compacted topics: they have one of few keys, and every
 /// fourth deletes its key.
 pub const KEYED: u64 = 1 << 62;
-/// Odd, so that every key has values and deletions.
-const KEYS: u64 = 61;
+/// How many keys they have, if nothing else is asked for. Odd, so that every key has values and
+/// deletions.
+pub const KEYS: u64 = 61;
+
+/// Where a number says how large its value is, in units of [`VALUE_UNIT`]; zero is a small one.
+const VALUE_UNITS_AT: u32 = 40;
+const VALUE_UNITS_MASK: u64 = 0x7ff;
+const VALUE_UNIT: u64 = 64;
 
 /// One record to send: its number, from which key, value and header follow, and its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +193,20 @@ fn parse(batch: &[u8]) -> Result<ReadBatch, BadBatch> {
     })
 }
 
+/// The number of a record whose value has so many bytes, in steps of 64.
+#[must_use]
+pub fn with_value_bytes(number: u64, bytes: u64) -> u64 {
+    number | (bytes / VALUE_UNIT).clamp(1, VALUE_UNITS_MASK) << VALUE_UNITS_AT
+}
+
+/// The number of a record of a compacted topic with this key, below 61. Unlike `numbers` give unlike
+/// ones; `value_bytes` as for [`with_value_bytes`].
+#[must_use]
+pub fn keyed_number(number: u64, key: u64, value_bytes: Option<u64>) -> u64 {
+    let size = value_bytes.map_or(0, |bytes| with_value_bytes(0, bytes));
+    KEYED | size | (number * KEYS + (key % KEYS + KEYS - size % KEYS) % KEYS)
+}
+
 /// Which key a record of a compacted topic has; none of any other.
 #[must_use]
 pub fn compaction_key(number: u64) -> Option<u64> {
@@ -205,8 +225,11 @@ fn value_of(number: u64) -> Option<Vec<u8>> {
         return None;
     }
     let mut value = number.to_be_bytes().to_vec();
-    let length = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
-    value.extend((0..length * 2).map(|at| (number.wrapping_mul(31).wrapping_add(at * 7)) as u8));
+    let length = match (number >> VALUE_UNITS_AT) & VALUE_UNITS_MASK {
+        0 => (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) * 2,
+        units => units * VALUE_UNIT - 8,
+    };
+    value.extend((0..length).map(|at| (number.wrapping_mul(31).wrapping_add(at * 7)) as u8));
     Some(value)
 }
 

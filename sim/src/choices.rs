@@ -5,13 +5,17 @@
 //! Each strike and operation draws from dice of its own, which follow from the seed and its name:
 //! leaving one out changes nothing that another draws.
 
-use crate::{dice::Dice, trace::Trace};
+use crate::{dice::Dice, scenario::Spread, trace::Trace};
 use highwater_script::{Decisions, Drawn, Value, decisions::kind_of};
 use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+/// From which number on the strikes are named that a run draws behind the point at which it leaves its
+/// script.
+const FREE: u32 = 1_000;
 
 /// Where the choices of a run are written down. Clones are the same.
 #[derive(Clone, Debug)]
@@ -122,7 +126,7 @@ impl Journal {
             None => of_kind.cloned().collect(),
             Some(branch) => {
                 let before = of_kind.filter(|name| is_before(&given.strikes[*name], branch));
-                before.cloned().chain(fresh(1_000)).collect()
+                before.cloned().chain(fresh(FREE)).collect()
             }
         }
     }
@@ -134,6 +138,18 @@ impl Journal {
         let given = self.0.given.as_ref().and_then(|given| given.strikes.get(name)).cloned();
         let is_free = self.0.branch.is_some() && given.is_none();
         self.choices(name, Place::Strike(name.to_owned()), given, is_free)
+    }
+
+    /// The choices of one strike of a fault that waits for something which has come so often before,
+    /// unless the script leaves it out.
+    #[must_use]
+    pub fn triggered(&self, kind: &str, number: u32) -> Option<Choices> {
+        let name = format!("{kind}#{number}");
+        match (&self.0.given, self.branch_now()) {
+            (Some(_), Some(_)) => Some(self.strike(&format!("{kind}#{}", FREE + number))),
+            (Some(given), None) if !given.strikes.contains_key(&name) => None,
+            _ => Some(self.strike(&name)),
+        }
     }
 
     /// Takes back that there was such a strike.
@@ -224,9 +240,9 @@ impl Journal {
     }
 
     /// Complains when the script has strikes of other kinds than these.
-    pub fn expect_kinds(&self, kinds: &[&str]) {
+    pub fn expect_kinds(&self, kinds: &[String]) {
         let strikes = self.0.given.iter().flat_map(|given| given.strikes.keys());
-        for name in strikes.filter(|name| !kinds.contains(&kind_of(name))) {
+        for name in strikes.filter(|name| kinds.iter().all(|kind| kind != kind_of(name))) {
             self.complain(format!("`{name}`: the run has no fault `{}`", kind_of(name)));
         }
     }
@@ -237,6 +253,15 @@ impl Journal {
         let here = self.taken();
         for name in given.clients.keys().filter(|name| !here.clients.contains_key(*name)) {
             self.complain(format!("`{name}`: the run has no such client"));
+        }
+    }
+
+    /// Complains when the script has strikes that never came, in a run that is over.
+    pub fn expect_no_other_strikes(&self) {
+        let Some(given) = self.0.given.as_ref().filter(|_| self.0.branch.is_none()) else { return };
+        let taken = self.taken();
+        if let Some(name) = given.strikes.keys().find(|name| !taken.strikes.contains_key(*name)) {
+            self.complain(format!("`{name}`: what it waits for did not come"));
         }
     }
 
@@ -312,6 +337,13 @@ impl Choices {
     pub fn within(&mut self, name: &'static str, bounds: &RangeInclusive<i64>) -> i64 {
         let drawn = Value::Number(self.dice.within(bounds));
         self.number(name, drawn, |_| true)
+    }
+
+    /// The position of one of so many things, of which there must be one.
+    pub fn spread(&mut self, name: &'static str, spread: Spread, count: usize) -> usize {
+        let drawn = Value::Number(spread.index(&mut self.dice, count) as i64);
+        let fits = |number: i64| usize::try_from(number).is_ok_and(|at| at < count);
+        self.number(name, drawn, fits) as usize
     }
 
     /// One of the choices, of which there must be one; its position is written down.
@@ -499,7 +531,7 @@ mod tests {
         let mut decisions = Decisions::default();
         decisions.strikes.insert("flood#0".into(), Drawn::default());
         let second = journal(Some(decisions.clone()), None);
-        second.expect_kinds(&["power-cut"]);
+        second.expect_kinds(&["power-cut".into()]);
         assert!(second.misfit().unwrap().message.contains("no fault `flood`"));
         decisions.strikes.clear();
         decisions.clients.insert("producer 9".into(), highwater_script::Client::default());

@@ -65,6 +65,22 @@ impl ClockModel {
         self.frozen_wall = frozen.then_some(shown);
     }
 
+    /// What is wrong with the clocks now, for people.
+    #[must_use]
+    pub fn disturbance(&self) -> Option<String> {
+        if let Some(strobe) = &self.strobe {
+            return Some(format!(
+                "the wall clock jumps to and fro by {} ms",
+                strobe.amplitude_millis
+            ));
+        }
+        match self.rate {
+            0.0 => Some("both clocks stand still".into()),
+            1.0 => None,
+            rate => Some(format!("the monotonic clock runs at {rate} of its pace")),
+        }
+    }
+
     /// Lets the monotonic clock run at another pace from now on; zero stands still.
     pub fn set_rate(&mut self, nanos: u64, rate: f64) {
         self.anchor = (nanos, self.monotonic(nanos));
@@ -152,6 +168,12 @@ mod door {
                 std::mem::take(&mut shared.sleepers)
             };
             sleepers.into_values().for_each(Waker::wake);
+        }
+
+        /// What is wrong with the clocks now, for people.
+        #[must_use]
+        pub fn disturbance(&self) -> Option<String> {
+            self.shared().model.disturbance()
         }
 
         fn shared(&self) -> MutexGuard<'_, Shared> {

@@ -1,14 +1,16 @@
-//! The command line of the worker: one run of a scenario or of a script, in this process. Exit
-//! status 0 when the run passed, 1 when a check failed, 2 when the command was wrong.
+//! The command line of the worker: one run of a scenario or of a script, in this process, or a
+//! picture of it. Exit status 0 when the run passed, 1 when a check failed, 2 when the command was
+//! wrong.
 
 use highwater_core::mutant::Mutant;
 use highwater_script::{Script, Source};
 use highwater_sim::{
     choices::Branch,
-    replay::{leave, replay, script_of},
+    explain::{self, explain},
+    replay::{leave, prepare, replay, script_of},
     report::Report,
     run::{Course, Ran, follow},
-    scenario::Scenario,
+    scenario::{Scenario, with_reference},
 };
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +21,13 @@ const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant
                      [--trace FILE] [--script-out FILE] [--json]\n       \
                      highwater-sim run --script FILE [--without-mutant] [--leave-at MILLIS \
                      --leave-seed N]\n                         [--trace FILE] [--script-out FILE] \
-                     [--json]\n       highwater-sim mutants";
+                     [--json]\n       \
+                     highwater-sim explain --scenario FILE --seed N [--mutant NAME] [--html FILE] \
+                     [--text FILE] [--expect-hash HASH]\n       \
+                     highwater-sim explain --script FILE [--without-mutant] [--html FILE] \
+                     [--text FILE] [--expect-hash HASH]\n       \
+                     highwater-sim mutants\n       \
+                     highwater-sim check FILE...\n       highwater-sim reference FILE";
 
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +37,9 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(Command::Run(command)) => command.execute(),
+        Ok(Command::Explain(command)) => command.explain(),
+        Ok(Command::Check(files)) => Ok(check(&files)),
+        Ok(Command::Reference(file)) => renew_reference(&file),
         Err(message) => Err(format!("{message}\n{USAGE}")),
     };
     outcome.unwrap_or_else(|message| {
@@ -40,6 +51,11 @@ pub fn main() -> ExitCode {
 enum Command {
     Mutants,
     Run(RunCommand),
+    /// Says what is wrong with scenario files.
+    Check(Vec<PathBuf>),
+    /// Makes the reference in this document anew.
+    Reference(PathBuf),
+    Explain(RunCommand),
 }
 
 #[derive(Default)]
@@ -54,13 +70,24 @@ struct RunCommand {
     trace: Option<PathBuf>,
     script_out: Option<PathBuf>,
     json: bool,
+    html: Option<PathBuf>,
+    text: Option<PathBuf>,
+    expected_hash: Option<String>,
 }
 
 impl Command {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         match arguments.first().map(String::as_str) {
             Some("run") => Ok(Self::Run(RunCommand::parse(&arguments[1..])?)),
+            Some("explain") => Ok(Self::Explain(RunCommand::parse(&arguments[1..])?)),
             Some("mutants") => Ok(Self::Mutants),
+            Some("check") if arguments.len() > 1 => {
+                Ok(Self::Check(arguments[1..].iter().map(PathBuf::from).collect()))
+            }
+            Some("reference") if arguments.len() == 2 => {
+                Ok(Self::Reference(PathBuf::from(&arguments[1])))
+            }
+            Some(name @ ("check" | "reference")) => Err(format!("{name} needs a file")),
             Some(other) => Err(format!("unknown command `{other}`")),
             None => Err("a command is missing".into()),
         }
@@ -92,6 +119,9 @@ impl RunCommand {
                 "--trace" => command.trace = Some(PathBuf::from(value()?)),
                 "--script-out" => command.script_out = Some(PathBuf::from(value()?)),
                 "--json" => command.json = true,
+                "--html" => command.html = Some(PathBuf::from(value()?)),
+                "--text" => command.text = Some(PathBuf::from(value()?)),
+                "--expect-hash" => command.expected_hash = Some(value()?),
                 other => return Err(format!("unknown option `{other}`")),
             }
         }
@@ -124,33 +154,42 @@ impl RunCommand {
             write(path, &script.to_text())?;
         }
         self.print(&ran.report);
-        Ok(if ran.report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(exit_code(&ran.report))
     }
 
     fn run_seed(&self) -> Result<(Ran, Script), String> {
-        let path = self.scenario.as_deref().unwrap_or_else(|| Path::new(""));
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let source = Source { name: name.unwrap_or_default(), text: read(path)? };
-        let scenario = Scenario::parse(&source.name, &source.text);
-        let scenario = scenario.map_err(|error| error.to_string())?;
-        if let Some(mutant) = self.mutant {
-            mutant.plant();
-        }
-        let course = Course::of_seed(self.seed.unwrap_or_default(), self.trace.is_some());
+        let (source, scenario, course) = self.seed_of_scenario()?;
         let network_seed = course.network_seed;
-        let ran = follow(&scenario, course);
+        let ran = follow(&scenario, course, self.trace.is_some());
+        if !self.json && !scenario.stakes.promise.is_empty() {
+            println!("at stake: {}", scenario.stakes.promise.join(", "));
+        }
         let mutant = self.mutant.map(|mutant| mutant.name().to_owned());
         let script = script_of(source, network_seed, mutant, &ran);
         Ok((ran, script))
     }
 
-    fn follow_script(&self, path: &Path) -> Result<(Ran, Script), String> {
-        let script = Script::parse(&read(path)?);
-        let mut script = script.map_err(|error| format!("{}: {error}", path.display()))?;
-        if self.without_mutant {
-            script.mutant = None;
-            script.recorded = None;
+    /// The scenario and the seed that are named, with the bug planted.
+    fn seed_of_scenario(&self) -> Result<(Source, Scenario, Course), String> {
+        let path = self.scenario.as_deref().unwrap_or_else(|| Path::new(""));
+        let (source, scenario) = read_scenario(path)?;
+        if let Some(mutant) = self.mutant {
+            mutant.plant();
         }
+        Ok((source, scenario, Course::of_seed(self.seed.unwrap_or_default())))
+    }
+
+    fn read_script(&self, path: &Path) -> Result<Script, String> {
+        let script = Script::parse(&read(path)?);
+        let script = script.map_err(|error| format!("{}: {error}", path.display()))?;
+        match self.without_mutant {
+            true => Ok(Script { mutant: None, ..script.unrecorded() }),
+            false => Ok(script),
+        }
+    }
+
+    fn follow_script(&self, path: &Path) -> Result<(Ran, Script), String> {
+        let script = self.read_script(path)?;
         let ran = match self.leave_at {
             Some(millis) => {
                 let branch = Branch { nanos: millis * 1_000_000, seed: self.leave_seed };
@@ -164,9 +203,40 @@ impl RunCommand {
         Ok((ran, script))
     }
 
+    /// Runs with events, writes the picture as a page and as text, and prints the text when no file
+    /// is named for it.
+    fn explain(&self) -> Result<ExitCode, String> {
+        let (scenario, course, mutant) = match &self.script {
+            Some(path) => {
+                let script = self.read_script(path)?;
+                let (scenario, course) = prepare(&script).map_err(|error| error.to_string())?;
+                (scenario, course, script.mutant)
+            }
+            None => {
+                let (_, scenario, course) = self.seed_of_scenario()?;
+                (scenario, course, self.mutant.map(|mutant| mutant.name().to_owned()))
+            }
+        };
+        let picture = explain(&scenario, course, mutant);
+        let hash = &picture.report.hash;
+        if let Some(expected) = self.expected_hash.as_ref().filter(|expected| *expected != hash) {
+            return Err(format!("the run with events has hash {hash}, without {expected}"));
+        }
+        let text = explain::as_text(&picture);
+        if let Some(path) = &self.html {
+            write(path, &(explain::html(&picture) + "\n"))?;
+        }
+        match &self.text {
+            Some(path) => write(path, &(text + "\n"))?,
+            None => print!("{text}"),
+        }
+        Ok(exit_code(&picture.report))
+    }
+
     fn print(&self, report: &Report) {
         if self.json {
-            println!("{}", serde_json::to_string(report).expect("a report is plain data"));
+            let line = serde_json::to_string(report).expect("a report is plain data");
+            println!("{line}");
             return;
         }
         let Report { scenario, seed, hash, simulated_seconds, ops, wall_ms, .. } = report;
@@ -191,6 +261,10 @@ impl RunCommand {
     }
 }
 
+fn exit_code(report: &Report) -> ExitCode {
+    if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the worker reads the files that it is told to")]
 fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path)
@@ -205,4 +279,26 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 fn unknown_mutant(name: &str) -> String {
     let names: Vec<_> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
     format!("unknown mutant `{name}`; there are {}", names.join(", "))
+}
+
+fn read_scenario(path: &Path) -> Result<(Source, Scenario), String> {
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let source = Source { name: name.unwrap_or_default(), text: read(path)? };
+    let file = path.display().to_string();
+    let scenario = Scenario::parse_file(&source.name, &file, &source.text);
+    Ok((source, scenario.map_err(|error| error.to_string())?))
+}
+
+/// Whether all of these scenario files are right; what is wrong with the others is printed.
+fn check(files: &[PathBuf]) -> ExitCode {
+    let mistakes: Vec<String> = files.iter().filter_map(|file| read_scenario(file).err()).collect();
+    mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
+    if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn renew_reference(file: &Path) -> Result<ExitCode, String> {
+    let document = with_reference(&read(file)?);
+    let document = document.ok_or_else(|| format!("{}: it has no reference", file.display()))?;
+    write(file, &document)?;
+    Ok(ExitCode::SUCCESS)
 }

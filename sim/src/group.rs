@@ -75,6 +75,9 @@ pub enum Heard {
     Assigned(Partitions),
     /// To Heartbeat: the generation goes on.
     Alive,
+    /// To Heartbeat, by a coordinator that may have been loading: it takes every heartbeat then, and
+    /// does not know from whom.
+    Taken,
     /// To ConsumerGroupHeartbeat.
     Told {
         /// The member epoch.

@@ -94,6 +94,10 @@ pub struct History {
     /// What a broker's wall clock showed at some moments, among them those before and after each
     /// jump, in milliseconds.
     pub walls: Vec<(Moment, i64)>,
+    /// Behind the last record of each partition that was acknowledged with acks=all.
+    pub acknowledged_ends: BTreeMap<Partition, i64>,
+    /// The newest generation or member epoch of each group that a member was told.
+    pub generations: BTreeMap<String, i32>,
     next: Moment,
 }
 
@@ -277,6 +281,17 @@ pub struct LogImage {
     pub newest: BTreeMap<u64, (i64, u64)>,
 }
 
+impl LogImage {
+    /// Where it starts: what its files hold below its log start is no part of it. A follower keeps
+    /// there what it had, whether its leader had the same or not, until the segment goes.
+    #[must_use]
+    pub fn start(&self) -> i64 {
+        let first = self.batches.first().map_or(0, |batch| batch.base_offset);
+        let log_start = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
+        first.max(log_start)
+    }
+}
+
 /// A batch in a log file, without its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchImage {
@@ -430,7 +445,31 @@ impl History {
     pub fn end(&mut self, call: usize, outcome: Outcome) {
         let now = self.tick();
         self.calls[call].ended = (outcome != Outcome::Unknown).then_some(now);
+        self.note_progress(call, &outcome);
         self.calls[call].outcome = outcome;
+    }
+
+    /// Keeps what faults may wait for.
+    fn note_progress(&mut self, call: usize, outcome: &Outcome) {
+        match (&self.calls[call].request, outcome) {
+            (Request::Produce(produce), Outcome::Produced { base_offset, .. })
+                if produce.acks == -1 && *base_offset >= 0 =>
+            {
+                let end = base_offset + produce.records.len() as i64;
+                let known = self.acknowledged_ends.entry(produce.partition).or_default();
+                *known = end.max(*known);
+            }
+            (
+                Request::Group(GroupCall { group, .. }),
+                Outcome::Heard(
+                    Heard::Joined { generation, .. } | Heard::Told { epoch: generation, .. },
+                ),
+            ) => {
+                let known = self.generations.entry(group.clone()).or_default();
+                *known = (*generation).max(*known);
+            }
+            _ => {}
+        }
     }
 
     /// Notes what the broker's wall clock shows.

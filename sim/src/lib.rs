@@ -11,8 +11,10 @@ pub mod choices;
 pub mod clock;
 #[cfg(madsim)]
 mod cluster;
+pub mod condition;
 pub mod dice;
 pub mod disk;
+pub mod explain;
 pub mod group;
 pub mod history;
 pub mod inspect;
@@ -31,5 +33,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod trace;
+#[cfg(madsim)]
+mod view;
 #[cfg(madsim)]
 mod workload;

@@ -4,6 +4,7 @@
 use crate::{
     clock::{SimClock, SimEntropy},
     disk::{DiskFaults, SimDisk},
+    explain::{self, Event, Kind, Lane},
     history::{Boundary, LogImage, MarkKind, Partition},
     inspect,
     network::Network,
@@ -75,7 +76,7 @@ impl Machine {
     #[must_use]
     pub fn start(parts: Parts, network: Network, recorder: Recorder) -> Self {
         let Parts { id, owner, seed, wall, config } = parts;
-        let disk = SimDisk::of(owner, seed, &recorder.trace);
+        let disk = SimDisk::of(id.0, owner, seed, &recorder.trace);
         let clock = SimClock::new(wall);
         recorder.watch_clock(clock.clone());
         disk.on_failed_sync(note_failed_sync(id, recorder.clone()));
@@ -146,6 +147,7 @@ impl Machine {
             *life = Life { number: life.number + 1, running: true, ..Life::default() };
         }
         self.recorder.note(format_args!("restart broker {}", self.id));
+        self.happens(Kind::Life, || "starts".into());
         self.network.leave(self.id, false);
         Handle::current().restart(self.node);
     }
@@ -154,6 +156,7 @@ impl Machine {
     pub fn pause(&self) {
         self.life().paused = true;
         self.recorder.note(format_args!("pause broker {}", self.id));
+        self.happens(Kind::Fault, || "the machine stands still".into());
         self.recorder.trace.effect(Effect::MachinePaused, 1);
         NetSim::current().clog_node(self.node);
         Handle::current().pause(self.node);
@@ -165,6 +168,7 @@ impl Machine {
             return;
         }
         self.recorder.note(format_args!("resume broker {}", self.id));
+        self.happens(Kind::Life, || "goes on after the pause".into());
         NetSim::current().unclog_node(self.node);
         Handle::current().resume(self.node);
     }
@@ -218,12 +222,14 @@ impl Machine {
         let stopped = self.recorder.mark(self.id.0, MarkKind::Stopped);
         let before = self.images();
         Handle::current().kill(self.node);
+        self.recorder.trace.events.abandon(Lane::Broker(self.id.0), now_nanos());
         let trace = &self.recorder.trace;
         let mut after = BTreeMap::new();
         if power {
             let lines = self.disk.model().cut_power();
             self.recorder.note(format_args!("power cut of broker {}", self.id));
             lines.iter().for_each(|line| self.recorder.note(format_args!("  {line}")));
+            self.happens(Kind::Fault, || explain::disk::power_cut(&lines));
             after = self.images();
             trace.effect(Effect::PowerCut, 1);
             if interrupted {
@@ -232,11 +238,17 @@ impl Machine {
         } else {
             self.disk.model().kill_process();
             self.recorder.note(format_args!("process of broker {} killed", self.id));
+            self.happens(Kind::Fault, || "the process is killed".into());
             trace.effect(Effect::ProcessKilled, 1);
         }
         let machine = self.id.0;
         let boundary = Boundary { machine, stopped, power, before, after, recovered: None };
         self.recorder.history().boundaries.push(boundary);
+    }
+
+    fn happens(&self, kind: Kind, text: impl FnOnce() -> String) {
+        let lane = Lane::Broker(self.id.0);
+        self.recorder.trace.events.add(|| Event::new(now_nanos(), lane, kind, text()));
     }
 
     /// The logs on the disk as a process would see them.

@@ -3,6 +3,7 @@
 use crate::{
     choices::Journal,
     clock::SimClock,
+    explain,
     history::{History, MarkKind, Moment, Outcome, Partition, Request},
     trace::Trace,
 };
@@ -61,6 +62,9 @@ impl Recorder {
         history.calls[call].broker = broker;
         let to = if history.promise.is_cluster() { format!(" to {broker}") } else { String::new() };
         self.trace.event(now_nanos(), format_args!("client {client} call {call}{to}: {text}"));
+        let of = explain::client::Asked { client, broker, call };
+        drop(history);
+        self.trace.events.add(|| explain::client::call(of, now_nanos(), &self.history()));
         call
     }
 
@@ -79,11 +83,17 @@ impl Recorder {
         };
         self.trace.event(now_nanos(), format_args!("call {call}: {text}"));
         self.history().end(call, outcome);
+        self.trace.events.add(|| explain::client::answer(call, now_nanos(), &self.history()));
     }
 
     /// A fault, or a turn in a broker's life.
     pub fn mark(&self, machine: i32, kind: MarkKind) -> Moment {
         self.trace.event(now_nanos(), format_args!("mark {kind:?} of broker {machine}"));
+        if self.trace.events.is_on()
+            && let Some(event) = explain::client::mark(machine, &kind, now_nanos(), &self.history())
+        {
+            self.trace.events.add(|| event);
+        }
         self.history().mark(machine, kind)
     }
 

@@ -39,23 +39,22 @@ fn follow_script(
     keep_trace: bool,
     branch: Option<Branch>,
 ) -> Result<Ran, ReplayError> {
+    let (scenario, course) = prepare(script)?;
+    let mut ran = follow(&scenario, Course { branch, ..course }, keep_trace);
+    ran.report.divergence = divergence(script.recorded.as_ref(), &ran);
+    Ok(ran)
+}
+
+/// What a script says: its scenario and how the run goes. Plants the bug that it names.
+pub fn prepare(script: &Script) -> Result<(Scenario, Course), ReplayError> {
     let scenario = Scenario::parse(&script.scenario.name, &script.scenario.text)?;
     if let Some(name) = &script.mutant {
         let mutant = Mutant::named(name);
         mutant.ok_or_else(|| ReplayError::UnknownMutant(name.clone()))?.plant();
     }
-    let course = Course {
-        seed: script.seed,
-        network_seed: script.network_seed,
-        keep_trace,
-        given: Some(script.decisions.clone()),
-        branch,
-    };
-    let mut ran = follow(&scenario, course);
-    if let Some(recorded) = &script.recorded {
-        ran.report.divergence = divergence(recorded, &ran);
-    }
-    Ok(ran)
+    let Script { seed, network_seed, .. } = *script;
+    let given = Some(script.decisions.clone());
+    Ok((scenario, Course { seed, network_seed, given, branch: None }))
 }
 
 /// The script of a run.
@@ -80,15 +79,15 @@ pub fn script_of(source: Source, network_seed: u64, mutant: Option<String>, ran:
 
 /// The first place at which a run is not what was recorded: a decision that does not apply, or an
 /// event.
-fn divergence(recorded: &Recorded, ran: &Ran) -> Option<Divergence> {
+fn divergence(recorded: Option<&Recorded>, ran: &Ran) -> Option<Divergence> {
     let at = |event: u64, reason: String| {
         let line = ran.lines.get(event as usize).cloned().unwrap_or_default();
         Divergence { event, line, reason }
     };
     let misfit = ran.misfit.as_ref().map(|misfit| at(misfit.event, misfit.message.clone()));
-    if recorded.hash == ran.report.hash {
+    let Some(recorded) = recorded.filter(|recorded| recorded.hash != ran.report.hash) else {
         return misfit;
-    }
+    };
     let every = recorded.checkpoints.every.max(1) as u64;
     let event = recorded.checkpoints.first_difference(&ran.prefixes).map(|event| event as u64);
     let shorter = recorded.events.min(ran.report.events);

@@ -5,9 +5,11 @@ use crate::{
     cluster::Cluster,
     dice::Dice,
     disk::CutStyle,
+    explain,
     history::{FinalLog, FinalReplicas, History, MarkKind, Partition},
     machine::Machine,
-    nemesis, oracle,
+    nemesis,
+    oracle::{self, Evidence},
     recorder::{Recorder, now_nanos},
     report::{Failure, Ops, Report},
     scenario::{FaultKind, FaultPlan, Scenario, expected_effects},
@@ -59,8 +61,6 @@ pub struct Course {
     pub seed: u64,
     /// The seed from which the rest is drawn: latencies, the order in which tasks run.
     pub network_seed: u64,
-    /// Whether to keep the trace's lines.
-    pub keep_trace: bool,
     /// What is not drawn: the decisions of a script.
     pub given: Option<Decisions>,
     /// From when on everything is drawn nevertheless.
@@ -70,8 +70,8 @@ pub struct Course {
 impl Course {
     /// Everything is drawn from one seed.
     #[must_use]
-    pub const fn of_seed(seed: u64, keep_trace: bool) -> Self {
-        Self { seed, network_seed: seed, keep_trace, given: None, branch: None }
+    pub const fn of_seed(seed: u64) -> Self {
+        Self { seed, network_seed: seed, given: None, branch: None }
     }
 }
 
@@ -90,19 +90,34 @@ pub struct Ran {
     pub misfit: Option<Misfit>,
 }
 
+/// What a run was judged by.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// Everything that happened.
+    pub history: History,
+    /// What the check that does not hold points at.
+    pub evidence: Evidence,
+}
+
 /// Runs one seed; the report, and the trace's lines if they were kept.
 #[must_use]
 pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
-    let ran = follow(scenario, Course::of_seed(options.seed, options.keep_trace));
+    let ran = follow(scenario, Course::of_seed(options.seed), options.keep_trace);
     (ran.report, ran.lines)
 }
 
-/// Runs one course of a scenario.
+/// Runs one course of a scenario, and keeps the trace's lines if told to.
 #[must_use]
-pub fn follow(scenario: &Scenario, course: Course) -> Ran {
+pub fn follow(scenario: &Scenario, course: Course, keep_trace: bool) -> Ran {
+    follow_in(scenario, course, &Trace::new(keep_trace)).0
+}
+
+/// Runs one course of a scenario and writes it down in this trace; what is left of it, and what it
+/// was judged by.
+#[must_use]
+pub fn follow_in(scenario: &Scenario, course: Course, trace: &Trace) -> (Ran, Judged) {
     let started = stopwatch();
-    let trace = Trace::new(course.keep_trace);
-    let Course { seed, network_seed, given, branch, .. } = course;
+    let Course { seed, network_seed, given, branch } = course;
     let journal = Journal::following(seed, given, branch, trace.clone());
     let recorder = Recorder::new(trace.clone(), journal.clone());
     let mut choices = journal.run();
@@ -120,10 +135,14 @@ pub fn follow(scenario: &Scenario, course: Course) -> Ran {
         Ok(Err(failure)) => Some(failure),
         Err(_) => Some(Failure { check: "panic".into(), message: panic_message() }),
     };
-    let history = recorder.history();
+    journal.expect_no_other_strikes();
+    let history = std::mem::take(&mut *recorder.history());
+    let mut evidence = Evidence::default();
     if failure.is_none() {
-        failure = oracle::first_violation(&history)
-            .map(|(check, message)| Failure { check: check.name.into(), message });
+        failure = oracle::first_violation(&history).map(|(check, found)| {
+            evidence = *found.evidence;
+            Failure { check: check.name.into(), message: found.message }
+        });
     }
     if failure.is_none() && Mutant::Canary.is_planted() {
         let message = "the canary fails every run".into();
@@ -143,18 +162,19 @@ pub fn follow(scenario: &Scenario, course: Course) -> Ran {
         simulated_seconds: trace.last_nanos() as f64 / 1e9,
         events: trace.count(),
         ops: ops(&history),
-        effects: effects(&trace, &plans),
+        effects: effects(trace, &plans),
         failure,
         divergence: None,
         wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    Ran {
+    let ran = Ran {
         report,
         lines: trace.lines(),
         prefixes: trace.prefixes(),
         decisions: journal.taken(),
         misfit: journal.misfit(),
-    }
+    };
+    (ran, Judged { history, evidence })
 }
 
 /// The faults of this run: all that the scenario names, or some of them under `swarm`.
@@ -162,15 +182,16 @@ fn enabled_faults(scenario: &Scenario, choices: &mut Choices) -> Vec<FaultPlan> 
     if !scenario.swarm {
         return scenario.faults.clone();
     }
-    let kinds = || scenario.faults.iter().map(|plan| plan.kind.name());
+    let plans = &scenario.faults;
     let draw = |dice: &mut Dice| {
         let weight = *dice.pick(&[0.15, 0.3, 0.5]);
-        kinds().filter(|_| dice.chance(weight)).collect::<Vec<_>>().join(" ")
+        let enabled = plans.iter().filter(|_| dice.chance(weight));
+        enabled.map(FaultPlan::name).collect::<Vec<_>>().join(", ")
     };
-    let known = |text: &str| text.split_whitespace().all(|name| kinds().any(|kind| kind == name));
-    let names = choices.text("faults", draw, known);
-    let is_on = |plan: &&FaultPlan| names.split_whitespace().any(|name| name == plan.kind.name());
-    scenario.faults.iter().filter(is_on).cloned().collect()
+    let known = |name: &str| name.is_empty() || plans.iter().any(|plan| plan.name() == name);
+    let names = choices.text("faults", draw, |text| text.split(", ").all(known));
+    let is_on = |plan: &&FaultPlan| names.split(", ").any(|name| name == plan.name());
+    plans.iter().filter(is_on).cloned().collect()
 }
 
 fn network(slowest: u64) -> madsim::Config {
@@ -189,6 +210,9 @@ async fn simulate(
 ) -> Result<(), Failure> {
     let cluster = Cluster::start(network_seed, scenario, &mut choices, recorder.clone());
     recorder.note_wall();
+    if recorder.trace.events.is_on() {
+        recorder.trace.events.watch(explain::probe(cluster.clone()));
+    }
     let node = Handle::current()
         .create_node()
         .name("clients")
@@ -198,10 +222,10 @@ async fn simulate(
     let observing = task::spawn(observe(cluster.clone()));
     let _ = task::spawn(depart(cluster.clone()));
     let (partitions, compacted) =
-        create_topics(scenario, &mut choices, &node, &recorder, network_seed).await?;
+        create_topics(scenario, &mut choices, &node, &cluster, network_seed).await?;
     let impatience = plans.iter().find(|plan| plan.kind == FaultKind::ConnectionCut);
     let impatience = impatience.map_or(0.0, |plan| plan.chance);
-    let mut clients = Clients::new(network_seed, recorder.clone(), partitions, impatience);
+    let mut clients = Clients::new(network_seed, cluster.clone(), partitions, impatience);
     clients.compacted = Arc::new(compacted);
     clients.groups = Arc::new(workload::group_plans(&mut choices, &scenario.workload));
     let working = clients.spawn(&node, &scenario.workload, &mut choices);
@@ -225,6 +249,7 @@ async fn simulate(
     observing.abort();
     cluster.observe();
     count_changes(&recorder);
+    recorder.trace.events.stop_watching(now_nanos());
     // Beyond its promise the cluster need not come back.
     if scenario.unlimited { Ok(()) } else { finished }
 }
@@ -270,7 +295,7 @@ async fn create_topics(
     scenario: &Scenario,
     choices: &mut Choices,
     node: &NodeHandle,
-    recorder: &Recorder,
+    cluster: &Cluster,
     seed: u64,
 ) -> Result<(Vec<Partition>, Vec<Partition>), Failure> {
     let shape = &scenario.workload;
@@ -280,12 +305,12 @@ async fn create_topics(
         let retention = scenario.broker.retention_millis.as_ref();
         let retention_millis = retention.map(|bounds| choices.within("retention_millis", bounds));
         let plan = TopicPlan { partitions, retention_millis, compacted: None };
-        plain.extend(create(format!("t{number}"), plan, node, recorder, seed).await?);
+        plain.extend(create(format!("t{number}"), plan, node, cluster, seed).await?);
     }
     for number in 0..choices.within("compacted_topics", &shape.compacted_topics) {
         let deletions_stay = Some(choices.between("deletions_stay_millis", 0..=1_500) as i64);
         let plan = TopicPlan { partitions: 1, retention_millis: None, compacted: deletions_stay };
-        compacted.extend(create(format!("c{number}"), plan, node, recorder, seed).await?);
+        compacted.extend(create(format!("c{number}"), plan, node, cluster, seed).await?);
     }
     Ok((plain, compacted))
 }
@@ -295,10 +320,10 @@ async fn create(
     name: String,
     plan: TopicPlan,
     node: &NodeHandle,
-    recorder: &Recorder,
+    cluster: &Cluster,
     seed: u64,
 ) -> Result<Vec<Partition>, Failure> {
-    let clients = Clients::new(seed, recorder.clone(), Vec::new(), 0.0);
+    let clients = Clients::new(seed, cluster.clone(), Vec::new(), 0.0);
     let (wanted, count) = (name.clone(), plan.partitions);
     let created = node.spawn(async move {
         let mut session = Session::new(clients, ClientNumber(0));

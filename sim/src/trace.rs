@@ -2,6 +2,7 @@
 //! into a 128-bit hash that must be the same whenever the same seed runs again, and the counts of
 //! what the faults did.
 
+use crate::explain::EventLog;
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
@@ -50,6 +51,12 @@ macro_rules! effects {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Effect::$variant => $name,)+ }
+            }
+
+            /// What happened, in a sentence.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Effect::$variant => concat!($($doc),+),)+ }
             }
         }
     };
@@ -142,7 +149,11 @@ effects! {
 
 /// Where everything that happens in a run is written down. Cheap to clone; one per run.
 #[derive(Clone, Debug, Default)]
-pub struct Trace(Arc<Mutex<Inner>>);
+pub struct Trace {
+    inner: Arc<Mutex<Inner>>,
+    /// The same for pictures: what happened with what led to it. Off in most runs.
+    pub events: EventLog,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -160,7 +171,13 @@ impl Trace {
     #[must_use]
     pub fn new(keep: bool) -> Self {
         let inner = Inner { lines: keep.then(Vec::new), ..Inner::default() };
-        Self(Arc::new(Mutex::new(inner)))
+        Self { inner: Arc::new(Mutex::new(inner)), events: EventLog::default() }
+    }
+
+    /// The same, which also keeps events for a picture.
+    #[must_use]
+    pub fn with_events() -> Self {
+        Self { events: EventLog::on(), ..Self::new(false) }
     }
 
     /// Writes down one event at a simulated time in nanoseconds.
@@ -231,7 +248,7 @@ impl Trace {
 
     /// A panic elsewhere is a failure of the run that still wants its trace.
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

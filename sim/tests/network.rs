@@ -15,7 +15,7 @@ use highwater_node::{
 };
 use highwater_sim::{
     clock::SimClock,
-    network::{MessageKind, Network, SimTransport, Weather},
+    network::{Catch, MessageKind, Network, SimTransport, Wanted, Weather},
     trace::{Effect, Trace},
 };
 use madsim::{
@@ -243,7 +243,16 @@ fn messages_keep_their_order_unless_they_may_overtake_each_other() {
 #[test]
 fn a_held_message_waits_and_everything_behind_it_goes_on() {
     run(async |bench| {
-        let held = bench.network.hold(MessageKind::named("heartbeat").unwrap());
+        let wanted = Wanted {
+            kind: MessageKind::named("heartbeat").unwrap(),
+            from: None,
+            to: None,
+            command: None,
+            partition: None,
+            nth: 1,
+            count: 1,
+        };
+        let held = bench.network.trap(wanted, Catch::Hold);
         let first = {
             let (transport, deadline) = (bench.transport(A), bench.deadline());
             task::spawn(async move { transport.call(B, heartbeat(1), deadline).await })

@@ -4,7 +4,7 @@
 
 use highwater_core::mutant::Mutant;
 use highwater_script::{
-    Script, Source, Value,
+    Script, Source, Value, render,
     shrink::{Laboratory, shrink, size},
 };
 use highwater_sim::{
@@ -26,7 +26,7 @@ fn alone() -> MutexGuard<'static, ()> {
 fn record(name: &str, text: &str, seed: u64, mutant: Mutant) -> (Ran, Script) {
     let scenario = Scenario::parse(name, text).unwrap();
     mutant.plant();
-    let ran = follow(&scenario, Course::of_seed(seed, false));
+    let ran = follow(&scenario, Course::of_seed(seed), false);
     let source = Source { name: name.into(), text: text.into() };
     let script = script_of(source, seed, Some(mutant.name().into()), &ran);
     (ran, script)
@@ -92,12 +92,14 @@ fn a_script_gives_the_same_run_again() {
         ("leader-isolated", include_str!("../../scenarios/leader-isolated.toml")),
         ("group-churn", include_str!("../../scenarios/group-churn.toml")),
         ("compaction-apart", include_str!("../../scenarios/compaction-apart.toml")),
+        ("zombie-leader", include_str!("../../scenarios/zombie-leader.toml")),
     ] {
         let (ran, script) = record(name, text, 3, Mutant::Canary);
         let again = replay(&Script::parse(&script.to_text()).unwrap(), false).unwrap();
         assert_eq!(again.report.divergence, None, "{name}");
         assert_eq!(again.report.hash, ran.report.hash, "{name}");
         assert_eq!(again.decisions, ran.decisions, "{name}");
+        Scenario::parse(name, &render::scenario(&script)).unwrap();
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod broker;
 pub(crate) mod clients;
 mod cluster;
 mod crash;
+mod explain;
 mod groups;
 mod program;
 
@@ -36,7 +37,8 @@ use crate::counts::Counts;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
     /// The clients to run, `crash` for the tests that kill a broker, `groups` for those with consumer
-    /// groups, `cluster` for those that kill leaders of three nodes; all of it when none is named.
+    /// groups, `cluster` for those that kill leaders of three nodes, `explain` for the simulator's
+    /// pages in a browser; all of it when none is named.
     #[arg(value_name = "CLIENT", value_parser = known_client)]
     pub clients: Vec<String>,
 
@@ -47,6 +49,10 @@ pub struct Args {
     /// Start this broker instead of building the release one.
     #[arg(long, value_name = "PATH")]
     pub binary: Option<PathBuf>,
+
+    /// Put pictures of the simulator's pages into this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub pictures: Option<PathBuf>,
 
     /// Write every outcome to this file.
     #[arg(long, value_name = "FILE")]
@@ -97,6 +103,14 @@ pub fn run(args: &Args) -> Result<Counts> {
     let places = Places::prepare()?;
     let chosen = chosen(&args.clients);
     let mut report = Report::default();
+    let pages = || args.clients.iter().filter(|name| *name == explain::NAME).count();
+    if args.clients.is_empty() || pages() > 0 {
+        explain::run(&places, args.pictures.as_deref(), &mut report);
+    }
+    if !args.clients.is_empty() && pages() == args.clients.len() {
+        // Pages need no broker.
+        return finished(args, &report, started);
+    }
     println!("building the broker and installing the clients into {}", places.work.display());
     let (binary, ready) = prepare(args, &places, &chosen, &mut report)?;
     run_clients(args, &places, binary.as_deref(), &ready, &mut report)?;
@@ -113,17 +127,20 @@ pub fn run(args: &Args) -> Result<Counts> {
             cluster::run(&places, binary, &has, &mut report);
         }
     }
-    let counts = report.counts();
+    finished(args, &report, started)
+}
+
+fn finished(args: &Args, report: &Report, started: Instant) -> Result<Counts> {
     if let Some(path) = &args.json {
         report.write(path)?;
     }
     println!("interop took {:.0} s", started.elapsed().as_secs_f64());
-    Ok(counts)
+    Ok(report.counts())
 }
 
 fn known_client(name: &str) -> Result<String, String> {
     let mut known: Vec<_> = Client::ALL.iter().map(|client| client.name()).collect();
-    known.extend([crash::NAME, groups::NAME, cluster::NAME]);
+    known.extend([crash::NAME, groups::NAME, cluster::NAME, explain::NAME]);
     match known.contains(&name) {
         true => Ok(name.into()),
         false => Err(format!("known are {}", known.join(", "))),

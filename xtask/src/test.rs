@@ -12,9 +12,6 @@ use crate::sim::campaign::Campaign;
 use crate::sim::{self, determinism, freeze, mutants, scenario, seeds::Seeds};
 use crate::{codegen, tidy, workspace};
 
-/// Seeds of every scenario that each change must pass.
-const SMOKE_SEEDS: Seeds = Seeds { start: 0, end: 10 };
-
 /// Seeds of every scenario that are run twice.
 const DETERMINISM_SEEDS: Seeds = Seeds { start: 0, end: 2 };
 
@@ -184,7 +181,10 @@ fn regressions() -> anyhow::Result<Counts> {
 
 fn run_campaign(scenarios: Vec<scenario::Scenario>) -> anyhow::Result<Counts> {
     let worker = sim::build_worker()?;
-    let campaign = Campaign { scenarios, seeds: SMOKE_SEEDS, jobs: sim::jobs(None), mutant: None };
+    let scenarios = scenarios.into_iter().map(|one| one.within(|budget| budget.smoke)).collect();
+    // Every scenario brings its own seeds.
+    let seeds = Seeds::single(0);
+    let campaign = Campaign { scenarios, seeds, jobs: sim::jobs(None), mutant: None };
     Ok(campaign.run(&worker)?.counts())
 }
 

@@ -46,19 +46,20 @@ impl Partition {
     }
 
     /// Answers the deletions that every replica has made durable that may be elected without being
-    /// unclean. Below `min.insync.replicas` these are more than the in-sync ones: whoever left is
+    /// unclean, once a new leader has heard where the logs of all of them start: what it tells never
+    /// goes back. Below `min.insync.replicas` these are more than the in-sync ones: whoever left is
     /// eligible still (KIP-966), and would bring the records back.
     pub(super) fn answer_deletions(&mut self, effects: &mut Effects) {
         if self.parked_deletions.is_empty() || self.is_under_min_insync() {
             return;
         }
-        let low_watermark = self.low_watermark();
+        let Some(low_watermark) = self.low_watermark() else { return };
         while let Some((target, request)) = self.parked_deletions.pop_first() {
             if target > low_watermark {
                 self.parked_deletions.insert((target, request));
                 break;
             }
-            effects.push(Effect::respond(request, self.records_deleted()));
+            effects.push(Effect::respond(request, Response::RecordsDeleted { low_watermark }));
         }
     }
 
@@ -124,6 +125,8 @@ impl Partition {
         }
     }
 
+    /// Up to where a deletion reaches. What is below the log start is gone here; the answer says that
+    /// it is everywhere, and a new leader does not know that before its followers have shown it.
     fn deletion_target(&self, before: Option<Offset>) -> Result<Offset, PartitionError> {
         self.check_leads()?;
         if self.health != LogHealth::Healthy {
@@ -138,7 +141,7 @@ impl Partition {
             let lowest = self.log_start_offset;
             return Err(PartitionError::OffsetOutOfRange { offset, lowest, highest });
         }
-        Ok(offset)
+        Ok(offset.max(self.log_start_offset))
     }
 
     /// Continues a deletion that reaches beyond what was flushed, which only
@@ -159,10 +162,6 @@ impl Partition {
         assert!(to <= self.high_watermark(), "only records below the high watermark are deleted");
         self.requested_log_start = to;
         effects.push(Effect::AdvanceLogStart { to });
-    }
-
-    fn records_deleted(&self) -> Response {
-        Response::RecordsDeleted { low_watermark: self.low_watermark() }
     }
 
     fn is_expired(&self, now: Now, segment: &SegmentSummary) -> bool {

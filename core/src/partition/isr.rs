@@ -155,6 +155,11 @@ impl Progress {
         self.broker_epoch == Some(broker_epoch) && self.received.is_some()
     }
 
+    /// Where its log starts for certain; `None` before its first fetch in this epoch.
+    pub(super) fn known_log_start(&self) -> Option<Offset> {
+        self.received.map(|_| self.log_start_offset)
+    }
+
     /// The end of what counts as replicated; `None` while nothing is known in this epoch.
     pub(super) fn end(&self, counts_flushed: bool) -> Option<Offset> {
         let received = self.received?;

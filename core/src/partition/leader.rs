@@ -384,13 +384,14 @@ impl Partition {
         matches!(&self.role, Role::Leader(leading) if leading.is_under_min_insync())
     }
 
-    /// The lowest log start among this broker and the in-sync replicas.
-    pub(super) fn low_watermark(&self) -> Offset {
-        let Role::Leader(leading) = &self.role else { return self.log_start_offset };
+    /// The lowest log start among this broker and the maximal ISR; `None` while a member of it was not
+    /// heard in this epoch.
+    pub(super) fn low_watermark(&self) -> Option<Offset> {
+        let Role::Leader(leading) = &self.role else { return Some(self.log_start_offset) };
         let maximal = leading.isr.maximal();
         let others = leading.followers.iter().filter(|(replica, _)| maximal.contains(replica));
-        let lowest = others.map(|(_, progress)| progress.log_start_offset).min();
-        lowest.map_or(self.log_start_offset, |lowest| lowest.min(self.log_start_offset))
+        let mut starts = others.map(|(_, progress)| progress.known_log_start());
+        starts.try_fold(self.log_start_offset, |lowest, start| Some(lowest.min(start?)))
     }
 
     fn replica_readable(

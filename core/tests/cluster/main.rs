@@ -10,6 +10,7 @@ mod disk;
 mod faults;
 mod ghost;
 mod perform;
+mod producing;
 mod statistics;
 mod world;
 
@@ -46,7 +47,7 @@ fn hundreds_of_seeds_keep_every_promise() {
     // HIGHWATER_CLUSTER_SEEDS=FIRST..END runs others.
     let range = std::env::var("HIGHWATER_CLUSTER_SEEDS").ok();
     let bounds = range.as_deref().and_then(|range| range.split_once(".."));
-    let (first, end) = bounds.unwrap_or(("0", "300"));
+    let (first, end) = bounds.unwrap_or(("0", "500"));
     let seeds = first.parse().expect("a seed")..end.parse().expect("a seed");
     let started = std::time::Instant::now();
     let total = match first_failure(seeds.clone()) {

@@ -18,6 +18,7 @@ pub struct Census {
     pub due: Option<Instant>,
     counted: GroupCensus,
     deferred: usize,
+    loading: bool,
 }
 
 impl Census {
@@ -38,10 +39,17 @@ impl Census {
         self.deferred = answers;
     }
 
+    /// Whether the coordinator leads its partition and does not know yet what the log says.
+    pub fn load(&mut self, loading: bool, metrics: &GroupMetrics) {
+        metrics.loading.add(i64::from(loading) - i64::from(self.loading));
+        self.loading = loading;
+    }
+
     /// The coordinator is none any more.
     pub fn end(&mut self, metrics: &GroupMetrics) {
         self.show(GroupCensus::default(), metrics);
         self.defer(0, metrics);
+        self.load(false, metrics);
     }
 
     fn show(&mut self, now: GroupCensus, metrics: &GroupMetrics) {

@@ -258,13 +258,16 @@ impl Driver {
             self.effects = effects;
         }
         self.census.want(self.parts.clock.now().monotonic);
-        self.census.defer(self.machine.deferred_answers(), &self.parts.metrics.groups);
+        let metrics = &self.parts.metrics.groups;
+        self.census.defer(self.machine.deferred_answers(), metrics);
+        self.census.load(self.machine.epoch().is_some() && self.machine.shard().is_none(), metrics);
     }
 
     fn perform(&mut self, now: Now, effect: Effect<GroupShard>) -> Option<Input<GroupShard>> {
         match effect {
             Effect::Load { attempt, .. } => {
                 self.rebalances.forget();
+                self.parts.metrics.groups.loads.increment();
                 let now = now.monotonic;
                 // Appends that are refused again and again must not read the log again and again.
                 match self.last_load.map(|last| last.after(LOAD_AGAIN)).filter(|at| *at > now) {

@@ -272,6 +272,11 @@ fn groups(page: &mut Page, metrics: &Metrics) {
     for (name, help, gauge) in [
         ("highwater_group_members", "Members of the groups coordinated here.", &groups.members),
         (
+            "highwater_group_coordinators_loading",
+            "Coordinators that have not read their log to its end.",
+            &groups.loading,
+        ),
+        (
             "highwater_group_answers_deferred",
             "Answers of coordinators that wait for their records to be committed.",
             &groups.deferred_answers,
@@ -280,6 +285,11 @@ fn groups(page: &mut Page, metrics: &Metrics) {
         page.gauge(name, help, gauge);
     }
     for (name, help, counter) in [
+        (
+            "highwater_group_loads_total",
+            "Times that a coordinator was elected, or had to read its log again.",
+            &groups.loads,
+        ),
         (
             "highwater_group_rebalances_total",
             "Rebalances of classic groups that were completed.",

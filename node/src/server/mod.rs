@@ -3,8 +3,11 @@
 mod clean_shutdown;
 mod connection;
 pub mod identity;
+mod inspection;
 mod listener;
 mod quorum;
+
+pub use inspection::ReplicaState;
 
 use crate::{
     broker::{

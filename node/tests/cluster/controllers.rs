@@ -72,7 +72,7 @@ fn ids(replicas: &[ReplicaState]) -> Vec<i32> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_controller_holds_nothing_and_brokers_pass_on_what_is_for_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut nodes, peer_of_one) = start(dir.path()).await;
+    let (mut nodes, peer_of_one) = Box::pin(start(dir.path())).await;
     let controller = nodes.remove(&4).unwrap();
     let (partition, leader) = create_topic(&nodes, "t", 3).await;
     let mut at_leader = connect(&nodes[&leader]).await;
@@ -119,7 +119,7 @@ async fn a_controller_holds_nothing_and_brokers_pass_on_what_is_for_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_controller_answers_what_controllers_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let (nodes, _) = start(dir.path()).await;
+    let (nodes, _) = Box::pin(start(dir.path())).await;
     let mut connection = connect(&nodes[&4]).await;
     let versions = connection.call(&ApiVersionsRequest::default()).await.unwrap();
     let served = |key: ApiKey| versions.api_keys.iter().any(|api| api.api_key == key as i16);

@@ -97,7 +97,13 @@ pub async fn connect(node: &Broker) -> Connection {
 }
 
 pub async fn pause() {
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    sleep(Duration::from_millis(20)).await;
+}
+
+/// Lets real time pass.
+#[expect(clippy::disallowed_methods, reason = "the test's own time, beside that of the nodes")]
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
 }
 
 /// Creates a topic with one partition, and waits until every node knows its leader and all replicas

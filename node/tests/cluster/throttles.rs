@@ -80,7 +80,7 @@ async fn is_held_up(side: &str) {
     alter(&mut connection, (TOPIC, "t"), SET, &[(&list, &format!("0:{throttled}"))]).await;
     alter(&mut connection, (BROKER, &throttled.to_string()), SET, &[(&rate, RATE)]).await;
     reassign(&mut connection, "t", vec![leader, new]).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(3)).await;
     assert_eq!(in_sync(&nodes, "t"), 1, "the {side} holds the move up");
 
     alter(&mut connection, (BROKER, &throttled.to_string()), DELETE, &[(&rate, "")]).await;

@@ -75,6 +75,8 @@ async fn groups_are_counted() {
         "highwater_group_rebalance_seconds_count 1",
         "highwater_group_offset_commits_total 1",
         "highwater_group_answers_deferred 0",
+        "highwater_group_loads_total 4",
+        "highwater_group_coordinators_loading 0",
         "highwater_group_load_seconds_count 4",
     ] {
         assert!(shown(line), "{line} is not in {}", metrics.render());

@@ -100,9 +100,9 @@ pub fn rust_test(script: &Script, name: &str, file: &str) -> String {
 /// Narrows what a scenario leaves open to what the script chose.
 fn fit(table: &mut Table, script: &Script) {
     let run = &script.decisions.run;
-    table.remove("seed");
-    table.remove("seeds");
-    table.remove("swarm");
+    for key in ["seed", "seeds", "swarm", "budget"] {
+        table.remove(key);
+    }
     if let Some(millis) = run.number("millis") {
         table.insert("millis".into(), Value::Integer(millis));
     }
@@ -128,27 +128,80 @@ fn fit(table: &mut Table, script: &Script) {
     if let Some((least, most)) = numbers.iter().min().zip(numbers.iter().max()) {
         set(table, "workload", "partitions", bounds(*least, *most));
     }
+    leave_out_idle(table);
     fit_faults(table, script);
 }
 
+/// Leaves out what does nothing, or cannot be, in a smaller run: a scenario may not say it.
+fn leave_out_idle(table: &mut Table) {
+    let idle = [
+        ("groups", &["group_members", "group_protocols", "group_static", "group_unrest"][..]),
+        ("compacted_topics", &["keys", "key_choice"]),
+        ("producers", &["rate"]),
+    ];
+    if let Some(Value::Table(workload)) = table.get_mut("workload") {
+        for (needed, keys) in idle {
+            if workload.get(needed).and_then(Value::as_integer) == Some(0) {
+                keys.iter().for_each(|key| drop(workload.remove(*key)));
+            }
+        }
+    }
+    if let Some(Value::Table(cluster)) = table.get_mut("cluster") {
+        let number = |key: &str| cluster.get(key).and_then(Value::as_integer);
+        let is_separate = cluster.get("separate_controllers").is_some();
+        let brokers = number("brokers").unwrap_or(i64::MAX);
+        let too_many: Vec<&str> = ["controllers", "min_insync"]
+            .into_iter()
+            .filter(|key| number(key).is_some_and(|number| number > brokers))
+            .filter(|key| !(*key == "controllers" && is_separate))
+            .collect();
+        for key in too_many {
+            cluster.insert(key.to_owned(), Value::Integer(brokers));
+        }
+    }
+}
+
+/// Leaves the faults that strike. One of several of a kind is called by its number from the second
+/// on: `power-cut 2`.
 fn fit_faults(table: &mut Table, script: &Script) {
     let Some(Value::Table(faults)) = table.get_mut("faults") else { return };
     let kinds = edit::kinds(script);
-    faults.retain(|name, _| {
-        let name: &str = name;
-        kinds.contains(name)
+    for (kind, of_kind) in faults.iter_mut() {
+        let name = |number: usize| match number {
+            0 => kind.to_string(),
+            number => format!("{kind} {}", number + 1),
+        };
+        match of_kind {
+            Value::Table(fault) => fit_fault(fault, kind, script),
+            Value::Array(of_kind) => {
+                for (number, fault) in of_kind.iter_mut().enumerate() {
+                    let Value::Table(fault) = fault else { continue };
+                    fit_fault(fault, &name(number), script);
+                }
+                let mut numbers = 0..;
+                let mut strikes = |_: &Value| {
+                    numbers.next().is_some_and(|number| kinds.contains(name(number).as_str()))
+                };
+                of_kind.retain(&mut strikes);
+            }
+            _ => {}
+        }
+    }
+    faults.retain(|kind, of_kind| {
+        let kind: &str = kind;
+        of_kind.as_array().map_or(kinds.contains(kind), |of_kind| !of_kind.is_empty())
     });
-    for (name, fault) in faults.iter_mut() {
-        let Value::Table(fault) = fault else { continue };
-        if name == "connection-cut" {
-            continue;
-        }
-        let strikes = script.decisions.strikes.iter().filter(|(of, _)| kind_of(of) == *name);
-        let pauses: Vec<i64> = strikes.clone().filter_map(|(_, of)| of.number("pause")).collect();
-        fault.insert("times".into(), Value::Integer(strikes.count() as i64));
-        if let Some((least, most)) = pauses.iter().min().zip(pauses.iter().max()) {
-            fault.insert("pause".into(), bounds(*least, *most));
-        }
+}
+
+fn fit_fault(fault: &mut Table, name: &str, script: &Script) {
+    let strikes = script.decisions.strikes.iter().filter(|(of, _)| kind_of(of) == name);
+    if name.starts_with("connection-cut") {
+        return;
+    }
+    let pauses: Vec<i64> = strikes.clone().filter_map(|(_, of)| of.number("pause")).collect();
+    fault.insert("times".into(), Value::Integer(strikes.count() as i64));
+    if let Some((least, most)) = pauses.iter().min().zip(pauses.iter().max()) {
+        fault.insert("pause".into(), bounds(*least, *most));
     }
 }
 
@@ -205,6 +258,26 @@ mod tests {
         assert!(table["faults"].get("slow-disk").is_none());
         assert_eq!(table["workload"]["admins"].as_integer(), Some(0));
         assert_eq!(table["workload"]["producers"].as_integer(), Some(1));
+    }
+
+    #[test]
+    fn of_several_faults_of_a_kind_those_stay_that_strike() {
+        let mut script = example(1, &[]);
+        let strike = script.decisions.strikes.remove("power-cut#0").unwrap();
+        script.decisions.strikes.insert("process-kill 2#0".into(), strike);
+        script.scenario.text = "# It dies.\nwhy = \"Why: it does.\"\n[budget]\nseeds_smoke = 3\n\
+                                [[faults.process-kill]]\nwhen = \"held\"\n\
+                                [[faults.process-kill]]\nafter = \"x\"\n[[faults.isolation]]\n\
+                                [workload]\ngroups = 0\ngroup_static = 0.5\n"
+            .into();
+        let table: Table = scenario(&script).parse().unwrap();
+        let faults = table["faults"].as_table().unwrap();
+        assert_eq!(faults.keys().collect::<Vec<_>>(), ["process-kill"]);
+        let kills = faults["process-kill"].as_array().unwrap();
+        assert_eq!((kills.len(), kills[0]["after"].as_str()), (1, Some("x")));
+        assert_eq!(kills[0]["pause"].as_integer(), Some(200));
+        assert!(table.get("budget").is_none());
+        assert!(table["workload"].get("group_static").is_none());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use super::model::{DiskModel, FileId};
 use crate::{
     dice::Dice,
+    explain::{Lane, disk as explained},
     trace::{Effect, Trace},
 };
 use bytes::{Bytes, BytesMut};
@@ -38,6 +39,8 @@ pub struct SimDisk(Arc<Shared>);
 struct Shared {
     /// Whose disk it is, before each line of the trace; empty for the only one.
     owner: String,
+    /// Whose disk it is, for pictures.
+    lane: Lane,
     model: Mutex<DiskModel>,
     dice: Mutex<Dice>,
     trace: Trace,
@@ -73,14 +76,15 @@ impl SimDisk {
     /// An empty disk.
     #[must_use]
     pub fn new(seed: u64, trace: &Trace) -> Self {
-        Self::of(String::new(), seed, trace)
+        Self::of(1, String::new(), seed, trace)
     }
 
-    /// An empty disk whose lines in the trace begin with its owner.
+    /// An empty disk of a machine, whose lines in the trace begin with its owner.
     #[must_use]
-    pub fn of(owner: String, seed: u64, trace: &Trace) -> Self {
+    pub fn of(machine: i32, owner: String, seed: u64, trace: &Trace) -> Self {
         Self(Arc::new(Shared {
             owner,
+            lane: Lane::Broker(machine),
             model: Mutex::new(DiskModel::new(seed, trace.clone())),
             dice: Mutex::new(Dice::new(seed, "disk latency")),
             trace: trace.clone(),
@@ -166,6 +170,10 @@ impl SimDisk {
             disk.delay(Pace::Quick, &path).await;
             let result = body(&mut disk.model(), &path);
             disk.log(name, &path, &"", &result);
+            if matches!(name, "rename" | "remove") {
+                let shared = &disk.0;
+                shared.trace.events.add(|| explained::other(shared.lane, nanos(), &path, name));
+            }
             result
         })
     }
@@ -342,10 +350,15 @@ impl DiskFile for SimFile {
         let (disk, file) = self.parts();
         self.disk.run(async move {
             let bytes = joined(chunks);
+            let since = nanos();
             disk.delay(Pace::Quick, file.path()).await;
             let result = write(&disk, &file, offset, bytes.clone()).await;
             let detail = format_args!(" {} bytes at {offset}", bytes.len()).to_string();
             disk.log("write", file.path(), &detail, &result);
+            let (shared, failed) = (&disk.0, result.is_err());
+            shared.trace.events.add(|| {
+                explained::write(shared.lane, (since, nanos()), file.path(), &bytes, failed)
+            });
             result
         })
     }
@@ -354,12 +367,22 @@ impl DiskFile for SimFile {
         let (disk, file) = self.parts();
         // What counts as written before the sync is settled when it is asked for.
         let point = self.disk.model().begin_sync(&self.file);
+        let (since, lane) = (nanos(), self.disk.0.lane);
+        let begun = self.disk.0.trace.events.begin(lane, || {
+            explained::sync(lane, (since, since), self.file.path(), Some("never finished"))
+        });
         self.disk.run(async move {
             let point = point?;
             disk.delay(Pace::Sync, file.path()).await;
             let result = disk.model().end_sync(&file, point);
             disk.report_failed_syncs();
             disk.log("sync", file.path(), &"", &result);
+            let events = &disk.0.trace.events;
+            events.done(begun);
+            events.add(|| {
+                let failed = result.as_ref().err().map(ToString::to_string);
+                explained::sync(lane, (since, nanos()), file.path(), failed.as_deref())
+            });
             result
         })
     }
@@ -370,6 +393,11 @@ impl DiskFile for SimFile {
             disk.delay(Pace::Quick, file.path()).await;
             let result = disk.model().truncate(&file, size);
             disk.log("truncate", file.path(), &format_args!(" to {size}"), &result);
+            let shared = &disk.0;
+            shared.trace.events.add(|| {
+                let what = format!("cuts the file to {size} bytes");
+                explained::other(shared.lane, nanos(), file.path(), &what)
+            });
             result
         })
     }

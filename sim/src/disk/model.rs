@@ -69,6 +69,30 @@ pub struct DiskFaults {
     pub latency: Latency,
 }
 
+impl DiskFaults {
+    /// What is wrong with the disk, for people.
+    #[must_use]
+    pub fn disturbance(&self) -> Option<String> {
+        let percent = |chance: f64| (chance * 100.0).round();
+        let mut words = Vec::new();
+        if self.capacity.is_some() {
+            words.push("the disk is nearly full".to_owned());
+        }
+        for (chance, what) in
+            [(self.read_error, "reads"), (self.write_error, "writes"), (self.sync_error, "syncs")]
+        {
+            if chance > 0.0 {
+                words.push(format!("{} % of {what} fail", percent(chance)));
+            }
+        }
+        if self.latency.slow_chance > 0.0 {
+            let (chance, most) = (percent(self.latency.slow_chance), self.latency.slow.end());
+            words.push(format!("{chance} % of operations take up to {most} ms"));
+        }
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
 /// One machine's disk.
 #[derive(Debug)]
 pub struct DiskModel {

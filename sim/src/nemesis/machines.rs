@@ -16,6 +16,7 @@ use crate::{
 use highwater_node::env::Clock;
 use madsim::time;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use tokio::sync::OwnedMutexGuard;
 
 /// How long a fault waits for the disk operation it wants to strike at.
 const TRAP_PATIENCE: Duration = Duration::from_millis(400);
@@ -37,20 +38,28 @@ const STRIKES: [(&str, Strike); 6] = [
 ];
 
 impl Nemesis {
+    /// A fault that is triggered waits for no other; the others take turns.
+    async fn take_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        match self.is_punctual() {
+            true => None,
+            false => Some(self.turn.clone().lock_owned().await),
+        }
+    }
+
     pub(super) async fn stop_and_start(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        let on = self.plan.on;
-        let fixed = STRIKES.iter().find(|(_, strike)| Some(*strike) == on);
+        let _turn = self.take_turn().await;
+        // Who chose a moment does not want another one.
+        let fixed = self.plan.on.or(self.is_punctual().then_some(Strike::AnyTime));
+        let fixed = STRIKES.iter().find(|(_, strike)| Some(*strike) == fixed);
+        let known = |name: &str| STRIKES.iter().find(|(known, _)| *known == name);
         let name = self.draw.text(
             "on",
             |dice| fixed.unwrap_or_else(|| dice.pick(&STRIKES)).0.to_owned(),
-            |name| STRIKES.iter().any(|(known, _)| *known == name),
+            |name| known(name).is_some(),
         );
-        let strike = STRIKES.iter().find(|(known, _)| *known == name).map(|(_, strike)| *strike);
-        let strike = strike.unwrap_or(Strike::AnyTime);
-        let machines = self.targets();
-        let first = machines[0].clone();
+        let strike = known(&name).map_or(Strike::AnyTime, |(_, strike)| *strike);
+        let (machines, _claim) = self.claimed_targets();
+        let Some(first) = machines.first().cloned() else { return };
         match strike {
             Strike::AnyTime => {}
             Strike::DiskOperation => self.wait_for(&first, TrapOn::Any, 1..=60).await,
@@ -82,7 +91,7 @@ impl Nemesis {
     async fn stop(&mut self, machines: &[Machine]) {
         for machine in machines {
             match self.plan.kind {
-                FaultKind::ProcessKill if self.draw.chance("cleanly", 0.25) => {
+                FaultKind::ProcessKill if self.draw.chance("cleanly", self.plan.clean) => {
                     machine.shut_down().await;
                 }
                 FaultKind::ProcessKill => machine.kill(),
@@ -121,6 +130,10 @@ impl Nemesis {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
         for machine in self.cluster.machines.clone().iter() {
+            while self.struck.contains(machine) {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+            let _claim = self.struck.claim(std::slice::from_ref(machine));
             machine.shut_down().await;
             self.pause().await;
             self.start_again(std::slice::from_ref(machine)).await;
@@ -131,9 +144,8 @@ impl Nemesis {
 
     /// Stands still, in the middle of whatever it does.
     pub(super) async fn stand_still(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        let machines = self.targets();
+        let _turn = self.take_turn().await;
+        let (machines, _claim) = self.claimed_targets();
         machines.iter().for_each(Machine::pause);
         self.pause().await;
         machines.iter().for_each(Machine::resume);
@@ -144,15 +156,18 @@ impl Nemesis {
     pub(super) async fn wipe(&mut self) {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
-        if !self.wait_in_sync().await && !self.is_unlimited() {
+        // Whoever chose the moment may strike while replicas lag, if every lost copy is there again.
+        let may_strike = self.is_punctual() && !self.struck.has_lost_copies();
+        if !may_strike && !self.wait_in_sync().await && !self.is_unlimited() {
             self.cluster.recorder.note(format_args!("no wipe: not every copy is there"));
             return;
         }
-        let machines = self.targets();
+        let (machines, _claim) = self.claimed_targets();
         machines.iter().for_each(Machine::wipe);
         self.pause().await;
         self.start_again(&machines).await;
-        self.wait_in_sync().await;
+        let are_back = self.wait_in_sync().await;
+        self.struck.lost_copies(!are_back);
     }
 
     fn is_unlimited(&self) -> bool {
@@ -173,15 +188,18 @@ impl Nemesis {
     /// One sync fails; some time later the broker is stopped, by a power cut at times, since only
     /// that shows what the media really holds.
     pub(super) async fn fail_a_sync(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        let machine = self.target();
+        let _turn = self.take_turn().await;
+        let (machines, _claim) = self.claimed_targets();
+        let Some(machine) = machines.first().cloned() else { return };
         let victims = [".log", ".log", ".log", "/topics/", "/topics/", "/metadata"];
-        let victim = self.draw.named("files", &victims.map(|victim| (victim, victim)));
+        let victim = match &self.plan.files {
+            Some(files) => files.clone(),
+            None => self.draw.named("files", &victims.map(|victim| (victim, victim))).to_owned(),
+        };
         let failed = self.cluster.recorder.trace.effect_count(Effect::SyncFailed);
         {
             let mut model = machine.disk.model();
-            model.faults.only = Some(victim.to_owned());
+            model.faults.only = Some(victim);
             model.faults.sync_error = 1.0;
         }
         for _ in 0..200 {
@@ -210,12 +228,13 @@ impl Nemesis {
     }
 
     pub(super) async fn break_the_disk(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        let machine = self.target();
+        let _turn = self.take_turn().await;
+        let (machines, _claim) = self.claimed_targets();
+        let Some(machine) = machines.first().cloned() else { return };
         {
             let spare = self.draw.within("spare", &self.plan.spare).max(0) as u64;
-            let only = self.draw.chance("only_logs", 0.7).then(|| ".log".to_owned());
+            let drawn = self.draw.chance("only_logs", 0.7).then(|| ".log".to_owned());
+            let only = self.plan.files.clone().or(drawn);
             let mut model = machine.disk.model();
             match self.plan.kind {
                 FaultKind::WriteError => {
@@ -237,7 +256,7 @@ impl Nemesis {
 
     /// Flips a bit in a segment that is not the last of its log.
     pub(super) fn rot(&mut self) {
-        let machine = self.target();
+        let Some(machine) = self.target() else { return };
         let segments = self.closed_segments(&machine);
         if segments.is_empty() {
             return;
@@ -274,17 +293,19 @@ impl Nemesis {
     }
 
     pub(super) fn step_the_clock(&mut self) {
-        let machine = self.target();
+        let machines = self.targets();
         let millis = self.draw.within("millis", &self.plan.millis);
-        self.cluster.recorder.note_wall();
-        machine.clock.change(|model| model.step(millis));
-        self.cluster.recorder.note_wall();
-        self.cluster.recorder.mark(machine.id.0, MarkKind::ClockStepped(millis));
-        self.cluster.recorder.trace.effect(Effect::ClockStepped, 1);
+        for machine in machines {
+            self.cluster.recorder.note_wall();
+            machine.clock.change(|model| model.step(millis));
+            self.cluster.recorder.note_wall();
+            self.cluster.recorder.mark(machine.id.0, MarkKind::ClockStepped(millis));
+            self.cluster.recorder.trace.effect(Effect::ClockStepped, 1);
+        }
     }
 
     pub(super) async fn strobe_the_clock(&mut self) {
-        let machine = self.target();
+        let Some(machine) = self.target() else { return };
         let amplitude_millis = self.draw.within("millis", &self.plan.millis);
         let period_nanos = self.draw.between("period", 1..=40) * 1_000_000;
         self.cluster.recorder.note_wall();
@@ -301,7 +322,7 @@ impl Nemesis {
     }
 
     pub(super) async fn change_pace(&mut self, rate: f64, effect: Effect) {
-        let machine = self.target();
+        let Some(machine) = self.target() else { return };
         let frozen = rate == 0.0;
         set_pace(&machine, rate, frozen);
         self.pause().await;

@@ -1,14 +1,14 @@
-//! What goes wrong between machines: cuts, weather, held messages.
+//! What goes wrong between machines for a while: cuts and weather.
 
 use super::Nemesis;
 use crate::{
     dice::Dice,
-    network::{Direction, Message, MessageKind, Weather},
+    network::{Direction, Weather},
     scenario::{FaultKind, Target},
 };
 use highwater_core::types::BrokerId;
 use madsim::time;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Milliseconds of late messages when the plan does not say.
 const TAIL_MILLIS: u64 = 60;
@@ -18,7 +18,10 @@ impl Nemesis {
     pub(super) async fn cut_links(&mut self) {
         let links = match self.plan.kind {
             FaultKind::NetworkPartition => self.halves(),
-            FaultKind::PartialPartition => self.links(|dice, ids| both_ways(pair(dice, ids))),
+            FaultKind::PartialPartition => {
+                let planned = self.links_in_plan();
+                self.links(&with_back(&planned), |dice| with_back(&one_of(dice, &planned)))
+            }
             FaultKind::OneWayCut => self.one_way(),
             _ => self.all_of_one(),
         };
@@ -29,11 +32,16 @@ impl Nemesis {
 
     /// A link breaks and works again, each for as long as the plan says, until the pause is over.
     pub(super) async fn flap(&mut self) {
-        let links = self.links(|dice, ids| match dice.chance(0.5) {
-            true => both_ways(pair(dice, ids)),
-            false => vec![pair(dice, ids)],
+        let planned = self.links_in_plan();
+        let links = self.links(&with_back(&planned), |dice| {
+            let both = dice.chance(0.5);
+            let link = one_of(dice, &planned);
+            if both { with_back(&link) } else { link }
         });
-        let mut left = self.draw.within("pause", &self.plan.pause).max(0);
+        if links.is_empty() {
+            return;
+        }
+        let mut left = self.drawn_pause().unwrap_or(0) as i64;
         while left > 0 {
             let broken = self.draw.within("broken", &self.plan.millis);
             let whole = self.draw.within("whole", &self.plan.millis);
@@ -57,8 +65,11 @@ impl Nemesis {
                 Weather { tail_chance: chance, tail, reordering: 0.5, ..Weather::default() }
             }
         };
-        if self.draw.chance("one_link", 0.5) {
-            let link = self.links(|dice, ids| vec![pair(dice, ids)])[0];
+        let is_planned = self.plan.from.is_some() || self.plan.to.is_some();
+        if is_planned || self.draw.chance("one_link", 0.5) {
+            let planned = self.links_in_plan();
+            let links = self.links(&planned, |dice| one_of(dice, &planned));
+            let Some(link) = links.first().copied() else { return };
             self.cluster.network.set(link, Some(weather));
             self.pause().await;
             self.cluster.network.set(link, None);
@@ -69,84 +80,115 @@ impl Nemesis {
         }
     }
 
-    /// One message stays under way for a while.
-    pub(super) async fn hold_a_message(&mut self) {
-        let kind = self.plan.message.unwrap_or_else(|| MessageKind {
-            message: self.draw.named("message", &Message::NAMES),
-            is_reply: self.draw.chance("is_reply", 0.5),
-        });
-        let held = self.cluster.network.hold(kind);
-        self.pause().await;
-        held.release();
-    }
-
     /// Every link between two halves of the machines, each with one at least.
     fn halves(&mut self) -> Vec<Direction> {
-        self.links(|dice, ids| {
-            let (mut one, mut other) = (Vec::new(), ids.to_vec());
+        let ids = self.ids();
+        if self.plan.target != Target::Any {
+            let crossing = crossing(&ids, &self.half());
+            return self.links(&crossing, |_| crossing.clone());
+        }
+        self.links(&all_links(&ids), |dice| {
+            let (mut half, mut rest) = (BTreeSet::new(), ids.clone());
             for _ in 0..dice.between(1..=ids.len().max(2) as u64 - 1) {
-                let at = dice.index(other.len());
-                one.push(other.swap_remove(at));
+                let at = dice.index(rest.len());
+                half.insert(rest.swap_remove(at));
             }
-            let crossing = |from: BrokerId| other.iter().flat_map(move |to| both_ways((from, *to)));
-            one.into_iter().flat_map(crossing).collect()
+            crossing(&ids, &half)
         })
     }
 
-    /// One link, from the machine that the plan wants or to it.
-    fn one_way(&mut self) -> Vec<Direction> {
-        if self.plan.target == Target::Any {
-            return self.links(|dice, ids| vec![pair(dice, ids)]);
+    /// The half of the machines that the plan names.
+    fn half(&mut self) -> BTreeSet<BrokerId> {
+        match &self.plan.target {
+            Target::Named(named) => {
+                named.brokers(&self.cluster).into_iter().map(BrokerId).collect()
+            }
+            _ => self.target().map(|machine| machine.id).into_iter().collect(),
         }
-        let hub = self.target().id;
-        self.links(|dice, ids| {
-            let other = *dice.pick(&others(hub, ids));
-            vec![if dice.chance(0.5) { (hub, other) } else { (other, hub) }]
-        })
+    }
+
+    /// One link, from the machine that the plan wants or to it; or all that the plan names.
+    fn one_way(&mut self) -> Vec<Direction> {
+        if self.plan.target != Target::Any {
+            let of_hub = self.links_of_target();
+            return self.links(&of_hub, |dice| one_of(dice, &of_hub));
+        }
+        let planned = self.links_in_plan();
+        let is_planned = self.plan.from.is_some() || self.plan.to.is_some();
+        self.links(
+            &planned,
+            |dice| if is_planned { planned.clone() } else { one_of(dice, &planned) },
+        )
     }
 
     fn all_of_one(&mut self) -> Vec<Direction> {
-        let hub = self.target().id;
-        self.links(|_, ids| {
-            others(hub, ids).into_iter().flat_map(|id| both_ways((hub, id))).collect()
-        })
+        let of_hub = self.links_of_target();
+        self.links(&of_hub, |_| of_hub.clone())
     }
 
-    /// Draws links between the machines, of which there are two at least.
+    /// Every link from the machine that the plan wants, and to it.
+    fn links_of_target(&mut self) -> Vec<Direction> {
+        let hub: BTreeSet<BrokerId> = self.target().map(|machine| machine.id).into_iter().collect();
+        crossing(&self.ids(), &hub)
+    }
+
+    /// Every link from those that the plan names to those that it names.
+    fn links_in_plan(&self) -> Vec<Direction> {
+        let (from, to) = (self.named(&self.plan.from), self.named(&self.plan.to));
+        let is_end =
+            |end: &Option<BTreeSet<BrokerId>>, id| end.as_ref().is_none_or(|end| end.contains(&id));
+        let mut links = all_links(&self.ids());
+        links.retain(|(one, other)| is_end(&from, *one) && is_end(&to, *other));
+        links
+    }
+
+    fn ids(&self) -> Vec<BrokerId> {
+        self.cluster.machines.iter().map(|machine| machine.id).collect()
+    }
+
+    /// Draws some of the possible links.
     fn links(
         &mut self,
-        draw: impl FnOnce(&mut Dice, &[BrokerId]) -> Vec<Direction>,
+        possible: &[Direction],
+        draw: impl FnOnce(&mut Dice) -> Vec<Direction>,
     ) -> Vec<Direction> {
-        let ids: Vec<BrokerId> = self.cluster.machines.iter().map(|machine| machine.id).collect();
+        let named = |name: &str| possible.iter().copied().find(|link| name_of(*link) == name);
         let text = self.draw.text(
             "links",
-            |dice| {
-                let names = draw(dice, &ids).into_iter().map(|(from, to)| format!("{from}>{to}"));
-                names.collect::<Vec<_>>().join(" ")
-            },
-            |text| !text.is_empty() && text.split(' ').all(|name| link(name, &ids).is_some()),
+            |dice| draw(dice).into_iter().map(name_of).collect::<Vec<_>>().join(" "),
+            |text| text.split_whitespace().all(|name| named(name).is_some()),
         );
-        text.split(' ').filter_map(|name| link(name, &ids)).collect()
+        text.split_whitespace().filter_map(named).collect()
     }
 }
 
-/// The link of that name, such as `1>3`.
-fn link(name: &str, ids: &[BrokerId]) -> Option<Direction> {
-    let (from, to) = name.split_once('>')?;
-    let known = |text: &str| ids.iter().copied().find(|id| id.to_string() == text);
-    known(from).zip(known(to)).filter(|(from, to)| from != to)
+/// The name of a link in scripts, such as `1>3`.
+fn name_of((from, to): Direction) -> String {
+    format!("{from}>{to}")
 }
 
-fn others(hub: BrokerId, ids: &[BrokerId]) -> Vec<BrokerId> {
-    ids.iter().copied().filter(|id| *id != hub).collect()
+/// Every link, in both directions.
+fn all_links(ids: &[BrokerId]) -> Vec<Direction> {
+    let from = |from: &BrokerId| {
+        let from = *from;
+        ids.iter().filter(move |to| **to != from).map(move |to| (from, *to))
+    };
+    ids.iter().flat_map(from).collect()
 }
 
-/// Two machines.
-fn pair(dice: &mut Dice, ids: &[BrokerId]) -> Direction {
-    let first = *dice.pick(ids);
-    (first, *dice.pick(&others(first, ids)))
+/// Every link between those in the half and the others.
+fn crossing(ids: &[BrokerId], half: &BTreeSet<BrokerId>) -> Vec<Direction> {
+    let mut links = all_links(ids);
+    links.retain(|(from, to)| half.contains(from) != half.contains(to));
+    links
 }
 
-fn both_ways((from, to): Direction) -> Vec<Direction> {
-    vec![(from, to), (to, from)]
+/// One of the links, if there is one.
+fn one_of(dice: &mut Dice, links: &[Direction]) -> Vec<Direction> {
+    if links.is_empty() { Vec::new() } else { vec![*dice.pick(links)] }
+}
+
+/// The links and the ways back.
+fn with_back(links: &[Direction]) -> Vec<Direction> {
+    links.iter().flat_map(|(from, to)| [(*from, *to), (*to, *from)]).collect()
 }

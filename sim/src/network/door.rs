@@ -1,12 +1,14 @@
 //! The node's transport door over the links.
 
 use super::{
-    message::{Message, MessageKind},
+    message::{Contents, Message, MessageKind},
+    trap::{Catch, Gate, Passing, Trap, Trapped, Wanted},
     weather::{Direction, Fate, Links, Weather},
 };
 use crate::{
     clock::SimClock,
     dice::Dice,
+    explain::{Event, EventId, Kind, Lane, message},
     recorder::now_nanos,
     trace::{Effect, Trace},
 };
@@ -31,6 +33,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
 /// The one network of a run. Clones are the same.
 #[derive(Clone)]
 pub struct Network(Arc<Shared>);
@@ -46,6 +50,8 @@ struct State {
     links: Links,
     stations: BTreeMap<BrokerId, Station>,
     traps: Vec<Trap>,
+    /// How many messages are held at the moment.
+    held: u64,
     /// Numbers calls, for the trace.
     calls: u64,
 }
@@ -66,25 +72,6 @@ enum Host {
     Listening(NodeId, Arc<dyn PeerService>),
 }
 
-/// Waits for a message that is to be held.
-struct Trap {
-    kind: MessageKind,
-    released: oneshot::Receiver<()>,
-}
-
-/// The first message of its kind stays where it is until this is dropped.
-pub struct Held {
-    release: Option<oneshot::Sender<()>>,
-}
-
-impl Held {
-    /// What was caught goes on now, and nothing is held any more.
-    pub fn release(mut self) {
-        // A trap that caught nothing has gone with the network's healing, or goes when next seen.
-        let _ = self.release.take().map(|release| release.send(()));
-    }
-}
-
 /// Where the one answer of a call goes; whatever comes later is dropped.
 type Slot = Arc<Mutex<Option<oneshot::Sender<Result<PeerReply, TransportError>>>>>;
 
@@ -97,8 +84,12 @@ struct Envelope {
     /// Where the caller believes `to` to be.
     endpoint: Endpoint,
     request: PeerRequest,
+    /// What it says of itself.
+    contents: Contents,
     /// Whether this is the only copy, so that a refusal means that it was not served.
     is_only: bool,
+    /// The event that it was sent with.
+    sent: Option<EventId>,
     slot: Slot,
 }
 
@@ -110,6 +101,7 @@ impl Network {
             links: Links::new(seed, trace.clone()),
             stations: BTreeMap::new(),
             traps: Vec::new(),
+            held: 0,
             calls: 0,
         };
         let carrier = Handle::current().create_node().name("network").build();
@@ -138,11 +130,16 @@ impl Network {
 
     /// The weather of every link that has none of its own.
     pub fn set_everywhere(&self, weather: Weather) {
+        self.event(Lane::Network, Kind::Fault, || format!("every link: {}", weather.in_words()));
         self.state().links.set_everywhere(weather);
     }
 
     /// The weather of one link, or that of all others again.
     pub fn set(&self, link: Direction, weather: Option<Weather>) {
+        self.event(Lane::Network, Kind::Fault, || {
+            let words = weather.as_ref().unwrap_or(&Weather::default()).in_words();
+            format!("link {}>{}: {words}", link.0, link.1)
+        });
         self.state().links.set(link, weather);
     }
 
@@ -154,25 +151,34 @@ impl Network {
     /// Cuts links, until they are mended as often.
     pub fn cut(&self, links: &[Direction]) {
         self.note(format_args!("net cut {}", names(links)));
+        self.event(Lane::Network, Kind::Fault, || format!("links are cut: {}", names(links)));
         self.state().links.cut(links);
     }
 
     /// Mends links.
     pub fn mend(&self, links: &[Direction]) {
         self.note(format_args!("net mend {}", names(links)));
+        self.event(Lane::Network, Kind::Fault, || format!("links work again: {}", names(links)));
         self.state().links.mend(links);
     }
 
-    /// Holds the next message of this kind until it is released.
+    /// Catches messages from now on, until what this returns is gone.
     #[must_use]
-    pub fn hold(&self, kind: MessageKind) -> Held {
-        let (release, released) = oneshot::channel();
-        self.state().traps.push(Trap { kind, released });
-        Held { release: Some(release) }
+    pub fn trap(&self, wanted: Wanted, catch: Catch) -> Trapped {
+        let (trap, trapped) = Trap::set(wanted, catch);
+        self.state().traps.push(trap);
+        trapped
+    }
+
+    /// How many messages a fault holds at the moment.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.state().held
     }
 
     /// Every link works, and nothing waits for a message to hold.
     pub fn heal(&self) {
+        self.event(Lane::Network, Kind::Fault, || "every link is healed".into());
         let mut state = self.state();
         state.links.heal();
         state.traps.clear();
@@ -186,6 +192,43 @@ impl Network {
         self.0.trace.event(now_nanos(), text);
     }
 
+    fn event(&self, lane: Lane, kind: Kind, text: impl FnOnce() -> String) {
+        self.0.trace.events.add(|| Event::new(now_nanos(), lane, kind, text()));
+    }
+
+    /// A message leaves `from` for `to`, because of an earlier event if it is an answer.
+    fn sent(
+        &self,
+        (from, to): Direction,
+        cause: Option<EventId>,
+        said: impl FnOnce() -> message::Said,
+    ) -> Option<EventId> {
+        self.0.trace.events.add(|| {
+            let said = said();
+            let text = format!("{} → broker {to}", said.text);
+            let event = Event::new(now_nanos(), Lane::Broker(from.0), Kind::Sent, text);
+            event.about(said.about).caused_by(cause).with_broker(to.0)
+        })
+    }
+
+    /// What was sent meets its end: it arrives at `to`, or is lost for this reason.
+    fn ended(
+        &self,
+        (from, to): Direction,
+        sent: Option<EventId>,
+        lost: Option<&str>,
+    ) -> Option<EventId> {
+        let sent = sent?;
+        self.0.trace.events.add(|| {
+            let (kind, text) = match lost {
+                None => (Kind::Arrived, format!("received from broker {from}")),
+                Some(why) => (Kind::Lost, format!("from broker {from} to broker {to}: {why}")),
+            };
+            let event = Event::new(now_nanos(), Lane::Broker(to.0), kind, text);
+            event.caused_by([sent]).with_broker(from.0)
+        })
+    }
+
     /// A call leaves its sender.
     fn send_request(
         &self,
@@ -197,52 +240,97 @@ impl Network {
         let kind = MessageKind { message: Message::of(&request), is_reply: false };
         let (answer, answered) = oneshot::channel();
         let slot: Slot = Arc::new(Mutex::new(Some(answer)));
+        let sent = self.sent((from, to), None, || message::of_request(&request));
         let (number, fate) = {
             let mut state = self.state();
             state.calls += 1;
             (state.calls, state.links.send((from, to), now_nanos()))
         };
+        let contents = Contents::of(&request);
         let arrivals = match fate {
             Fate::Lost(why) => {
                 self.note(format_args!("net {from}>{to} #{number} {kind}: {why}"));
+                self.ended((from, to), sent, Some(why));
                 Vec::new()
             }
-            Fate::Arrives(arrivals) => arrivals,
+            Fate::Arrives(arrivals) => {
+                let passing = Passing { from, to, kind, contents: contents.clone() };
+                self.pass_traps(&passing, arrivals)
+            }
         };
         let is_only = arrivals.len() == 1;
-        for at in arrivals {
+        for arrival in arrivals {
             let copy = Envelope {
                 number,
                 from,
                 to,
                 endpoint: endpoint.clone(),
                 request: request.clone(),
+                contents: contents.clone(),
                 is_only,
+                sent,
                 slot: slot.clone(),
             };
             let network = self.clone();
-            self.carry(at, kind, async move { network.arrive(copy, kind) });
+            self.carry(arrival, async move { network.arrive(copy, kind) });
         }
         answered
     }
 
-    /// Lets something happen when a message arrives, or when it is released if it is held.
-    fn carry(&self, at: u64, kind: MessageKind, arrive: impl Future<Output = ()> + Send + 'static) {
-        let trap = {
-            let traps = &mut self.state().traps;
-            traps.retain_mut(|trap| !trap.is_abandoned());
-            let set = traps.iter().position(|trap| trap.kind == kind);
-            set.map(|set| traps.remove(set))
-        };
-        if trap.is_some() {
-            self.note(format_args!("net holds a {kind}"));
-            self.0.trace.effect(Effect::MessageHeld, 1);
+    /// What becomes of a message at the traps that are set: when it arrives, and what it waits for.
+    fn pass_traps(&self, passing: &Passing, arrivals: Vec<u64>) -> Vec<(u64, Option<Gate>)> {
+        let mut passed = Vec::new();
+        for at in arrivals {
+            let caught = {
+                let traps = &mut self.state().traps;
+                traps.retain(|trap| !trap.is_done());
+                traps.iter_mut().find_map(|trap| trap.offer(passing))
+            };
+            let Some((catch, gate)) = caught else {
+                passed.push((at, None));
+                continue;
+            };
+            let (kind, trace) = (passing.kind, &self.0.trace);
+            self.event(Lane::Network, Kind::Fault, || format!("a {kind} is caught: {catch:?}"));
+            match catch {
+                Catch::Hold => {
+                    self.note(format_args!("net holds a {kind}"));
+                    trace.effect(Effect::MessageHeld, 1);
+                    self.state().held += 1;
+                    passed.push((at, Some(gate)));
+                }
+                Catch::Drop => {
+                    self.note(format_args!("net drops a {kind}"));
+                    trace.effect(Effect::MessageLost, 1);
+                }
+                Catch::Duplicate(millis) => {
+                    self.note(format_args!("net repeats a {kind}"));
+                    trace.effect(Effect::MessageDuplicated, 1);
+                    passed.extend([(at, None), (at + millis * NANOS_PER_MILLI, None)]);
+                }
+                Catch::Delay(millis) => {
+                    self.note(format_args!("net delays a {kind}"));
+                    trace.effect(Effect::MessageDelayed, 1);
+                    passed.push((at + millis * NANOS_PER_MILLI, None));
+                }
+            }
         }
+        passed
+    }
+
+    /// Lets something happen when a message arrives, or when it is released if it is held.
+    fn carry(
+        &self,
+        (at, gate): (u64, Option<Gate>),
+        arrive: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let network = self.clone();
         self.0.carrier.spawn(async move {
             time::sleep(Duration::from_nanos(at.saturating_sub(now_nanos()))).await;
-            if let Some(trap) = trap {
+            if let Some(mut gate) = gate {
                 // Released, or the one who held it is gone.
-                let _ = trap.released.await;
+                let _ = gate.wait_for(|released| *released).await;
+                network.state().held -= 1;
             }
             arrive.await;
         });
@@ -252,29 +340,36 @@ impl Network {
     fn arrive(&self, call: Envelope, kind: MessageKind) {
         let Envelope { number, from, to, .. } = call;
         if self.is_cut_under_way((from, to), number, kind) {
+            self.ended((from, to), call.sent, Some("the link was cut under way"));
             return;
         }
         match self.host(to, &call.endpoint) {
             Host::Dark => {
                 self.0.trace.effect(Effect::MessageUnheard, 1);
                 self.note(format_args!("net {from}>{to} #{number} {kind}: the machine is down"));
+                self.ended((from, to), call.sent, Some("the machine is down"));
             }
             Host::Idle => {
                 self.0.trace.effect(Effect::MessageUnheard, 1);
                 self.note(format_args!("net {from}>{to} #{number} {kind}: nobody listens"));
+                let lost = self.ended((from, to), call.sent, Some("nobody listens"));
                 if call.is_only {
                     let address = format!("{}:{}", call.endpoint.host, call.endpoint.port);
                     let refused = TransportError::Refused { to, address };
-                    self.send_reply(&call.slot, number, (to, from), kind.message, Err(refused));
+                    let about = (kind.message, &call.contents);
+                    self.send_reply(&call.slot, (number, lost), (to, from), about, Err(refused));
                 }
             }
             Host::Listening(node, service) => {
                 self.note(format_args!("net {from}>{to} #{number} {kind}"));
+                let arrived = self.ended((from, to), call.sent, None);
                 let network = self.clone();
                 let node = Handle::current().get_node(node).expect("a machine stays for ever");
                 node.spawn(async move {
                     let reply = service.serve(from, call.request).await;
-                    network.send_reply(&call.slot, number, (to, from), kind.message, Ok(reply));
+                    let about = (kind.message, &call.contents);
+                    let call_of = (number, arrived);
+                    network.send_reply(&call.slot, call_of, (to, from), about, Ok(reply));
                 });
             }
         }
@@ -284,26 +379,36 @@ impl Network {
     fn send_reply(
         &self,
         slot: &Slot,
-        number: u64,
+        (number, cause): (u64, Option<EventId>),
         link: Direction,
-        message: Message,
+        (message, asked): (Message, &Contents),
         reply: Result<PeerReply, TransportError>,
     ) {
         let kind = MessageKind { message, is_reply: true };
+        let sent = self.sent(link, cause, || match &reply {
+            Ok(reply) => message::of_reply(reply),
+            Err(refused) => message::Said { text: refused.to_string(), ..Default::default() },
+        });
         let fate = self.state().links.send(link, now_nanos());
         let (from, to) = link;
         let arrivals = match fate {
             Fate::Lost(why) => {
+                self.ended(link, sent, Some(why));
                 return self.note(format_args!("net {from}>{to} #{number} {kind}: {why}"));
             }
             Fate::Arrives(arrivals) => arrivals,
         };
-        for at in arrivals {
+        let contents = asked.of_reply(reply.as_ref().ok());
+        let passing = Passing { from, to, kind, contents };
+        for arrival in self.pass_traps(&passing, arrivals) {
             let (network, slot, reply) = (self.clone(), slot.clone(), reply.clone());
-            self.carry(at, kind, async move {
+            self.carry(arrival, async move {
                 if network.is_cut_under_way(link, number, kind) {
+                    network.ended(link, sent, Some("the link was cut under way"));
                     return;
                 }
+                // Before the receiver can act on it.
+                network.ended(link, sent, None);
                 let waiting = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let late = waiting.is_none_or(|waiting| waiting.send(reply).is_err());
                 let suffix = if late { ": nobody waits for it" } else { "" };
@@ -326,13 +431,6 @@ impl Network {
         let state = self.state();
         let station = state.stations.get(&to).filter(|station| station.endpoint == *endpoint);
         station.map_or(Host::Dark, |station| station.host.clone())
-    }
-}
-
-impl Trap {
-    /// Whether nobody would release what it catches.
-    fn is_abandoned(&mut self) -> bool {
-        !matches!(self.released.try_recv(), Err(oneshot::error::TryRecvError::Empty))
     }
 }
 

@@ -5,12 +5,14 @@
 //! may find another life of their receiver than the one they were meant for.
 
 mod message;
+mod trap;
 mod weather;
 
 #[cfg(madsim)]
 mod door;
 
 #[cfg(madsim)]
-pub use door::{Held, Network, SimTransport};
-pub use message::{Message, MessageKind};
+pub use door::{Network, SimTransport};
+pub use message::{Contents, Message, MessageKind};
+pub use trap::{Catch, Gate, Passing, Trap, Trapped, Wanted};
 pub use weather::{Direction, Fate, LATE_MILLIS, Links, Weather};

@@ -45,6 +45,27 @@ impl Default for Weather {
     }
 }
 
+impl Weather {
+    /// What is wrong with it, for people.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let healthy = Self::default();
+        let percent = |chance: f64| (chance * 100.0).round();
+        let mut words = Vec::new();
+        if self.loss > 0.0 {
+            words.push(format!("loses {} %", percent(self.loss)));
+        }
+        if self.duplication > 0.0 {
+            words.push(format!("repeats {} %", percent(self.duplication)));
+        }
+        if self.tail_chance > healthy.tail_chance {
+            let (chance, most) = (percent(self.tail_chance), self.tail.end());
+            words.push(format!("delays {chance} % by up to {most} ms"));
+        }
+        if words.is_empty() { "healthy again".into() } else { words.join(", ") }
+    }
+}
+
 /// One direction between two brokers.
 pub type Direction = (BrokerId, BrokerId);
 

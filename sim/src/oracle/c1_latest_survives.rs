@@ -1,6 +1,6 @@
 //! C1: compaction keeps the newest record of each key, and brings no older one back.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::{
     batch::{compaction_key, is_deletion},
     history::{Outcome, Partition},
@@ -16,7 +16,7 @@ pub const CHECK: Check = Check {
 /// The offset and the number of a key's newest record.
 type Newest = BTreeMap<(Partition, u64), (i64, u64)>;
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut acknowledged = Newest::new();
     for (_, produce, base_offset) in index.history.acknowledged() {
         for (at, sent) in produce.records.iter().enumerate() {
@@ -42,10 +42,10 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         let name = index.name(partition);
         match kept.get(&(partition, key)) {
             Some((at, _)) if *at < offset => {
-                return Err(format!("{name}: key {key} is back at {at}, it had come to {offset}"));
+                return violated(format!("{name}: key {key} is back at {at}, it had come to {offset}"));
             }
             None if !is_deletion(number) && !perhaps_deleted.contains(&(partition, key)) => {
-                return Err(format!("{name}: the newest record of key {key}, at {offset}, is gone"));
+                return violated(format!("{name}: the newest record of key {key}, at {offset}, is gone"));
             }
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! C3: compaction changes no record and moves none.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::{Partition, Request};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut seen: BTreeMap<(Partition, i64), u64> = BTreeMap::new();
     for (_, produce, base_offset) in index.history.acknowledged() {
         for (at, sent) in produce.records.iter().enumerate() {
@@ -23,23 +23,23 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         let inside = batch.base_offset..=batch.last_offset;
         let sorted = batch.records.is_sorted_by(|one, other| one.offset < other.offset);
         if !sorted || batch.records.iter().any(|record| !inside.contains(&record.offset)) {
-            return Err(format!("{name}: the batch at {} is out of order", batch.base_offset));
+            return violated(format!("{name}: the batch at {} is out of order", batch.base_offset));
         }
         for record in &batch.records {
             let offset = record.offset;
             let sent = record.number.and_then(|number| index.attempts.get(&number)?.first());
             let Some((number, (_, produce))) = record.number.zip(sent) else {
-                return Err(format!("{name}: nobody sent what is at {offset}"));
+                return violated(format!("{name}: nobody sent what is at {offset}"));
             };
             let as_sent = produce.records.iter().any(|sent| {
                 sent.number == number && (batch.append_time || sent.timestamp == record.timestamp)
             });
             if !as_sent || produce.partition != partition {
-                return Err(format!("{name}: {number} at {offset} is not as it was sent"));
+                return violated(format!("{name}: {number} at {offset} is not as it was sent"));
             }
             let before = *seen.entry((partition, offset)).or_insert(number);
             if before != number {
-                return Err(format!("{name}: {offset} was {before} and is {number}"));
+                return violated(format!("{name}: {offset} was {before} and is {number}"));
             }
         }
     }
@@ -50,7 +50,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             continue;
         };
         if !batches.is_sorted_by(|one, other| one.last_offset < other.base_offset) {
-            return Err(format!("{}: batches overlap", index.name(*partition)));
+            return violated(format!("{}: batches overlap", index.name(*partition)));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! C8: replicas compact at different times, and yet have the same newest value of every key.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::{batch::is_deletion, history::LogImage};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for replicas in &index.history.final_replicas {
         let Some(partition) = replicas.partition else { continue };
         if !index.history.topics[partition.topic].compacted {
@@ -23,7 +23,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             if values(log) != expected {
                 let name = index.name(partition);
                 let found = values(log);
-                return Err(format!(
+                return violated(format!(
                     "{name}: broker {first} has {expected:?} and broker {other} {found:?}"
                 ));
             }

@@ -1,7 +1,7 @@
 //! Hand-written histories for the checks' own tests: one topic `t` with one partition, in which
 //! record number n has the timestamp 1000 + n.
 
-use super::{Check, index::Index};
+use super::{Check, Violation, index::Index};
 use crate::{
     batch::{Producer, ReadBatch, ReadRecord, Sent},
     group::{Ask, FinalGroup, GroupCall, Heard, Partitions},
@@ -239,6 +239,11 @@ impl Example {
     /// Whether the check holds.
     pub fn holds(&self, check: &Check) -> bool {
         (check.judge)(&Index::new(&self.history)).is_ok()
+    }
+
+    /// What a check says about it that does not hold.
+    pub fn violation(&self, check: &Check) -> Violation {
+        (check.judge)(&Index::new(&self.history)).expect_err("the check does not hold")
     }
 }
 

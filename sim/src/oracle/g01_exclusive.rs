@@ -3,7 +3,7 @@
 //! G7 judges those.
 
 use super::{
-    Check,
+    Check, Verdict, Violation,
     groups::{self, Asked},
     index::Index,
 };
@@ -19,7 +19,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let everything = groups::by_group(index.history);
     for (group, calls) in everything.into_iter().filter(|(_, calls)| groups::is_classic(calls)) {
         let mut given: BTreeMap<(i32, Partition), &Asked<'_>> = BTreeMap::new();
@@ -33,10 +33,17 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let before = given.insert((*generation, *partition), asked);
                 if let Some(before) = before.filter(|before| !is_same(before, asked)) {
                     let (one, other) = (&before.of.member, &asked.of.member);
-                    return Err(format!(
+                    let message = format!(
                         "{group}: generation {generation} gives {} to {one} and {other}",
                         index.name(*partition)
-                    ));
+                    );
+                    return Err(Violation::new(message)
+                        .in_group(group)
+                        .shown_by([before.call, asked.call])
+                        .saw("generation", generation)
+                        .saw("partition", index.name(*partition))
+                        .saw("given to", one)
+                        .saw("and to", other));
                 }
             }
         }

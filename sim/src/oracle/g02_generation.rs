@@ -1,7 +1,7 @@
 //! G2 and G11: generations and member epochs only grow, and who goes by an older one is refused.
 
 use super::{
-    Check,
+    Check, Verdict, Violation,
     groups::{self, Asked},
     index::Index,
 };
@@ -16,7 +16,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let classic = groups::is_classic(&calls);
         let told: Vec<_> = calls.iter().filter_map(|asked| Some((asked, told(asked)?))).collect();
@@ -26,12 +26,17 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let concerns = classic || is_of_same_life(&calls, before, asked);
                 concerns && *generation > went_by && before.is_before(asked)
             });
-            if let Some((_, newer)) = newer {
+            if let Some((before, newer)) = newer {
                 let member = &asked.of.member;
-                return Err(format!(
+                let message = format!(
                     "{group}: {:?} of {member} was accepted after generation {newer} was told",
                     asked.of.ask
-                ));
+                );
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by([before.call, asked.call])
+                    .saw("told before", newer)
+                    .saw("went by", went_by));
             }
         }
         if !classic {
@@ -39,8 +44,13 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         }
         for (asked, generation) in &told {
             let older = told.iter().find(|(before, of)| before.is_before(asked) && of > generation);
-            if let Some((_, older)) = older {
-                return Err(format!("{group}: generation {generation} was told after {older}"));
+            if let Some((before, older)) = older {
+                let message = format!("{group}: generation {generation} was told after {older}");
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by([before.call, asked.call])
+                    .saw("told first", older)
+                    .saw("told then", generation));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! G3: of two processes with one `group.instance.id`, the older one is fenced (KIP-345).
 
-use super::{Check, groups, index::Index};
+use super::{Check, Verdict, Violation, groups, index::Index};
 use crate::group::{Ask, Heard};
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let joins: Vec<_> = calls
             .iter()
@@ -35,14 +35,22 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                     && **member != asked.of.member
                     && join.is_before(asked)
                     && !joins.iter().any(|(own, _, id)| {
-                        **id == asked.of.member && own.call.invoked > join.call.invoked
+                        // Of two joins at once either may have come last.
+                        let ended_before = own.call.ended.is_some_and(|at| at < join.call.invoked);
+                        **id == asked.of.member && !ended_before
                     })
             });
-            if let Some((_, instance, newer)) = replaced.filter(|_| taken) {
-                return Err(format!(
+            if let Some((join, instance, newer)) = replaced.filter(|_| taken) {
+                let message = format!(
                     "{group}: {} goes on as {instance}, which {newer} has become",
                     asked.of.member
-                ));
+                );
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by([join.call, asked.call])
+                    .saw("instance", instance)
+                    .saw("member now", newer)
+                    .saw("goes on as it", &asked.of.member));
             }
         }
     }
@@ -51,8 +59,12 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::Example;
+    use super::super::example::{Example, WALL};
     use super::CHECK;
+    use crate::{
+        group::{Ask, GroupCall, Heard},
+        history::{Outcome, Request},
+    };
 
     #[test]
     fn a_static_member_that_was_replaced_and_goes_on_is_found() {
@@ -64,5 +76,26 @@ mod tests {
         assert!(example.holds(&CHECK));
         example.alive("a", 1, Some("i"));
         assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn of_two_that_join_at_once_either_may_have_replaced_the_other() {
+        let mut example = Example::new();
+        let joining = |member: &str| GroupCall {
+            group: "g".into(),
+            member: member.into(),
+            instance: Some("i".into()),
+            ask: Ask::Join,
+        };
+        let calls = ["a", "b"].map(|member| {
+            (member, example.history.invoke(1, WALL, Request::Group(joining(member))))
+        });
+        for (member, call) in calls {
+            let (generation, leader) = (1, member.to_owned());
+            let heard = Heard::Joined { generation, member: member.into(), leader };
+            example.history.end(call, Outcome::Heard(heard));
+        }
+        example.alive("a", 1, Some("i"));
+        assert!(example.holds(&CHECK));
     }
 }

@@ -1,7 +1,7 @@
 //! G4: everybody in a generation has what its one leader gave.
 
 use super::{
-    Check,
+    Check, Verdict, Violation,
     groups::{self, Asked},
     index::Index,
 };
@@ -14,7 +14,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let everything = groups::by_group(index.history);
     for (group, calls) in everything.into_iter().filter(|(_, calls)| groups::is_classic(calls)) {
         let statics = statics(&calls);
@@ -27,9 +27,14 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let is_static = |id: &str| statics.contains(id);
                 let other = before.filter(|before| before != leader);
                 if let Some(before) = other.filter(|id| !is_static(id) && !is_static(leader)) {
-                    return Err(format!(
+                    let message = format!(
                         "{group}: generation {generation} is led by {before} and by {leader}"
-                    ));
+                    );
+                    return Err(Violation::new(message)
+                        .in_group(group)
+                        .shown_by([asked.call])
+                        .saw("leader", before)
+                        .saw("and leader", leader));
                 }
             }
             if let Ask::Sync { generation, given: shares } = &asked.of.ask {
@@ -48,10 +53,19 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let Some(shares) = given.get(&(*generation, &*asked.of.member)) else { continue };
             if !shares.contains(&assigned) {
                 let member = &asked.of.member;
-                return Err(format!(
+                let message = format!(
                     "{group}: in generation {generation} {member} has {assigned:?} and was given \
                      {shares:?}"
-                ));
+                );
+                let syncs = calls.iter().filter(|other| match &other.of.ask {
+                    Ask::Sync { generation: of, given } => of == generation && !given.is_empty(),
+                    _ => false,
+                });
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by(syncs.map(|sync| sync.call).chain([asked.call]))
+                    .saw("given", format!("{shares:?}"))
+                    .saw("told", format!("{assigned:?}")));
             }
         }
     }

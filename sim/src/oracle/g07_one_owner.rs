@@ -4,13 +4,13 @@
 //! for the owner: what it asked then shows that it was a member and had not given the partition up.
 
 use super::{
-    Check,
+    Check, Verdict, Violation,
     groups::{self, Asked},
     index::Index,
 };
 use crate::{
     group::{Ask, Heard, Partitions},
-    history::{History, Moment, Partition},
+    history::{Call, History, Moment, Partition},
 };
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ struct Held<'a> {
     until: Moment,
 }
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let mut by_member: BTreeMap<&str, Vec<Asked<'_>>> = BTreeMap::new();
         for asked in calls {
@@ -47,12 +47,22 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                     other.member != one.member && other.from < one.until
                 });
                 if let Some(other) = other {
-                    return Err(format!(
+                    let message = format!(
                         "{group}: {} was given to {} while {} had it",
                         index.name(partition),
                         other.member,
                         one.member
-                    ));
+                    );
+                    let shows = |call: &&Call| {
+                        let ends = [one.from, one.until, other.from, other.until];
+                        ends.contains(&call.invoked) || call.ended.is_some_and(|at| ends.contains(&at))
+                    };
+                    return Err(Violation::new(message)
+                        .in_group(group)
+                        .shown_by(index.history.calls.iter().filter(shows))
+                        .saw("partition", index.name(partition))
+                        .saw("had it", one.member)
+                        .saw("was given it", other.member));
                 }
             }
         }
@@ -113,7 +123,8 @@ fn gives_up_everything(asked: &Asked<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::example::{Example, partitions};
-    use super::CHECK;
+    use super::{Ask, CHECK, Heard};
+    use crate::history::Outcome;
 
     #[test]
     fn a_partition_that_is_granted_before_it_was_revoked_is_found() {
@@ -124,6 +135,8 @@ mod tests {
         early.told("b", 0, &[], 2, Some(partitions(&[1])));
         early.told("a", 1, &[0, 1], 1, None);
         assert!(!early.holds(&CHECK));
+        let evidence = early.violation(&CHECK).evidence;
+        assert_eq!((evidence.group.as_deref(), evidence.calls.len()), (Some("g"), 3));
         example.told("b", 0, &[], 2, Some(partitions(&[])));
         example.told("a", 1, &[0, 1], 1, Some(partitions(&[0])));
         example.told("a", 1, &[0], 2, None);
@@ -131,6 +144,18 @@ mod tests {
         example.told("b", 2, &[1], 2, None);
         example.told("a", 2, &[0], 2, None);
         assert!(example.holds(&CHECK));
+    }
+
+    #[test]
+    fn a_heartbeat_that_was_taken_by_whom_does_not_know_the_group_yet_proves_nothing() {
+        let mut example = Example::new();
+        example.synced("a", 1, &partitions(&[0]));
+        example.told("b", 0, &[], 2, Some(partitions(&[0])));
+        let ask = Ask::Heartbeat { generation: 1 };
+        example.asked("a", None, ask, Outcome::Heard(Heard::Taken));
+        assert!(example.holds(&CHECK));
+        example.alive("a", 1, None);
+        assert!(!example.holds(&CHECK));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! G8: a member gets a newer epoch when it has given up what is not its own any more.
 
 use super::{
-    Check,
+    Check, Verdict, Violation,
     groups::{self, Asked},
     index::Index,
 };
@@ -17,20 +17,20 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let mut by_member: BTreeMap<&str, Vec<Asked<'_>>> = BTreeMap::new();
         for asked in calls {
             by_member.entry(&asked.of.member).or_default().push(asked);
         }
         for (member, calls) in by_member {
-            judge_member(&calls).map_err(|found| format!("{group}: {member} {found}"))?;
+            judge_member(&calls).map_err(|found| Violation { message: format!("{group}: {member} {}", found.message), ..found.in_group(group) })?;
         }
     }
     Ok(())
 }
 
-fn judge_member(calls: &[Asked<'_>]) -> Result<(), String> {
+fn judge_member(calls: &[Asked<'_>]) -> Verdict {
     let mut target: Option<&Partitions> = None;
     // Whether the member has heard every answer. It sends the epoch before one that it missed, and
     // is then told the newer epoch and what to give up in that one together.
@@ -43,7 +43,14 @@ fn judge_member(calls: &[Asked<'_>]) -> Result<(), String> {
                 let grew = heard_all && *went_by > 0 && epoch > went_by;
                 heard_all = true;
                 if let Some(target) = target.filter(|target| grew && !owned.is_subset(target)) {
-                    return Err(format!("is in epoch {epoch} with {owned:?}, assigned {target:?}"));
+                    let message =
+                        format!("is in epoch {epoch} with {owned:?}, assigned {target:?}");
+                    return Err(Violation::new(message)
+                        .shown_by([asked.call])
+                        .saw("epoch before", went_by)
+                        .saw("epoch told", epoch)
+                        .saw("has", format!("{owned:?}"))
+                        .saw("assigned", format!("{target:?}")));
                 }
             }
             // What was decided is not known: the next answer may say again what this one said.

@@ -1,6 +1,6 @@
 //! I1: a sequence of a producer is in the log once, and a repeated batch gets its first offset.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 use crate::{
     batch::Producer,
     history::{Moment, Outcome, Partition},
@@ -18,35 +18,49 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     once_in_the_log(index)?;
     one_answer(index)?;
     no_refusal(index)
 }
 
-fn once_in_the_log(index: &Index<'_>) -> Result<(), String> {
+fn once_in_the_log(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
         let mut seen = BTreeSet::new();
         for batch in &log.batches {
             if let Some(producer) = batch.producer.filter(|producer| !seen.insert(*producer)) {
                 let (name, offset) = (index.name(*partition), batch.base_offset);
-                return Err(format!("{name}: {producer:?} is there again at {offset}"));
+                let message = format!("{name}: {producer:?} is there again at {offset}");
+                let before = log.batches.iter().find(|other| other.producer == Some(producer));
+                let first = before.map_or(offset, |before| before.base_offset);
+                let sent = index.history.produces();
+                let sent = sent.filter(|(_, produce)| produce.producer == Some(producer));
+                return Err(Violation::new(message)
+                    .at(*partition, offset)
+                    .at(*partition, first)
+                    .shown_by(sent.map(|(call, _)| call))
+                    .saw("first at", first)
+                    .saw("again at", offset));
             }
         }
     }
     Ok(())
 }
 
-fn one_answer(index: &Index<'_>) -> Result<(), String> {
+fn one_answer(index: &Index<'_>) -> Verdict {
     let mut answers: BTreeMap<(Partition, Producer), i64> = BTreeMap::new();
-    for (_, produce, base_offset) in index.history.acknowledged() {
+    for (call, produce, base_offset) in index.history.acknowledged() {
         let Some(producer) = produce.producer else { continue };
         match answers.insert((produce.partition, producer), base_offset) {
             Some(first) if first != base_offset => {
                 let name = index.name(produce.partition);
-                return Err(format!(
+                let message = format!(
                     "{name}: {producer:?} was acknowledged at {first} and at {base_offset}"
-                ));
+                );
+                return Err(Violation::new(message)
+                    .at(produce.partition, first)
+                    .at(produce.partition, base_offset)
+                    .shown_by([call]));
             }
             _ => {}
         }
@@ -55,7 +69,7 @@ fn one_answer(index: &Index<'_>) -> Result<(), String> {
 }
 
 /// A batch that was acknowledged and is among the last five of its producer is never refused.
-fn no_refusal(index: &Index<'_>) -> Result<(), String> {
+fn no_refusal(index: &Index<'_>) -> Verdict {
     let mut newest: BTreeMap<(Partition, i64), (i16, BTreeSet<i32>)> = BTreeMap::new();
     let mut acknowledged: BTreeMap<(Partition, Producer), Moment> = BTreeMap::new();
     for (call, produce, _) in index.history.acknowledged() {
@@ -81,7 +95,13 @@ fn no_refusal(index: &Index<'_>) -> Result<(), String> {
         );
         if refused && in_window && known.is_some_and(|ended| *ended < call.invoked) {
             let (name, outcome) = (index.name(produce.partition), &call.outcome);
-            return Err(format!("{name}: {producer:?} was acknowledged, and repeated: {outcome:?}"));
+            let message =
+                format!("{name}: {producer:?} was acknowledged, and repeated: {outcome:?}");
+            let same = index.history.produces();
+            let same = same.filter(|(_, other)| other.producer == Some(producer));
+            return Err(Violation::new(message)
+                .in_partition(produce.partition)
+                .shown_by(same.map(|(call, _)| call)));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! I2: the sequences of a producer's epoch follow each other in the log without a gap.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::batch::{Producer, ReadBatch};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
         let mut last: BTreeMap<i64, (Producer, i32)> = BTreeMap::new();
         for batch in &log.batches {
@@ -24,7 +24,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             };
             if !fits {
                 let (name, offset) = (index.name(*partition), batch.base_offset);
-                return Err(format!("{name}: {producer:?} at {offset} follows {before:?}"));
+                return violated(format!("{name}: {producer:?} at {offset} follows {before:?}"));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! I3: once a producer's newer epoch has written, an older one writes nothing.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::{Moment, Outcome, Partition};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
         let mut newest: BTreeMap<i64, i16> = BTreeMap::new();
         for batch in &log.batches {
@@ -18,7 +18,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let epoch = newest.entry(producer.id).or_insert(producer.epoch);
             if producer.epoch < *epoch {
                 let (name, offset) = (index.name(*partition), batch.base_offset);
-                return Err(format!("{name}: {producer:?} at {offset} follows epoch {epoch}"));
+                return violated(format!("{name}: {producer:?} at {offset} follows epoch {epoch}"));
             }
             *epoch = producer.epoch;
         }
@@ -26,7 +26,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     refused_afterwards(index)
 }
 
-fn refused_afterwards(index: &Index<'_>) -> Result<(), String> {
+fn refused_afterwards(index: &Index<'_>) -> Verdict {
     // When each epoch of a producer was first acknowledged in a partition.
     let mut first: BTreeMap<(Partition, i64, i16), Moment> = BTreeMap::new();
     for (call, produce, _) in index.history.acknowledged() {
@@ -43,7 +43,7 @@ fn refused_afterwards(index: &Index<'_>) -> Result<(), String> {
         let fenced = first.range(next..=last).any(|(_, ended)| *ended < call.invoked);
         if fenced && matches!(call.outcome, Outcome::Produced { .. }) {
             let name = index.name(produce.partition);
-            return Err(format!("{name}: {producer:?} was acknowledged behind a newer epoch"));
+            return violated(format!("{name}: {producer:?} was acknowledged behind a newer epoch"));
         }
     }
     Ok(())

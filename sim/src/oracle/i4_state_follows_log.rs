@@ -1,6 +1,6 @@
 //! I4: the producers that the broker describes are those of its log.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in index.finals.iter().filter(|(_, log)| log.error.is_none()) {
         let mut replayed: BTreeMap<i64, (i32, i32)> = BTreeMap::new();
         for batch in &log.batches {
@@ -22,7 +22,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let described = log.producers.iter().find(|producer| producer.0 == id);
             if described != Some(&(id, epoch, sequence)) {
                 let name = index.name(*partition);
-                return Err(format!(
+                return violated(format!(
                     "{name}: producer {id} is at epoch {epoch}, sequence {sequence} by the log \
                      and described as {described:?}"
                 ));

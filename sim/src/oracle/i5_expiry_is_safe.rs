@@ -1,6 +1,6 @@
 //! I5: however the clocks run, a record of an idempotent producer is in the log once.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
         let mut seen: BTreeMap<u64, i64> = BTreeMap::new();
         for batch in log.batches.iter().filter(|batch| batch.producer.is_some()) {
@@ -17,7 +17,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let Some(number) = record.number else { continue };
                 if let Some(first) = seen.insert(number, record.offset) {
                     let (name, again) = (index.name(*partition), record.offset);
-                    return Err(format!("{name}: record {number} is at {first} and at {again}"));
+                    return violated(format!("{name}: record {number} is at {first} and at {again}"));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! I6: a producer's records are in the log in the order in which it sent them first.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
         // Clients number their records in the order of sending.
         let mut last: BTreeMap<u32, (u64, i64)> = BTreeMap::new();
@@ -23,7 +23,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let before = last.insert(call.client, (number, record.offset));
                 if let Some((earlier, offset)) = before.filter(|before| before.0 >= number) {
                     let (name, at) = (index.name(*partition), record.offset);
-                    return Err(format!(
+                    return violated(format!(
                         "{name}: record {number} at {at} was sent before record {earlier} at \
                          {offset}"
                     ));

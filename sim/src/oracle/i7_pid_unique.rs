@@ -1,6 +1,6 @@
 //! I7: no producer identity is given out twice, whatever the broker lived through.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::Outcome;
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut given = BTreeSet::new();
     for call in &index.history.calls {
         if let Outcome::Identity { id, epoch } = call.outcome
             && !given.insert((id, epoch))
         {
-            return Err(format!("producer {id} with epoch {epoch} was given out twice"));
+            return violated(format!("producer {id} with epoch {epoch} was given out twice"));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! A leader that was replaced without knowing it lacks what its successor acknowledged. If it judges
 //! sequence numbers nevertheless, clients take their own state for damaged and end.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::{Call, Moment, Outcome, Partition, Produce};
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 /// number, the one that follows, and when that was known.
 type Acknowledged = BTreeMap<i64, (i64, Moment)>;
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut acknowledged: BTreeMap<(Partition, i64, i16), Acknowledged> = BTreeMap::new();
     for (call, produce, _) in index.history.acknowledged() {
         if let (Some(producer), Some(ended)) = (produce.producer, call.ended) {
@@ -36,7 +36,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         let Some(before) = acknowledged.get(&key) else { continue };
         if end_of_acknowledged(before, call.invoked) == i64::from(producer.base_sequence) {
             let name = index.name(produce.partition);
-            return Err(format!(
+            return violated(format!(
                 "{name}: {producer:?} was told that a sequence number is missing, but all before it \
                  were acknowledged"
             ));

@@ -1,6 +1,6 @@
 //! J lost-write and unseen: whatever was acknowledged is read by somebody in the end.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 use crate::history::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut read: BTreeSet<u64> = BTreeSet::new();
     let mut furthest: BTreeMap<Partition, i64> = BTreeMap::new();
     for (partition, _, batch) in index.history.reads() {
@@ -18,7 +18,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         let bound = furthest.entry(partition).or_insert(batch.last_offset);
         *bound = batch.last_offset.max(*bound);
     }
-    for (_, produce, base_offset) in index.history.acknowledged() {
+    for (call, produce, base_offset) in index.history.acknowledged() {
         let Some(log) = index.online(produce.partition) else { continue };
         for (at, sent) in produce.records.iter().enumerate() {
             let offset = base_offset + at as i64;
@@ -28,9 +28,14 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let (name, number) = (index.name(produce.partition), sent.number);
             let bound = furthest.get(&produce.partition).copied().unwrap_or(-1);
             let what = if offset <= bound { "lost" } else { "unseen" };
-            return Err(format!(
+            let message = format!(
                 "{name}: record {number}, acknowledged at {offset}, is {what}; reads went to {bound}"
-            ));
+            );
+            return Err(Violation::new(message)
+                .at(produce.partition, offset)
+                .shown_by([call])
+                .saw("acknowledged", format!("record {number} at {offset}"))
+                .saw("reads went to", bound));
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! J duplicate: a record that was sent once, or by an idempotent producer, is at one offset.
 
-use super::{Check, index::Index};
-use crate::history::Partition;
+use super::{Check, Verdict, Violation, index::Index};
+use crate::history::{Call, Partition, Produce};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -10,21 +10,29 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
-    let mut places: BTreeMap<u64, (Partition, i64)> = BTreeMap::new();
-    for (partition, _, batch) in index.history.reads() {
+fn judge(index: &Index<'_>) -> Verdict {
+    let mut places: BTreeMap<u64, (Partition, i64, Option<&Call>)> = BTreeMap::new();
+    for (partition, call, batch) in index.history.reads() {
         for record in &batch.records {
             let Some(number) = record.number.filter(|number| is_unique(index, *number)) else {
                 continue;
             };
-            let here = (partition, record.offset);
+            let here = (partition, record.offset, call);
             let there = *places.entry(number).or_insert(here);
-            if there != here {
+            if (there.0, there.1) != (partition, record.offset) {
                 let (name, other) = (index.name(partition), index.name(there.0));
                 let (offset, first) = (record.offset, there.1);
-                return Err(format!(
+                let message = format!(
                     "record {number} is at {offset} of {name} and at {first} of {other}"
-                ));
+                );
+                return Err(Violation::new(message)
+                    .at(partition, offset)
+                    .at(there.0, first)
+                    .shown_by(attempts(index, number).iter().map(|(call, _)| *call))
+                    .shown_by(there.2.into_iter().chain(call))
+                    .saw("record", number)
+                    .saw("first at", format!("{other} {first}"))
+                    .saw("then at", format!("{name} {offset}")));
             }
         }
     }
@@ -33,8 +41,12 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
 
 /// Whether the broker may not have taken it twice: others are sent again when nobody knows.
 fn is_unique(index: &Index<'_>, number: u64) -> bool {
-    let attempts = index.attempts.get(&number).map(Vec::as_slice).unwrap_or_default();
+    let attempts = attempts(index, number);
     attempts.len() == 1 || attempts.iter().all(|(_, produce)| produce.producer.is_some())
+}
+
+fn attempts<'i, 'a>(index: &'i Index<'a>, number: u64) -> &'i [(&'a Call, &'a Produce)] {
+    index.attempts.get(&number).map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! J poll-skip and nonmonotonic-poll: a fetch begins where it was asked to and leaves nothing out.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 use crate::history::{Outcome, Request};
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for call in &index.history.calls {
         let (
             Request::Fetch { partition, offset },
@@ -23,7 +23,15 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let begins = if at == 0 { batch.base_offset <= next } else { batch.base_offset == next };
             if !begins || batch.last_offset < next {
                 let (name, base) = (index.name(*partition), batch.base_offset);
-                return Err(format!("{name}: a fetch from {offset} had {base} where {next} was due"));
+                let message =
+                    format!("{name}: a fetch from {offset} had {base} where {next} was due");
+                return Err(Violation::new(message)
+                    .at(*partition, next)
+                    .on([call.broker])
+                    .shown_by([call])
+                    .saw("asked from", offset)
+                    .saw("due", next)
+                    .saw("came", base));
             }
             next = batch.last_offset + 1;
         }

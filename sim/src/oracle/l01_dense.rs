@@ -1,6 +1,6 @@
 //! L1: offsets have no gap, in what is read and in what lies on disk.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::batch::ReadBatch;
 
 pub const CHECK: Check = Check {
@@ -9,13 +9,13 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
-        dense(&log.batches).map_err(|found| format!("{}: {found}", index.name(*partition)))?;
+        dense(&log.batches).map_err(|found| found.of(index, *partition))?;
         let end = log.batches.last().map_or(log.log_start, |batch| batch.last_offset + 1);
         if log.error.is_none() && end != log.end {
             let (name, told) = (index.name(*partition), log.end);
-            return Err(format!("{name}: the last record ends at {end}, the broker says {told}"));
+            return violated(format!("{name}: the last record ends at {end}, the broker says {told}"));
         }
     }
     for boundary in &index.history.boundaries {
@@ -24,22 +24,22 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             if let Some(pair) = pairs.find(|pair| pair[1].base_offset != pair[0].last_offset + 1) {
                 let (name, end, next) =
                     (index.name(*partition), pair[0].last_offset, pair[1].base_offset);
-                return Err(format!("{name}: {next} follows {end} on the recovered disk"));
+                return violated(format!("{name}: {next} follows {end} on the recovered disk"));
             }
         }
     }
     Ok(())
 }
 
-fn dense(batches: &[ReadBatch]) -> Result<(), String> {
+fn dense(batches: &[ReadBatch]) -> Verdict {
     for batch in batches {
         let offsets = batch.records.iter().map(|record| record.offset);
         if !offsets.eq(batch.base_offset..=batch.last_offset) {
-            return Err(format!("the batch at {} has other offsets inside", batch.base_offset));
+            return violated(format!("the batch at {} has other offsets inside", batch.base_offset));
         }
     }
     match batches.windows(2).find(|pair| pair[1].base_offset != pair[0].last_offset + 1) {
-        Some(pair) => Err(format!("{} follows {}", pair[1].base_offset, pair[0].last_offset)),
+        Some(pair) => violated(format!("{} follows {}", pair[1].base_offset, pair[0].last_offset)),
         None => Ok(()),
     }
 }

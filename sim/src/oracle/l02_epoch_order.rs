@@ -1,6 +1,6 @@
 //! L2: leader epochs never decrease along a log.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 
 pub const CHECK: Check = Check {
     name: "L2 epoch order",
@@ -8,7 +8,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let finals = index.finals.iter().map(|(partition, log)| {
         (*partition, log.batches.iter().map(|b| (b.base_offset, b.leader_epoch)).collect())
     });
@@ -21,7 +21,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         if let Some(pair) = epochs.windows(2).find(|pair| pair[1].1 < pair[0].1) {
             let ((_, before), (offset, epoch)) = (pair[0], pair[1]);
             let name = index.name(partition);
-            return Err(format!("{name}: epoch {epoch} at {offset} follows epoch {before}"));
+            return violated(format!("{name}: epoch {epoch} at {offset} follows epoch {before}"));
         }
     }
     Ok(())

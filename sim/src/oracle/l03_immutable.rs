@@ -1,7 +1,7 @@
 //! L3: an offset that a client has seen, or was told, never holds another record.
 
-use super::{Check, index::Index};
-use crate::history::Partition;
+use super::{Check, Verdict, Violation, index::Index};
+use crate::history::{Call, Partition, Request};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -10,35 +10,50 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
-    let mut seen: BTreeMap<(Partition, i64), u64> = BTreeMap::new();
-    let mut see = |partition: Partition, offset: i64, number: u64| match seen
-        .insert((partition, offset), number)
-    {
-        Some(other) if other != number => Err(format!(
-            "{} offset {offset} held record {other} and record {number}",
-            index.name(partition)
-        )),
-        _ => Ok(()),
+fn judge(index: &Index<'_>) -> Verdict {
+    let mut seen: BTreeMap<(Partition, i64), (u64, Option<&Call>)> = BTreeMap::new();
+    let mut see = |partition: Partition, offset: i64, number: u64, call| {
+        let before = seen.insert((partition, offset), (number, call));
+        let Some((other, before)) = before.filter(|(other, _)| *other != number) else {
+            return Ok(());
+        };
+        let name = index.name(partition);
+        let violation = Violation::new(format!(
+            "{name} offset {offset} held record {other} and record {number}"
+        ));
+        Err(violation
+            .at(partition, offset)
+            .shown_by(before.into_iter().chain(call))
+            .saw("first", told(other, before))
+            .saw("then", told(number, call)))
     };
-    for (_, produce, base_offset) in index.history.acknowledged() {
+    for (call, produce, base_offset) in index.history.acknowledged() {
         for (at, record) in produce.records.iter().enumerate() {
-            see(produce.partition, base_offset + at as i64, record.number)?;
+            see(produce.partition, base_offset + at as i64, record.number, Some(call))?;
         }
     }
-    for (partition, _, batch) in index.history.reads() {
+    for (partition, call, batch) in index.history.reads() {
         for record in &batch.records {
             if let Some(number) = record.number {
-                see(partition, record.offset, number)?;
+                see(partition, record.offset, number, call)?;
             }
         }
     }
     Ok(())
 }
 
+/// Who was told of a record.
+fn told(number: u64, call: Option<&Call>) -> String {
+    match call.map(|call| (call.client, &call.request)) {
+        Some((client, Request::Produce(_))) => format!("record {number}, as client {client} was told"),
+        Some((client, _)) => format!("record {number}, as client {client} read"),
+        None => format!("record {number}, as everything was read at the end"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Example, batch};
+    use super::super::example::{Example, PARTITION, batch};
     use super::CHECK;
 
     #[test]
@@ -49,5 +64,8 @@ mod tests {
         assert!(example.holds(&CHECK));
         example.fetched(1, 2, vec![batch(1, 5..6)]);
         assert!(!example.holds(&CHECK));
+        let evidence = example.violation(&CHECK).evidence;
+        assert_eq!((evidence.partition, evidence.offsets.first()), (Some(PARTITION), Some(&1)));
+        assert_eq!(evidence.calls.len(), 2);
     }
 }

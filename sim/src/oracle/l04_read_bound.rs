@@ -1,7 +1,7 @@
 //! L4: readers see committed records only: below the high watermark, which never goes back, and
 //! what was read stays readable.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 use crate::history::{Outcome, Partition, Request};
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     below_the_high_watermark(index)?;
     // A new leader learns the high watermark that readers saw from its followers' fetches.
     if !index.history.promise.is_cluster() {
@@ -20,7 +20,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     read_records_stay(index)
 }
 
-fn below_the_high_watermark(index: &Index<'_>) -> Result<(), String> {
+fn below_the_high_watermark(index: &Index<'_>) -> Verdict {
     for call in &index.history.calls {
         let (Request::Fetch { partition, .. }, Outcome::Fetched { high_watermark, batches, .. }) =
             (&call.request, &call.outcome)
@@ -29,13 +29,19 @@ fn below_the_high_watermark(index: &Index<'_>) -> Result<(), String> {
         };
         if let Some(batch) = batches.iter().find(|batch| batch.last_offset >= *high_watermark) {
             let (name, offset) = (index.name(*partition), batch.last_offset);
-            return Err(format!("{name}: {offset} was read, the high watermark {high_watermark}"));
+            let message = format!("{name}: {offset} was read, the high watermark {high_watermark}");
+            return Err(Violation::new(message)
+                .at(*partition, offset)
+                .on([call.broker])
+                .shown_by([call])
+                .saw("read up to", offset)
+                .saw("high watermark", high_watermark));
         }
     }
     Ok(())
 }
 
-fn high_watermark_never_goes_back(index: &Index<'_>) -> Result<(), String> {
+fn high_watermark_never_goes_back(index: &Index<'_>) -> Verdict {
     // (moment, partition, high watermark) at the end and at the beginning of each fetch.
     let mut ends = Vec::new();
     let mut begins = Vec::new();
@@ -61,20 +67,29 @@ fn high_watermark_never_goes_back(index: &Index<'_>) -> Result<(), String> {
         }
         if let Some(before) = highest.get(&partition).filter(|before| **before > seen) {
             let name = index.name(partition);
-            return Err(format!("{name}: the high watermark went from {before} back to {seen}"));
+            let message = format!("{name}: the high watermark went from {before} back to {seen}");
+            return Err(Violation::new(message)
+                .at(partition, seen)
+                .saw("high watermark before", before)
+                .saw("high watermark then", seen));
         }
     }
     Ok(())
 }
 
-fn read_records_stay(index: &Index<'_>) -> Result<(), String> {
-    for (partition, _, batch) in index.history.reads() {
+fn read_records_stay(index: &Index<'_>) -> Verdict {
+    for (partition, call, batch) in index.history.reads() {
         let Some(log) = index.online(partition) else { continue };
         let records = &index.records[&partition];
         let gone = |offset: &i64| *offset >= log.log_start && !records.contains_key(offset);
         if let Some(offset) = batch.records.iter().map(|record| record.offset).find(gone) {
             let (name, end) = (index.name(partition), log.end);
-            return Err(format!("{name}: {offset} was read once and the log now ends at {end}"));
+            let message = format!("{name}: {offset} was read once and the log now ends at {end}");
+            return Err(Violation::new(message)
+                .at(partition, offset)
+                .shown_by(call)
+                .saw("read once", offset)
+                .saw("the log ends at", end));
         }
     }
     Ok(())

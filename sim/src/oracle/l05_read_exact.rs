@@ -1,6 +1,6 @@
 //! L5: what is read is what was sent: content, timestamp, and a batch that covers the offset asked.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::{
     batch::ReadBatch,
     history::{Call, Request},
@@ -12,38 +12,38 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, call, batch) in index.history.reads() {
         content(index, batch)
             .and_then(|()| position(call, batch))
-            .map_err(|found| format!("{}: {found}", index.name(partition)))?;
+            .map_err(|found| found.of(index, partition))?;
     }
     Ok(())
 }
 
-fn content(index: &Index<'_>, batch: &ReadBatch) -> Result<(), String> {
+fn content(index: &Index<'_>, batch: &ReadBatch) -> Verdict {
     for record in &batch.records {
         let offset = record.offset;
         let Some(number) = record.number else {
-            return Err(format!("the record at {offset} is none that anybody sent"));
+            return violated(format!("the record at {offset} is none that anybody sent"));
         };
         let attempts = index.attempts.get(&number).map(Vec::as_slice).unwrap_or_default();
         let mut sent = attempts.iter().flat_map(|(_, produce)| &produce.records);
         let Some(sent) = sent.find(|sent| sent.number == number) else {
-            return Err(format!("record {number} at {offset} was never sent"));
+            return violated(format!("record {number} at {offset} was never sent"));
         };
         if !batch.append_time && sent.timestamp != record.timestamp {
             let (was, is) = (sent.timestamp, record.timestamp);
-            return Err(format!("record {number} was sent with timestamp {was}, read with {is}"));
+            return violated(format!("record {number} was sent with timestamp {was}, read with {is}"));
         }
     }
     Ok(())
 }
 
-fn position(call: Option<&Call>, batch: &ReadBatch) -> Result<(), String> {
+fn position(call: Option<&Call>, batch: &ReadBatch) -> Verdict {
     match call.map(|call| &call.request) {
         Some(Request::Fetch { offset, .. }) if batch.last_offset < *offset => {
-            Err(format!("a fetch from {offset} returned the batch of {}", batch.base_offset))
+            violated(format!("a fetch from {offset} returned the batch of {}", batch.base_offset))
         }
         _ => Ok(()),
     }

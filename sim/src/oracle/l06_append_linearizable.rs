@@ -1,7 +1,7 @@
 //! L6: a batch acknowledged before another was first sent has the smaller offset.
 
-use super::{Check, index::Index};
-use crate::history::{Moment, Partition};
+use super::{Check, Verdict, Violation, index::Index};
+use crate::history::{Call, Moment, Partition, Produce};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut begins: Vec<(Moment, Partition, i64)> = Vec::new();
     let mut ends: Vec<(Moment, Partition, i64)> = Vec::new();
     for (call, produce, base_offset) in index.history.acknowledged() {
@@ -33,7 +33,17 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         }
         if let Some(before) = highest.get(&partition).filter(|before| **before >= offset) {
             let name = index.name(partition);
-            return Err(format!("{name}: {offset} was given after {before} was acknowledged"));
+            let message = format!("{name}: {offset} was given after {before} was acknowledged");
+            let shows = |(_, produce, base): &(&Call, &Produce, i64)| {
+                produce.partition == partition && [offset, *before].contains(base)
+            };
+            let calls = index.history.acknowledged().filter(shows).map(|(call, ..)| call);
+            return Err(Violation::new(message)
+                .at(partition, offset)
+                .at(partition, *before)
+                .shown_by(calls)
+                .saw("acknowledged before", before)
+                .saw("given then", offset));
         }
     }
     Ok(())

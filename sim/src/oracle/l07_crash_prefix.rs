@@ -1,6 +1,6 @@
 //! L7: after a crash, the log is a prefix of what was written that holds all that was acknowledged.
 
-use super::{Check, index::{Index, surely_not_appended}};
+use super::{Check, Verdict, Violation, violated, index::{Index, surely_not_appended}};
 use crate::history::{BatchImage, Boundary, LogImage};
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     acknowledged_records_are_there(index)?;
     nothing_else_is_there(index)?;
     // A replica may have followed its leader already when its broker is ready.
@@ -19,8 +19,8 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     index.history.boundaries.iter().try_for_each(|boundary| recovered_a_prefix(index, boundary))
 }
 
-fn acknowledged_records_are_there(index: &Index<'_>) -> Result<(), String> {
-    for (_, produce, base_offset) in index.history.acknowledged() {
+fn acknowledged_records_are_there(index: &Index<'_>) -> Verdict {
+    for (call, produce, base_offset) in index.history.acknowledged() {
         let Some(log) = index.online(produce.partition) else { continue };
         let records = &index.records[&produce.partition];
         for (at, sent) in produce.records.iter().enumerate() {
@@ -33,17 +33,24 @@ fn acknowledged_records_are_there(index: &Index<'_>) -> Result<(), String> {
                 let (name, acks, number) =
                     (index.name(produce.partition), produce.acks, sent.number);
                 let end = log.end;
-                return Err(format!(
+                let message = format!(
                     "{name}: record {number} was acknowledged (acks={acks}) at {offset}, where \
                      there is now {there:?}; the log ends at {end}"
-                ));
+                );
+                let now = there.map_or("nothing".into(), |number| format!("record {number}"));
+                return Err(Violation::new(message)
+                    .at(produce.partition, offset)
+                    .shown_by([call])
+                    .saw("acknowledged", format!("record {number} at {offset}"))
+                    .saw("there is now", now)
+                    .saw("the log ends at", end));
             }
         }
     }
     Ok(())
 }
 
-fn nothing_else_is_there(index: &Index<'_>) -> Result<(), String> {
+fn nothing_else_is_there(index: &Index<'_>) -> Verdict {
     for (partition, _, batch) in index.history.reads() {
         for record in &batch.records {
             let Some(attempts) = record.number.and_then(|number| index.attempts.get(&number))
@@ -52,21 +59,24 @@ fn nothing_else_is_there(index: &Index<'_>) -> Result<(), String> {
             };
             if attempts.iter().all(|(call, _)| surely_not_appended(&call.outcome)) {
                 let (name, offset) = (index.name(partition), record.offset);
-                return Err(format!("{name}: the record at {offset} had been refused"));
+                let message = format!("{name}: the record at {offset} had been refused");
+                return Err(Violation::new(message)
+                    .at(partition, offset)
+                    .shown_by(attempts.iter().map(|(call, _)| *call)));
             }
         }
     }
     Ok(())
 }
 
-fn recovered_a_prefix(index: &Index<'_>, boundary: &Boundary) -> Result<(), String> {
+fn recovered_a_prefix(index: &Index<'_>, boundary: &Boundary) -> Verdict {
     for (partition, recovered) in boundary.recovered.iter().flatten() {
         let Some(before) = boundary.before.get(partition) else { continue };
         if before.rotten || recovered.rotten {
             continue;
         }
         prefix(index, before, recovered, boundary.power)
-            .map_err(|found| format!("{}: {found}", index.name(*partition)))?;
+            .map_err(|found| found.of(index, *partition).on([boundary.machine]))?;
     }
     Ok(())
 }
@@ -77,10 +87,10 @@ fn prefix(
     before: &LogImage,
     recovered: &LogImage,
     power: bool,
-) -> Result<(), String> {
+) -> Verdict {
     let (Some(first), Some(oldest)) = (recovered.batches.first(), before.batches.first()) else {
         return match before.batches.last().filter(|_| !power) {
-            Some(last) => Err(format!("a killed process lost all up to {}", last.last_offset)),
+            Some(last) => violated(format!("a killed process lost all up to {}", last.last_offset)),
             None => Ok(()),
         };
     };
@@ -91,15 +101,15 @@ fn prefix(
             Some(was) if (was.base_offset, was.crc) == (batch.base_offset, batch.crc) => {}
             Some(was) => {
                 let (offset, expected) = (batch.base_offset, was.base_offset);
-                return Err(format!("{offset} was recovered where {expected} had been written"));
+                return violated(format!("{offset} was recovered where {expected} had been written"));
             }
             // A write that failed may have been cut off in the page cache and yet be on the media.
             None if may_be_there(index, batch) => {}
-            None => return Err(format!("{} was never written", batch.base_offset)),
+            None => return violated(format!("{} was never written", batch.base_offset)),
         }
     }
     match written.next().filter(|_| !power) {
-        Some(lost) => Err(format!("a killed process lost the batch at {}", lost.base_offset)),
+        Some(lost) => violated(format!("a killed process lost the batch at {}", lost.base_offset)),
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! L8: what a recovery cut off never comes back: a record behind a recovered log's end was sent by
 //! somebody after that recovery.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::{MarkKind, Moment};
 
 pub const CHECK: Check = Check {
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     // What one broker lost, its peers may still have.
     if index.history.promise.is_cluster() {
         return Ok(());
@@ -29,7 +29,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let number = batch.records.first().and_then(|record| record.number);
                 if number.is_some_and(|number| !sent_after(index, number, stopped)) {
                     let (name, offset) = (index.name(*partition), batch.base_offset);
-                    return Err(format!(
+                    return violated(format!(
                         "{name}: the batch at {offset} lies behind {end}, where the recovery at \
                          moment {ready} had ended, and nobody sent it since"
                     ));

@@ -1,6 +1,6 @@
 //! L9: a lookup through an index finds what a scan finds, by offset and by timestamp.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::{batch::ReadRecord, history::FinalLog};
 
 pub const CHECK: Check = Check {
@@ -9,12 +9,12 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in index.finals.iter().filter(|(_, log)| log.error.is_none()) {
         timestamps(log)
             .and_then(|()| newest(log))
             .and_then(|()| points(log))
-            .map_err(|found| format!("{}: {found}", index.name(*partition)))?;
+            .map_err(|found| found.of(index, *partition))?;
     }
     Ok(())
 }
@@ -24,12 +24,12 @@ fn visible(log: &FinalLog) -> impl Iterator<Item = &ReadRecord> {
     records.filter(|record| record.offset >= log.log_start)
 }
 
-fn timestamps(log: &FinalLog) -> Result<(), String> {
+fn timestamps(log: &FinalLog) -> Verdict {
     for (asked, answer) in &log.lookups {
         let first = visible(log).find(|record| record.timestamp >= *asked);
         let expected = first.map(|record| (record.offset, record.timestamp));
         if expected != *answer {
-            return Err(format!(
+            return violated(format!(
                 "the first record from timestamp {asked} is {expected:?} by scan and {answer:?} \
                  by lookup"
             ));
@@ -38,17 +38,17 @@ fn timestamps(log: &FinalLog) -> Result<(), String> {
     Ok(())
 }
 
-fn newest(log: &FinalLog) -> Result<(), String> {
+fn newest(log: &FinalLog) -> Verdict {
     let Some((offset, timestamp)) = log.newest else { return Ok(()) };
     let maximum = visible(log).map(|record| record.timestamp).max();
     let there = visible(log).any(|record| (record.offset, record.timestamp) == (offset, timestamp));
     if maximum == Some(timestamp) && there {
         return Ok(());
     }
-    Err(format!("the newest timestamp is {maximum:?} by scan, {timestamp} at {offset} by lookup"))
+    violated(format!("the newest timestamp is {maximum:?} by scan, {timestamp} at {offset} by lookup"))
 }
 
-fn points(log: &FinalLog) -> Result<(), String> {
+fn points(log: &FinalLog) -> Verdict {
     for (asked, answer) in &log.points {
         let covering = log
             .batches
@@ -56,7 +56,7 @@ fn points(log: &FinalLog) -> Result<(), String> {
             .find(|batch| (batch.base_offset..=batch.last_offset).contains(asked))
             .map(|batch| (batch.base_offset, batch.last_offset));
         if covering != *answer {
-            return Err(format!(
+            return violated(format!(
                 "offset {asked} lies in the batch {covering:?} by scan and {answer:?} by lookup"
             ));
         }

@@ -1,7 +1,7 @@
 //! L10: a checkpoint never promises more than the media holds, and its producers are those of the
 //! log up to its recovery point.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::LogImage;
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for boundary in &index.history.boundaries {
         for (partition, image) in boundary.after.iter().filter(|(_, image)| !image.rotten) {
-            checkpoint(image).map_err(|found| format!("{}: {found}", index.name(*partition)))?;
+            checkpoint(image).map_err(|found| found.of(index, *partition))?;
         }
     }
     Ok(())
 }
 
-fn checkpoint(image: &LogImage) -> Result<(), String> {
+fn checkpoint(image: &LogImage) -> Verdict {
     let Some(checkpoint) = &image.checkpoint else { return Ok(()) };
     let point = checkpoint.recovery_point;
     let end = image.batches.last().map_or(checkpoint.log_start, |batch| batch.last_offset + 1);
     if point > end {
-        return Err(format!("the recovery point is {point}, the media ends at {end}"));
+        return violated(format!("the recovery point is {point}, the media ends at {end}"));
     }
     let mut last: BTreeMap<i64, (i16, i32)> = BTreeMap::new();
     for batch in image.batches.iter().filter(|batch| batch.last_offset < point) {
@@ -38,7 +38,7 @@ fn checkpoint(image: &LogImage) -> Result<(), String> {
     for (id, (epoch, sequence)) in last {
         if !checkpoint.producers.contains(&(id, epoch, sequence)) {
             let stored = checkpoint.producers.iter().find(|producer| producer.0 == id);
-            return Err(format!(
+            return violated(format!(
                 "producer {id} is at epoch {epoch}, sequence {sequence} at {point}, and the \
                  checkpoint has {stored:?}"
             ));

@@ -1,6 +1,6 @@
 //! L11: after a failed sync of a log nothing more is acknowledged in it until it was recovered.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::MarkKind;
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let marks = &index.history.marks;
     for mark in marks {
         let MarkKind::SyncFailed(partition) = mark.kind else { continue };
@@ -26,7 +26,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         });
         if let Some((_, _, offset)) = acknowledged {
             let name = index.name(partition);
-            return Err(format!("{name}: {offset} was acknowledged after the log's sync failed"));
+            return violated(format!("{name}: {offset} was acknowledged after the log's sync failed"));
         }
     }
     Ok(())

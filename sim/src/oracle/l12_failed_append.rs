@@ -1,6 +1,6 @@
 //! L12: a batch is in the log whole or not at all, whatever the disk did.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 
 pub const CHECK: Check = Check {
     name: "L12 failed append",
@@ -8,7 +8,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, _, batch) in index.history.reads() {
         let numbers: Vec<u64> = batch.records.iter().filter_map(|record| record.number).collect();
         let Some(attempts) = numbers.first().and_then(|number| index.attempts.get(number)) else {
@@ -18,7 +18,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         if !attempts.iter().any(|(_, produce)| same(&produce.records)) {
             let (name, offset, count) =
                 (index.name(partition), batch.base_offset, batch.records.len());
-            return Err(format!("{name}: the {count} records at {offset} were no batch"));
+            return violated(format!("{name}: the {count} records at {offset} were no batch"));
         }
     }
     Ok(())

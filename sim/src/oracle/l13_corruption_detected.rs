@@ -1,6 +1,6 @@
 //! L13: a flipped bit is noticed before it reaches a client, and never makes the log shorter.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::{MarkKind, Outcome, Partition, Request};
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for call in &index.history.calls {
         if let (
             Request::Fetch { partition, offset },
@@ -18,7 +18,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         ) = (&call.request, &call.outcome)
         {
             let name = index.name(*partition);
-            return Err(format!("{name}: a fetch from {offset} was answered with {found}"));
+            return violated(format!("{name}: a fetch from {offset} was answered with {found}"));
         }
     }
     let rotten: BTreeSet<Partition> = index
@@ -34,7 +34,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         match log.error {
             Some(code) if !rotten.contains(partition) => {
                 let name = index.name(*partition);
-                return Err(format!("{name}: offline with error {code} on a healthy disk"));
+                return violated(format!("{name}: offline with error {code} on a healthy disk"));
             }
             _ => {}
         }

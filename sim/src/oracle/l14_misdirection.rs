@@ -1,6 +1,6 @@
 //! L14: a record is read from the partition it was sent to and from no other.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 
 pub const CHECK: Check = Check {
     name: "L14 misdirection",
@@ -8,13 +8,13 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (partition, _, batch) in index.history.reads() {
         for number in batch.records.iter().filter_map(|record| record.number) {
             let Some(attempts) = index.attempts.get(&number) else { continue };
             if attempts.iter().all(|(_, produce)| produce.partition != partition) {
                 let (here, there) = (index.name(partition), index.name(attempts[0].1.partition));
-                return Err(format!("record {number}, sent to {there}, was read from {here}"));
+                return violated(format!("record {number}, sent to {there}, was read from {here}"));
             }
         }
     }

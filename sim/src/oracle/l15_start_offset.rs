@@ -1,7 +1,7 @@
 //! L15: the log start never goes back, moves only when somebody asked or retention may, and nothing
 //! below it is served.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, violated, index::Index};
 use crate::history::{Call, Outcome, Partition, Request};
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     never_back(index)?;
     nothing_below(index)?;
     moved_by_somebody(index)
@@ -44,7 +44,7 @@ fn is_from_the_leader(call: &Call) -> bool {
     }
 }
 
-fn never_back(index: &Index<'_>) -> Result<(), String> {
+fn never_back(index: &Index<'_>) -> Verdict {
     let calls = index.history.calls.iter();
     let seen: Vec<_> = calls.filter_map(|call| Some((call, shown(call)?))).collect();
     // A new leader may not have heard of a log start that the old one had shown, but was not asked for.
@@ -74,13 +74,21 @@ fn never_back(index: &Index<'_>) -> Result<(), String> {
         }
         if let Some(before) = highest.get(&(partition, broker)).filter(|before| **before > start) {
             let name = index.name(partition);
-            return Err(format!("{name}: the log start went from {before} back to {start}"));
+            let message = format!("{name}: the log start went from {before} back to {start}");
+            let shows = |(call, (of, at)): &&(&Call, (Partition, i64))| {
+                *of == partition && (at == before || call.invoked == invoked)
+            };
+            return Err(Violation::new(message)
+                .at(partition, start)
+                .shown_by(seen.iter().filter(shows).map(|(call, _)| *call).take(3))
+                .saw("log start before", before)
+                .saw("log start then", start));
         }
     }
     Ok(())
 }
 
-fn nothing_below(index: &Index<'_>) -> Result<(), String> {
+fn nothing_below(index: &Index<'_>) -> Verdict {
     for call in &index.history.calls {
         if let (
             Request::Fetch { partition, offset },
@@ -89,17 +97,17 @@ fn nothing_below(index: &Index<'_>) -> Result<(), String> {
         {
             let name = index.name(*partition);
             if offset < log_start && !batches.is_empty() {
-                return Err(format!("{name}: a fetch from {offset} below {log_start} got records"));
+                return violated(format!("{name}: a fetch from {offset} below {log_start} got records"));
             }
             if log_start > high_watermark {
-                return Err(format!("{name}: log start {log_start} > {high_watermark}"));
+                return violated(format!("{name}: log start {log_start} > {high_watermark}"));
             }
         }
     }
     Ok(())
 }
 
-fn moved_by_somebody(index: &Index<'_>) -> Result<(), String> {
+fn moved_by_somebody(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
         if index.history.topics[partition.topic].retention_millis.is_some() || log.error.is_some() {
             continue;
@@ -113,7 +121,7 @@ fn moved_by_somebody(index: &Index<'_>) -> Result<(), String> {
         let most = asked.max().unwrap_or(0);
         if log.log_start > most {
             let (name, start) = (index.name(*partition), log.log_start);
-            return Err(format!("{name}: the log starts at {start}, deletion was asked to {most}"));
+            return violated(format!("{name}: the log starts at {start}, deletion was asked to {most}"));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! L16: recovering again changes nothing: what one recovery made visible, the next one finds.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::LogImage;
 
 pub const CHECK: Check = Check {
@@ -9,7 +9,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     // Between two recoveries a replica may have truncated what its leader does not have.
     if index.history.promise.is_cluster() {
         return Ok(());
@@ -24,14 +24,14 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 continue;
             }
             kept(earlier, later)
-                .map_err(|found| format!("{}: {found}", index.name(*partition)))?;
+                .map_err(|found| found.of(index, *partition))?;
         }
     }
     Ok(())
 }
 
 /// Below its log start the later log may lack what was removed by request or retention.
-fn kept(earlier: &LogImage, later: &LogImage) -> Result<(), String> {
+fn kept(earlier: &LogImage, later: &LogImage) -> Verdict {
     let start = match later.batches.first() {
         Some(first) => first.base_offset,
         None => later.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start),
@@ -40,8 +40,8 @@ fn kept(earlier: &LogImage, later: &LogImage) -> Result<(), String> {
         let same = |other: &&crate::history::BatchImage| other.base_offset == batch.base_offset;
         match later.batches.iter().find(same) {
             Some(other) if other.crc == batch.crc => {}
-            Some(_) => return Err(format!("{} is another batch now", batch.base_offset)),
-            None => return Err(format!("{} was recovered once, not again", batch.base_offset)),
+            Some(_) => return violated(format!("{} is another batch now", batch.base_offset)),
+            None => return violated(format!("{} was recovered once, not again", batch.base_offset)),
         }
     }
     Ok(())

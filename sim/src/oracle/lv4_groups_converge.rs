@@ -1,6 +1,6 @@
 //! LV4: a healed group shares everything out.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 
 pub const CHECK: Check = Check {
     name: "LV4 groups converge",
@@ -8,9 +8,12 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     match index.history.final_groups.iter().find(|group| !group.is_shared_out()) {
-        Some(group) => Err(format!("{}: its members have {:?}", group.name, group.members)),
+        Some(group) => {
+            let message = format!("{}: its members have {:?}", group.name, group.members);
+            Err(Violation::new(message).in_group(&group.name))
+        },
         None => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! LV6: a healed group reads everything and commits it.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 
 pub const CHECK: Check = Check {
     name: "LV6 groups read all",
@@ -8,12 +8,18 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     match index.history.final_groups.iter().find(|group| !group.is_read()) {
-        Some(group) => Err(format!(
-            "{}: it has come to {:?}, its partitions end at {:?}",
-            group.name, group.committed, group.ends
-        )),
+        Some(group) => {
+            let message = format!(
+                "{}: it has come to {:?}, its partitions end at {:?}",
+                group.name, group.committed, group.ends
+            );
+            Err(Violation::new(message)
+                .in_group(&group.name)
+                .saw("committed", format!("{:?}", group.committed))
+                .saw("ends", format!("{:?}", group.ends)))
+        }
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! M10: a reassignment completes when every replica of its target is in sync, and not before
 //! (KAFKA-15665).
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::MetadataSeen;
 
 pub const CHECK: Check = Check {
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut seen: Vec<&MetadataSeen> = index.history.metadata.iter().collect();
     seen.sort_by_key(|seen| seen.offset);
     for pair in seen.windows(2).filter(|pair| pair[0].offset + 1 == pair[1].offset) {
@@ -19,7 +19,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let arrived = |replica: &i32| was.adding.contains(replica) && !now.adding.contains(replica);
             let lacking = |replica: &&i32| arrived(replica) && !now.isr.contains(replica);
             if let Some(replica) = now.replicas.iter().find(lacking) {
-                return Err(format!(
+                return violated(format!(
                     "{}: at {} of the metadata log broker {replica} is no longer being added to \
                      {:?}, and in sync are {:?}",
                     index.name(*partition),

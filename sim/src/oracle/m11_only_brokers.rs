@@ -1,6 +1,6 @@
 //! M11: what is no broker is not taken for one: it is not registered, and holds no partition.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 
 pub const CHECK: Check = Check {
     name: "M11 only brokers",
@@ -8,17 +8,17 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let brokers = 1..=index.history.promise.brokers;
     for seen in &index.history.metadata {
         let offset = seen.offset;
         if let Some(other) = seen.brokers.keys().find(|id| !brokers.contains(id)) {
-            return Err(format!("{other} is registered at {offset} of the metadata log"));
+            return violated(format!("{other} is registered at {offset} of the metadata log"));
         }
         for (partition, of) in &seen.partitions {
             if let Some(other) = of.replicas.iter().find(|id| !brokers.contains(id)) {
                 let name = index.name(*partition);
-                return Err(format!("{name}: {other} is a replica at {offset}"));
+                return violated(format!("{name}: {other} is a replica at {offset}"));
             }
         }
     }
@@ -26,7 +26,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
     for boundary in machines {
         if let Some(partition) = boundary.before.keys().next() {
             let (name, machine) = (index.name(*partition), boundary.machine);
-            return Err(format!("{name}: machine {machine}, which is no broker, has a log of it"));
+            return violated(format!("{name}: machine {machine}, which is no broker, has a log of it"));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! M1: the metadata quorum has one leader at most in each term, whoever is asked.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -9,12 +9,12 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut leaders: BTreeMap<u64, (i32, i32)> = BTreeMap::new();
     for seen in &index.history.terms {
         let (leader, by) = *leaders.entry(seen.term).or_insert((seen.leader, seen.machine));
         if leader != seen.leader {
-            return Err(format!(
+            return violated(format!(
                 "the leader of term {} is broker {leader} for broker {by} and broker {} for broker {}",
                 seen.term, seen.leader, seen.machine
             ));

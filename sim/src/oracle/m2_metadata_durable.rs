@@ -1,6 +1,6 @@
 //! M2: an acknowledged creation or deletion of a topic is there at the end.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 
 pub const CHECK: Check = Check {
     name: "M2 metadata durable",
@@ -8,7 +8,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     if index.history.final_topics.is_empty() {
         // The run ended before anything could be described.
         return Ok(());
@@ -18,9 +18,9 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         match there {
             Some(known) if known.name == topic.name => {}
             Some(known) => {
-                return Err(format!("topic {} is now called {}", topic.name, known.name));
+                return violated(format!("topic {} is now called {}", topic.name, known.name));
             }
-            None => return Err(format!("topic {} was created and is gone", topic.name)),
+            None => return violated(format!("topic {} was created and is gone", topic.name)),
         }
     }
     Ok(())

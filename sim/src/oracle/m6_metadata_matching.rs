@@ -1,6 +1,6 @@
 //! M6: equal positions of the metadata log mean equal metadata, on whatever broker.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -9,13 +9,13 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut digests: BTreeMap<u64, (i32, &str)> = BTreeMap::new();
     for seen in &index.history.metadata {
         let (other, digest) = *digests.entry(seen.offset).or_insert((seen.machine, &seen.digest));
         if digest != seen.digest {
             let (machine, offset) = (seen.machine, seen.offset);
-            return Err(format!(
+            return violated(format!(
                 "brokers {other} and {machine} have applied the metadata log to {offset} and \
                  have other metadata"
             ));

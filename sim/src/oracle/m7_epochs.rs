@@ -1,6 +1,6 @@
 //! M7: epochs never decrease along the metadata log, and a leader epoch has one leader.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, violated, index::Index};
 use crate::history::{MetadataSeen, Partition};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let mut seen: Vec<&MetadataSeen> = index.history.metadata.iter().collect();
     seen.sort_by_key(|seen| seen.offset);
     for pair in seen.windows(2) {
@@ -22,13 +22,14 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
         let first = *leaders.entry((*partition, of.leader_epoch)).or_insert(leader);
         if first != leader {
             let (name, epoch) = (index.name(*partition), of.leader_epoch);
-            return Err(format!("{name}: brokers {first} and {leader} lead in epoch {epoch}"));
+            let message = format!("{name}: brokers {first} and {leader} lead in epoch {epoch}");
+            return Err(Violation::new(message).in_partition(*partition).on([first, leader]));
         }
     }
     Ok(())
 }
 
-fn never_less(index: &Index<'_>, one: &MetadataSeen, next: &MetadataSeen) -> Result<(), String> {
+fn never_less(index: &Index<'_>, one: &MetadataSeen, next: &MetadataSeen) -> Verdict {
     let (from, to) = (one.offset, next.offset);
     for (partition, now) in &next.partitions {
         let Some(was) = one.partitions.get(partition) else { continue };
@@ -38,7 +39,7 @@ fn never_less(index: &Index<'_>, one: &MetadataSeen, next: &MetadataSeen) -> Res
         let same = changed && was.partition_epoch == now.partition_epoch;
         if after.0 < before.0 || after.1 < before.1 || same {
             let name = index.name(*partition);
-            return Err(format!(
+            return violated(format!(
                 "{name}: leader epoch and partition epoch were {before:?} at {from} of the \
                  metadata log and are {after:?} at {to}, changed: {changed}"
             ));
@@ -46,7 +47,7 @@ fn never_less(index: &Index<'_>, one: &MetadataSeen, next: &MetadataSeen) -> Res
     }
     for (broker, epoch) in &next.brokers {
         if let Some(was) = one.brokers.get(broker).filter(|was| *was > epoch) {
-            return Err(format!("broker {broker}: epoch {was} at {from}, {epoch} at {to}"));
+            return violated(format!("broker {broker}: epoch {was} at {from}, {epoch} at {to}"));
         }
     }
     Ok(())

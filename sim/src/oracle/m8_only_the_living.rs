@@ -1,7 +1,7 @@
 //! M8: a partition is led from its ISR by a broker that is not fenced, and no fenced broker is in an
 //! ISR that has another member (KIP-841).
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 
 pub const CHECK: Check = Check {
     name: "M8 only the living",
@@ -9,23 +9,34 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for seen in &index.history.metadata {
         for (partition, of) in &seen.partitions {
             let fenced = |broker: &i32| seen.fenced.contains(broker);
             let (name, offset) = (index.name(*partition), seen.offset);
+            let shows = |message: String, brokers: Vec<i32>| {
+                let leader = of.leader.map_or("nobody".into(), |leader| format!("broker {leader}"));
+                Violation::new(message)
+                    .in_partition(*partition)
+                    .on(brokers)
+                    .saw("leader", leader)
+                    .saw("in sync", format!("{:?}", of.isr))
+                    .saw("fenced", format!("{:?}", seen.fenced))
+            };
             if let Some(leader) = of.leader.filter(|it| fenced(it) || !of.isr.contains(it)) {
-                return Err(format!(
+                let message = format!(
                     "{name}: broker {leader} leads at {offset} of the metadata log; in sync are {:?}, \
                      fenced are {:?}",
                     of.isr, seen.fenced
-                ));
+                );
+                return Err(shows(message, vec![leader]));
             }
             if of.isr.len() > 1 && of.isr.iter().any(fenced) {
-                return Err(format!(
+                let message = format!(
                     "{name}: in sync at {offset} of the metadata log are {:?}, fenced are {:?}",
                     of.isr, seen.fenced
-                ));
+                );
+                return Err(shows(message, of.isr.iter().copied().filter(|it| fenced(it)).collect()));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! M9: the eligible leader replicas are those that left an ISR which is too small by now (KIP-966):
 //! there are none while `min.insync.replicas` are in sync, whatever it was before (KAFKA-16540).
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 
 pub const CHECK: Check = Check {
     name: "M9 eligible replicas",
@@ -9,13 +9,13 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for seen in &index.history.metadata {
         for (partition, of) in &seen.partitions {
             let clash = of.elr.iter().any(|replica| of.isr.contains(replica));
             if clash || (!of.elr.is_empty() && of.isr.len() >= of.min_insync as usize) {
                 let name = index.name(*partition);
-                return Err(format!(
+                return violated(format!(
                     "{name}: at {} of the metadata log eligible are {:?}, in sync are {:?}, and {} \
                      must be",
                     seen.offset, of.elr, of.isr, of.min_insync

@@ -8,11 +8,14 @@
 
 use crate::history::History;
 use index::Index;
+use violation::violated;
+pub use violation::{Evidence, Verdict, Violation};
 
 #[cfg(test)]
 mod example;
 mod groups;
 mod index;
+mod violation;
 
 macro_rules! checks {
     ($($module:ident,)+) => {
@@ -102,13 +105,13 @@ pub struct Check {
     pub name: &'static str,
     /// What must hold, in one sentence.
     pub claim: &'static str,
-    /// Judges a history; the error says what was found and where.
-    pub judge: fn(&Index<'_>) -> Result<(), String>,
+    /// Judges a history; the error says what was found, where, and in what.
+    pub judge: fn(&Index<'_>) -> Verdict,
 }
 
 /// The first check that a history breaks, with what was found.
 #[must_use]
-pub fn first_violation(history: &History) -> Option<(&'static Check, String)> {
+pub fn first_violation(history: &History) -> Option<(&'static Check, Violation)> {
     let has_compacted = history.topics.iter().any(|topic| topic.compacted);
     let others = has_compacted.then(|| history.without_compacted());
     let index = Index::new(history);

@@ -1,6 +1,6 @@
 //! O1: an acknowledged commit does not vanish.
 
-use super::{Check, groups, index::Index};
+use super::{Check, Verdict, Violation, groups, index::Index};
 
 pub const CHECK: Check = Check {
     name: "O1 commit survives",
@@ -8,7 +8,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let commits = groups::commits(&calls);
         for reading in groups::readings(index.history, &calls) {
@@ -17,11 +17,17 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 commit.acknowledged && commit.asked.is_before(&reading.asked)
             });
             if let Some(before) = before.filter(|_| reading.offset.is_none()) {
-                return Err(format!(
+                let message = format!(
                     "{group}: {} has no offset although {} was committed",
                     index.name(reading.partition),
                     before.offset
-                ));
+                );
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by([before.asked.call, reading.asked.call])
+                    .saw("partition", index.name(reading.partition))
+                    .saw("committed", before.offset)
+                    .saw("told", "none"));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! O2 and O4: who asks for a committed offset is told the last one, and never one that was refused.
 
-use super::{Check, groups, index::Index};
+use super::{Check, Verdict, Violation, groups, index::Index};
 
 pub const CHECK: Check = Check {
     name: "O2 last commit",
@@ -8,17 +8,28 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let commits = groups::commits(&calls);
         for reading in groups::readings(index.history, &calls) {
             let Some(offset) = reading.offset else { continue };
-            let of_partition = commits.get(&reading.partition).map(Vec::as_slice);
-            if reading.may_have_seen(of_partition.unwrap_or_default()).is_empty() {
-                return Err(format!(
+            let of_partition = commits.get(&reading.partition).map(Vec::as_slice).unwrap_or_default();
+            if reading.may_have_seen(of_partition).is_empty() {
+                let message = format!(
                     "{group}: {} is told to be at {offset}, which nobody may have committed last",
                     index.name(reading.partition)
-                ));
+                );
+                let last = of_partition.iter().rfind(|commit| {
+                    commit.acknowledged && commit.asked.is_before(&reading.asked)
+                });
+                let told = last.map_or("none".into(), |commit| commit.offset.to_string());
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by(last.map(|commit| commit.asked.call))
+                    .shown_by([reading.asked.call])
+                    .saw("partition", index.name(reading.partition))
+                    .saw("last committed", told)
+                    .saw("told", offset));
             }
         }
     }

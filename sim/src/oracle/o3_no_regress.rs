@@ -1,7 +1,7 @@
 //! O3: what was told of a committed offset is not taken back.
 
 use super::{
-    Check,
+    Check, Verdict, Violation,
     groups::{self, Commit},
     index::Index,
 };
@@ -12,7 +12,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let commits = groups::commits(&calls);
         let mut readings = groups::readings(index.history, &calls);
@@ -34,12 +34,18 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let vanished = after.offset.is_none() && before.offset.is_some();
             let regressed = !old.is_empty() && !new.is_empty() && new.iter().all(is_older);
             if vanished || regressed {
-                return Err(format!(
+                let message = format!(
                     "{group}: {} was told to be at {:?}, then at {:?}",
                     index.name(after.partition),
                     before.offset,
                     after.offset
-                ));
+                );
+                return Err(Violation::new(message)
+                    .in_group(group)
+                    .shown_by([before.asked.call, after.asked.call])
+                    .saw("partition", index.name(after.partition))
+                    .saw("told first", format!("{:?}", before.offset))
+                    .saw("told then", format!("{:?}", after.offset)));
             }
         }
     }

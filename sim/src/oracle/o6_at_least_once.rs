@@ -1,6 +1,6 @@
 //! O6: a group commits no further than it has read.
 
-use super::{Check, groups, index::Index};
+use super::{Check, Verdict, Violation, groups, index::Index};
 use crate::history::{History, Moment, Outcome, Partition, Request};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub const CHECK: Check = Check {
 /// What somebody was delivered: from this offset up to that one, by when.
 type Delivered = (i64, i64, Moment);
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let starts = log_starts(index.history);
     for (group, calls) in groups::by_group(index.history) {
         let delivered = deliveries(index.history, &groups::clients(&calls));
@@ -24,7 +24,13 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let read = read_up_to(of_partition, start, commit.asked.call.invoked);
                 if read < commit.offset {
                     let (name, told) = (index.name(partition), commit.offset);
-                    return Err(format!("{group}: {name} is at {told}, but {read} was not read"));
+                    let message = format!("{group}: {name} is at {told}, but {read} was not read");
+                    return Err(Violation::new(message)
+                        .at(partition, read)
+                        .in_group(group)
+                        .shown_by([commit.asked.call])
+                        .saw("committed", told)
+                        .saw("read up to", read));
                 }
             }
         }

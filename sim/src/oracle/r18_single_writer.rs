@@ -1,7 +1,7 @@
 //! R18: in one leader epoch one broker appends: two different batches never share partition, offset
 //! and epoch, on whatever disk they lie.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 use crate::history::{BatchImage, LogImage, Partition};
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     if !index.history.promise.is_cluster() {
         // A single broker's failed writes are judged where it recovers.
         return Ok(());
@@ -29,11 +29,17 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
                 let (other, was) = *seen.entry(key).or_insert((machine, *batch));
                 if was != *batch {
                     let (name, epoch) = (index.name(partition), batch.leader_epoch);
-                    return Err(format!(
+                    let message = format!(
                         "{name}: offset {offset} of epoch {epoch} holds record {:?} on broker \
                          {machine} and record {:?} on broker {other}",
                         batch.first_number, was.first_number
-                    ));
+                    );
+                    return Err(Violation::new(message)
+                        .at(partition, offset)
+                        .on([machine, other])
+                        .saw("leader epoch", epoch)
+                        .saw(&format!("on broker {machine}"), format!("{:?}", batch.first_number))
+                        .saw(&format!("on broker {other}"), format!("{:?}", was.first_number)));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! R19: in the end every replica is in sync, all logs are the same, and all of it is committed.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, violated, index::Index};
 use crate::history::{BatchImage, FinalReplicas, LogImage};
 use std::collections::BTreeSet;
 
@@ -10,49 +10,50 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     for replicas in &index.history.final_replicas {
         let Some(partition) = replicas.partition else { continue };
         if index.history.topics[partition.topic].deleted {
             continue;
         }
         let end = index.online(partition).map(|log| log.end);
-        converged(replicas, end).map_err(|found| format!("{}: {found}", index.name(partition)))?;
+        converged(replicas, end).map_err(|found| found.of(index, partition))?;
     }
     Ok(())
 }
 
-fn converged(replicas: &FinalReplicas, end: Option<i64>) -> Result<(), String> {
+fn converged(replicas: &FinalReplicas, end: Option<i64>) -> Verdict {
     let seen = &replicas.seen;
     let set = |brokers: &[i32]| brokers.iter().copied().collect::<BTreeSet<i32>>();
-    let Some(leader) = seen.leader else { return Err("nobody leads".into()) };
+    let Some(leader) = seen.leader else { return violated("nobody leads") };
     if set(&seen.isr) != set(&seen.replicas) {
-        return Err(format!("in sync are {:?} of {:?}", seen.isr, seen.replicas));
+        return Err(Violation::new(format!("in sync are {:?} of {:?}", seen.isr, seen.replicas))
+            .on(set(&seen.replicas).difference(&set(&seen.isr)).copied()));
     }
     let empty = LogImage::default();
     let log_of = |broker: &i32| replicas.logs.get(broker).unwrap_or(&empty);
     let of_leader = log_of(&leader);
     let leader_end = end_of(of_leader);
     if let Some(end) = end.filter(|end| *end != leader_end && !of_leader.batches.is_empty()) {
-        return Err(format!("the high watermark is {end} and the log ends at {leader_end}"));
+        return violated(format!("the high watermark is {end} and the log ends at {leader_end}"));
     }
     for broker in seen.replicas.iter().filter(|broker| **broker != leader) {
         let log = log_of(broker);
-        let start = start_of(log).max(start_of(of_leader));
-        let kept = |batch: &&BatchImage| batch.base_offset >= start;
+        let start = log.start().max(of_leader.start());
+        let kept = |batch: &&BatchImage| batch.last_offset >= start;
         if !log.batches.iter().filter(kept).eq(of_leader.batches.iter().filter(kept)) {
             let log_end = end_of(log);
-            return Err(format!(
+            let message = format!(
                 "broker {broker} ends at {log_end} and its leader, broker {leader}, at \
                  {leader_end}, and their logs are not the same"
-            ));
+            );
+            return Err(Violation::new(message)
+                .on([*broker, leader])
+                .saw(&format!("broker {broker} ends at"), log_end)
+                .saw(&format!("broker {leader}, the leader, ends at"), leader_end));
         }
     }
     Ok(())
-}
-
-fn start_of(log: &LogImage) -> i64 {
-    log.batches.first().map_or(0, |batch| batch.base_offset)
 }
 
 fn end_of(log: &LogImage) -> i64 {

@@ -1,7 +1,7 @@
 //! R2, R3: in the end, every record acknowledged with acks=all is in its leader's log, and on as many
 //! disks as min.insync.replicas says.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, Violation, index::Index};
 use crate::history::{LogImage, Produce};
 
 pub const CHECK: Check = Check {
@@ -10,8 +10,8 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
-    for (_, produce, base_offset) in index.history.acknowledged() {
+fn judge(index: &Index<'_>) -> Verdict {
+    for (call, produce, base_offset) in index.history.acknowledged() {
         let of = |replicas: &&crate::history::FinalReplicas| {
             replicas.partition == Some(produce.partition)
         };
@@ -28,14 +28,25 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             .map(|(machine, _)| *machine)
             .collect();
         let name = index.name(produce.partition);
+        let shows = |message: String| {
+            let leader = replicas.seen.leader.map_or("nobody".into(), |it| format!("broker {it}"));
+            Violation::new(message)
+                .at(produce.partition, base_offset)
+                .on(replicas.logs.keys().copied())
+                .shown_by([call])
+                .saw("leader", leader)
+                .saw("on the disks of", format!("{holders:?}"))
+        };
         if let Some(leader) = replicas.seen.leader.filter(|leader| !holders.contains(leader)) {
-            return Err(format!(
+            return Err(shows(format!(
                 "{name}: {base_offset} was acknowledged and is not in the log of its leader, \
                  broker {leader}; it is on {holders:?}"
-            ));
+            )));
         }
         if holders.len() < index.history.promise.min_insync as usize {
-            return Err(format!("{name}: {base_offset} was acknowledged, and is on {holders:?} only"));
+            return Err(shows(format!(
+                "{name}: {base_offset} was acknowledged, and is on {holders:?} only"
+            )));
         }
     }
     Ok(())
@@ -47,9 +58,7 @@ fn holds(log: &LogImage, produce: &Produce, base_offset: i64) -> bool {
 }
 
 fn starts_behind(log: &LogImage, offset: i64) -> bool {
-    let checkpointed = log.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.log_start);
-    let first = log.batches.first().map_or(0, |batch| batch.base_offset);
-    checkpointed.max(first) > offset
+    log.start() > offset
 }
 
 #[cfg(test)]

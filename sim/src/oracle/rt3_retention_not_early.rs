@@ -1,7 +1,7 @@
 //! R-T3: time retention removes a record only when the broker's clock has shown a time at which it
 //! was old enough.
 
-use super::{Check, index::Index};
+use super::{Check, Verdict, violated, index::Index};
 use crate::history::{Call, Request};
 
 pub const CHECK: Check = Check {
@@ -10,7 +10,7 @@ pub const CHECK: Check = Check {
     judge,
 };
 
-fn judge(index: &Index<'_>) -> Result<(), String> {
+fn judge(index: &Index<'_>) -> Verdict {
     let deleted = index.history.calls.iter().filter_map(|call| match call.request {
         Request::DeleteRecords { partition, before } => Some((partition, before)),
         _ => None,
@@ -36,7 +36,7 @@ fn judge(index: &Index<'_>) -> Result<(), String> {
             let gone = offset < log.log_start && !was_asked(produce.partition, offset);
             if gone && expires > latest {
                 let name = index.name(produce.partition);
-                return Err(format!(
+                return violated(format!(
                     "{name}: {offset} is gone; it expires at {expires}, and the clock has not \
                      shown more than {latest} since it was appended"
                 ));

@@ -8,7 +8,7 @@ use crate::{
     cluster::WALL_AT_START,
     history::{Outcome, Partition, Produce, Request, Topic},
     recorder::now_nanos,
-    scenario::WorkloadShape,
+    scenario::{Spread, WorkloadShape},
 };
 use highwater_node::{
     client::{ClientError, Connection},
@@ -189,7 +189,7 @@ impl Admin {
     }
 
     async fn delete_records(&mut self) {
-        let partition = self.session.choose(&mut self.draw);
+        let partition = self.session.choose(Spread::Even, &mut self.draw);
         let Some(Ok((end, _))) = self.session.list_offset(partition, LATEST).await else { return };
         if !self.session.is_connected() || end < 2 {
             return;
@@ -221,7 +221,7 @@ impl Admin {
     }
 
     async fn configure(&mut self) {
-        let topic = self.session.choose(&mut self.draw).topic;
+        let topic = self.session.choose(Spread::Even, &mut self.draw).topic;
         let bytes = self.draw.between("bytes", 1_024..=16_384);
         self.set(topic, "segment.bytes", bytes).await;
     }
@@ -268,7 +268,7 @@ impl Admin {
     /// Gives a partition other replicas, or the same in another order, or takes that back.
     async fn reassign(&mut self) {
         let mut topics: Vec<usize> = self.own.clone();
-        topics.push(self.session.choose(&mut self.draw).topic);
+        topics.push(self.session.choose(Spread::Even, &mut self.draw).topic);
         let topic = *self.draw.pick("topic", &topics);
         let promise = self.session.clients.recorder.history().promise;
         let name = self.session.clients.recorder.history().topics[topic].name.clone();

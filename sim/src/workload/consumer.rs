@@ -9,7 +9,7 @@ use crate::{
     choices::Choices,
     cluster::{WALL_AT_START, rack_of},
     history::Partition,
-    scenario::WorkloadShape,
+    scenario::{Spread, WorkloadShape},
 };
 use madsim::time;
 use std::{collections::BTreeMap, time::Duration};
@@ -67,7 +67,7 @@ struct Consumer {
 
 impl Consumer {
     async fn act(&mut self) {
-        let partition = self.session.choose(&mut self.draw);
+        let partition = self.session.choose(Spread::Even, &mut self.draw);
         let kinds = [
             (1, "earliest", Kind::Seek(EARLIEST)),
             (1, "latest", Kind::Seek(LATEST)),

@@ -2,22 +2,23 @@
 
 use super::{Turns, admin::produce_once, session::Session};
 use crate::{
-    batch::{KEYED, Sent},
+    batch::{KEYED, KEYS, Sent, keyed_number},
     choices::Choices,
     cluster::WALL_AT_START,
     history::{Partition, Produce},
     recorder::now_nanos,
-    scenario::WorkloadShape,
+    scenario::{Spread, WorkloadShape},
 };
 use madsim::time;
 use std::{collections::BTreeMap, time::Duration};
 
 /// Writes and reads until the run comes to an end.
-pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
+/// Writes and reads until the run comes to an end. All who write have so many keys.
+pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape, keys: i64) {
     let pause = shape.pause.clone().unwrap_or(1..=25);
     let calls = turns.client.within("calls", &shape.calls);
     let draw = turns.client.clone();
-    let mut keyed = Keyed { session, draw, positions: BTreeMap::new() };
+    let mut keyed = Keyed { session, draw, positions: BTreeMap::new(), keys };
     for _ in 0..calls {
         let Some(draw) = turns.next(&mut keyed.session).await else { return };
         keyed.draw = draw;
@@ -25,7 +26,7 @@ pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
         if !keyed.session.connected().await {
             return;
         }
-        let partition = keyed.session.choose_compacted(&mut keyed.draw);
+        let partition = keyed.session.choose_compacted(shape.partition_choice, &mut keyed.draw);
         match keyed.draw.chance("write", 0.7) {
             true => keyed.write(partition, &shape).await,
             false => keyed.read(partition).await,
@@ -39,18 +40,30 @@ struct Keyed {
     /// The choices of the operation.
     draw: Choices,
     positions: BTreeMap<Partition, i64>,
+    /// How many keys there are.
+    keys: i64,
 }
 
 impl Keyed {
-    /// The keys follow from the numbers of the records, so that these are drawn, too.
     async fn write(&mut self, partition: Partition, shape: &WorkloadShape) {
         let timestamp = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
         let count = self.draw.within("records", &shape.records).max(1);
-        let skipped = self.draw.between("first", 0..=9_999);
-        let record = |_| Sent { number: KEYED | (self.session.next_number() + skipped), timestamp };
-        let records = (0..count).map(record).collect();
+        let records = (0..count).map(|_| Sent { number: self.number(shape), timestamp }).collect();
         produce_once(&mut self.session, Produce { partition, acks: -1, producer: None, records })
             .await;
+    }
+
+    /// The next record's number, with the key and the size that the scenario asks for.
+    fn number(&mut self, shape: &WorkloadShape) -> u64 {
+        let number = self.session.next_number();
+        let bytes = shape.value_bytes.as_ref();
+        let bytes = bytes.map(|bytes| self.draw.within("value_bytes", bytes).max(0) as u64);
+        let asks = *shape.keys.start() < KEYS as i64 || shape.key_choice != Spread::Even;
+        if !asks && bytes.is_none() {
+            return KEYED | number;
+        }
+        let keys = self.keys.max(1) as usize;
+        keyed_number(number, self.draw.spread("key", shape.key_choice, keys) as u64, bytes)
     }
 
     /// Reads on, or from the beginning.

@@ -16,7 +16,10 @@ pub use group::{GroupPlan, plans as group_plans, read_everything};
 pub use session::{ClientNumber, Session};
 pub use turns::Turns;
 
-use crate::{choices::Choices, history::Partition, recorder::Recorder, scenario::WorkloadShape};
+use crate::{
+    choices::Choices, cluster::Cluster, history::Partition, recorder::Recorder,
+    scenario::WorkloadShape,
+};
 use madsim::{runtime::NodeHandle, task::JoinHandle};
 use std::sync::{
     Arc,
@@ -30,6 +33,8 @@ const FIRST_KEYED_CLIENT: u32 = 50;
 /// What all clients of a run share.
 #[derive(Clone)]
 pub struct Clients {
+    /// What they are clients of.
+    pub cluster: Cluster,
     /// Where calls are written down.
     pub recorder: Recorder,
     /// The topics that live as long as the run: their partitions.
@@ -48,9 +53,10 @@ pub struct Clients {
 impl Clients {
     /// Clients of these partitions.
     #[must_use]
-    pub fn new(seed: u64, recorder: Recorder, partitions: Vec<Partition>, impatience: f64) -> Self {
+    pub fn new(seed: u64, cluster: Cluster, partitions: Vec<Partition>, impatience: f64) -> Self {
         Self {
-            recorder,
+            recorder: cluster.recorder.clone(),
+            cluster,
             partitions: Arc::new(partitions),
             compacted: Arc::default(),
             groups: Arc::default(),
@@ -98,15 +104,29 @@ impl Clients {
                     .map(|(session, turns)| node.spawn(admin::run(session, turns, shape.clone()))),
             );
         }
-        for number in 0..if self.compacted.is_empty() { 0 } else { KEYED_CLIENTS } {
-            let number = FIRST_KEYED_CLIENT + number;
-            let Some(turns) = Turns::of(self, &format!("keyed {number}")) else { continue };
-            let session = Session::new(self.clone(), ClientNumber(number));
-            running.push(node.spawn(keyed::run(session, turns, shape.clone())));
-        }
+        running.extend(self.spawn_keyed(node, shape, choices));
         running.extend(group::spawn(self, node, shape));
         self.recorder.journal.expect_no_other_clients();
         running
+    }
+
+    fn spawn_keyed(
+        &self,
+        node: &NodeHandle,
+        shape: &WorkloadShape,
+        choices: &mut Choices,
+    ) -> Vec<JoinHandle<()>> {
+        if self.compacted.is_empty() {
+            return Vec::new();
+        }
+        let keys = choices.within("keys", &shape.keys);
+        let spawn = |number: u32| {
+            let turns = Turns::of(self, &format!("keyed {number}"))?;
+            let session = Session::new(self.clone(), ClientNumber(number));
+            Some(node.spawn(keyed::run(session, turns, shape.clone(), keys)))
+        };
+        let last = FIRST_KEYED_CLIENT + KEYED_CLIENTS;
+        (FIRST_KEYED_CLIENT..last).filter_map(spawn).collect()
     }
 
     /// Asks everybody to come to an end.

@@ -4,7 +4,7 @@
 
 use super::{Turns, session::Session};
 use crate::{
-    batch::{Producer as Identity, Sent, encode},
+    batch::{Producer as Identity, Sent, encode, with_value_bytes},
     choices::Choices,
     cluster::WALL_AT_START,
     history::{Outcome, Partition, Produce, Request},
@@ -44,6 +44,7 @@ pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
     let acks = turns.client.weighted("acks", &[(3, "all", -1), (2, "1", 1), (1, "0", 0)]);
     let idempotent = acks == -1 && turns.client.chance("idempotent", 0.75);
     let calls = turns.client.within("calls", &shape.calls);
+    let rate = shape.rate.as_ref().map(|rate| turns.client.within("rate", rate).max(1) as u64);
     let draw = turns.client.clone();
     let mut producer = Producer {
         session,
@@ -54,6 +55,7 @@ pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
         identity: None,
         next: BTreeMap::new(),
         recent: VecDeque::new(),
+        made: 0,
     };
     for _ in 0..calls {
         let Some(draw) = turns.next(&mut producer.session).await else { return };
@@ -63,6 +65,8 @@ pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
         if producer.act().await.is_none() {
             return;
         }
+        let made = std::mem::take(&mut producer.made);
+        let pause = rate.map_or(pause, |rate| made * 1_000 / rate);
         time::sleep(Duration::from_millis(pause)).await;
     }
 }
@@ -89,6 +93,8 @@ struct Producer {
     next: BTreeMap<Partition, i32>,
     /// The newest acknowledged batches of this identity, oldest first.
     recent: VecDeque<Produce>,
+    /// Records that were made in this step.
+    made: u64,
 }
 
 impl Producer {
@@ -315,7 +321,15 @@ impl Producer {
     }
 
     fn partition(&mut self) -> Partition {
-        self.session.choose(&mut self.draw)
+        self.session.choose(self.shape.partition_choice, &mut self.draw)
+    }
+
+    /// The next record's number, with the size that the scenario asks for.
+    fn number(&mut self) -> u64 {
+        let number = self.session.next_number();
+        let bytes = self.shape.value_bytes.as_ref();
+        let bytes = bytes.map(|bytes| self.draw.within("value_bytes", bytes).max(0) as u64);
+        bytes.map_or(number, |bytes| with_value_bytes(number, bytes))
     }
 
     /// A batch of new records with the next sequence numbers.
@@ -326,9 +340,10 @@ impl Producer {
         let records: Vec<Sent> = (0..count)
             .map(|_| {
                 let jitter = jitter.between(0..=100) as i64 - 90;
-                Sent { number: self.session.next_number(), timestamp: now + jitter }
+                Sent { number: self.number(), timestamp: now + jitter }
             })
             .collect();
+        self.made += records.len() as u64;
         let producer = self.identity.filter(|_| self.idempotent).map(|(id, epoch)| {
             let next = self.next.entry(partition).or_default();
             let base_sequence = *next;

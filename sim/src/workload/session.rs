@@ -9,6 +9,7 @@ use crate::{
     dice::Dice,
     history::{Outcome, Partition, Request},
     recorder::now_nanos,
+    scenario::Spread,
     trace::Effect,
 };
 use highwater_core::types::{LeaderEpoch, PartitionIndex, TopicId};
@@ -28,8 +29,12 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(15);
 /// How often a client asks for a leader, at most, before it gives up for the moment.
 const LOOKUPS: u32 = 10;
 
-/// An operation sends fewer records.
-const RECORDS_OF_AN_OPERATION: u64 = 100_000;
+/// Where the numbers of the records of a client begin. Up to client 89, and nobody above writes, they
+/// stay below the bits with a meaning, even when they are multiplied by the number of keys.
+const RECORDS_OF_A_CLIENT: u64 = 200_000_000;
+/// An operation sends fewer records. Odd, so that single records of compacted topics have every key,
+/// and are values and deletions.
+const RECORDS_OF_AN_OPERATION: u64 = 10_001;
 
 /// Names a client in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,13 +130,13 @@ impl Session {
     }
 
     /// One of the partitions that live as long as the run; its name is written down.
-    pub fn choose(&self, draw: &mut Choices) -> Partition {
-        choose(&self.clients.partitions, &self.clients, draw)
+    pub fn choose(&self, spread: Spread, draw: &mut Choices) -> Partition {
+        choose(&self.clients.partitions, &self.clients, spread, draw)
     }
 
     /// One of the partitions of compacted topics; its name is written down.
-    pub fn choose_compacted(&self, draw: &mut Choices) -> Partition {
-        choose(&self.clients.compacted, &self.clients, draw)
+    pub fn choose_compacted(&self, spread: Spread, draw: &mut Choices) -> Partition {
+        choose(&self.clients.compacted, &self.clients, spread, draw)
     }
 
     /// The number of the next record. No other client and no other operation has it.
@@ -464,15 +469,22 @@ impl Session {
     }
 }
 
-fn choose(partitions: &[Partition], clients: &Clients, draw: &mut Choices) -> Partition {
+fn choose(
+    partitions: &[Partition],
+    clients: &Clients,
+    spread: Spread,
+    draw: &mut Choices,
+) -> Partition {
     let names: Vec<String> = partitions.iter().map(|of| clients.recorder.name(*of)).collect();
-    let named = names.iter().map(String::as_str).zip(partitions.iter().copied());
-    draw.named("partition", &named.collect::<Vec<_>>())
+    let drawn = |dice: &mut Dice| names[spread.index(dice, names.len())].clone();
+    let at = |name: &str| names.iter().position(|known| known == name);
+    let name = draw.text("partition", drawn, |name| at(name).is_some());
+    partitions[at(&name).expect("it was drawn from them, or found to be one")]
 }
 
-/// The number of an operation's first record: readable, and far below the bits with a meaning.
+/// The number of an operation's first record: readable, and below the bits with a meaning.
 fn first_number(client: ClientNumber, operation: u32) -> u64 {
-    u64::from(client.0) * 10_000_000_000 + u64::from(operation) * RECORDS_OF_AN_OPERATION
+    u64::from(client.0) * RECORDS_OF_A_CLIENT + u64::from(operation) * RECORDS_OF_AN_OPERATION
 }
 
 /// What a fetch brought.

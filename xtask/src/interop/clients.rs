@@ -228,7 +228,7 @@ pub(crate) fn need(places: &Places, program: &str, packages: &[&str]) -> Result<
     Ok("installed".into())
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }

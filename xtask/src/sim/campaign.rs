@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::explain;
 use super::pool;
 use super::progress::Progress;
 use super::scenario::Scenario;
@@ -89,7 +90,7 @@ impl Campaign {
                 let tally = tallies.entry(report.scenario.clone()).or_default();
                 tally.add(&report);
                 if !report.passed {
-                    announce(&progress, worker, &run, &report, tally.failed);
+                    announce(&progress, worker, (&run, &report), tally.failed);
                 }
                 progress.advance(report.passed);
                 reports.push((position, report));
@@ -239,7 +240,7 @@ impl fmt::Display for Speed {
     }
 }
 
-fn announce(progress: &Progress, worker: &Worker, run: &Run, report: &Report, nth: u64) {
+fn announce(progress: &Progress, worker: &Worker, (run, report): (&Run, &Report), nth: u64) {
     let failure = report.failure.clone().unwrap_or_default();
     if nth <= FAILURES_SHOWN {
         progress.say(&format!(
@@ -254,8 +255,21 @@ fn announce(progress: &Progress, worker: &Worker, run: &Run, report: &Report, nt
         if let Some(script) = worker.script_of(run).filter(|script| script.is_file()) {
             progress.say(&format!("       cargo xtask sim shrink {}", script.display()));
         }
+        progress.say(&format!("       {}", picture(worker, run, report)));
     } else if nth == FAILURES_SHOWN + 1 {
         progress.say(&format!("FAILED {}: more seeds fail, not shown", report.scenario));
+    }
+}
+
+/// Where the page of a failed run is, or why there is none.
+fn picture(worker: &Worker, run: &Run, report: &Report) -> String {
+    if report.hash.is_empty() {
+        return "no picture: the run came to no end".into();
+    }
+    let page = explain::page_of(worker, run);
+    match explain::picture(worker, run, &report.hash, &page) {
+        Ok(_) => format!("picture: {}", page.display()),
+        Err(error) => format!("no picture: {error:#}"),
     }
 }
 

@@ -89,6 +89,24 @@ mod tests {
     }
 
     #[test]
+    fn every_scenario_that_names_a_bug_is_where_that_bug_is_hunted() {
+        let root = crate::workspace::root();
+        let places = read(&root).unwrap();
+        for scenario in scenario::all(&root.join("scenarios")).unwrap() {
+            let text = std::fs::read_to_string(&scenario.file).unwrap();
+            let table: toml::Table = text.parse().unwrap();
+            let checks = table.get("checks").and_then(toml::Value::as_table);
+            let mutant = checks.and_then(|checks| checks.get("mutant")?.as_str());
+            let Some(mutant) = mutant else { continue };
+            let is_there = matches!(
+                &places[mutant],
+                Place::Scenarios(hunted) if hunted.iter().any(|one| one.name == scenario.name)
+            );
+            assert!(is_there, "sim/mutants.toml does not hunt {mutant} with {}", scenario.name);
+        }
+    }
+
+    #[test]
     fn a_bug_that_is_nowhere_to_be_found_needs_a_reason() {
         let scratch = ScratchDirectory::new("undirected");
         scratch.write("a.toml", "# First.\n");

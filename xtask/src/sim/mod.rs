@@ -7,6 +7,7 @@ mod branch;
 pub mod campaign;
 pub mod determinism;
 pub mod directed;
+pub mod explain;
 pub mod freeze;
 pub mod mutants;
 pub mod pool;
@@ -17,6 +18,7 @@ pub mod scripts;
 pub mod seeds;
 pub mod shrink;
 mod stats;
+pub mod subject;
 mod table;
 pub mod worker;
 
@@ -57,10 +59,14 @@ enum Command {
     Branch(branch::Options),
     /// Say how many clean seeds show that a failure is gone.
     Stats(stats::Options),
+    /// Tell what led to the failure of one run, of a seed or of a script, as text and as a page.
+    Explain(explain::Options),
     /// Run every seed twice, in two processes, and compare the trace hashes.
     Determinism(SelectionOptions),
     /// Plant every known bug in turn and count the seeds until an oracle sees it.
     Mutants(mutants::Options),
+    /// Make the reference in `scenarios/README.md` anew.
+    Reference,
 }
 
 #[derive(Args)]
@@ -73,6 +79,9 @@ struct CampaignOptions {
     /// Plant this bug (`highwater-sim mutants` lists them).
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
+    /// As many seeds of each scenario as its `[budget]` has for a night.
+    #[arg(long, conflicts_with_all = ["seeds", "seed"])]
+    nightly: bool,
 }
 
 /// Which scenarios, which seeds, and how many processes at once.
@@ -110,18 +119,35 @@ pub fn run(options: &Options) -> anyhow::Result<Option<Counts>> {
         Some(Command::Freeze(options)) => freeze::run(options).map(Some),
         Some(Command::Branch(options)) => branch::run(options).map(Some),
         Some(Command::Stats(options)) => stats::run(options).map(|()| None),
+        Some(Command::Explain(options)) => explain::run(options).map(Some),
         Some(Command::Determinism(selection)) => {
             let scenarios = selection.scenarios()?;
             let worker = build_worker()?;
             determinism::run(&worker, &scenarios, selection.seeds(), jobs(selection.jobs)).map(Some)
         }
         Some(Command::Mutants(options)) => mutants::run(options).map(Some),
+        Some(Command::Reference) => renew_reference().map(|()| None),
         None => run_campaign(&options.campaign).map(Some),
     }
 }
 
+fn renew_reference() -> anyhow::Result<()> {
+    let worker = build_worker()?;
+    let status = std::process::Command::new(&worker.binary)
+        .current_dir(&worker.directory)
+        .args(["reference", "scenarios/README.md"])
+        .status()
+        .with_context(|| format!("cannot start {}", worker.binary.display()))?;
+    anyhow::ensure!(status.success(), "the reference was not made ({status})");
+    Ok(())
+}
+
 fn run_campaign(options: &CampaignOptions) -> anyhow::Result<Counts> {
-    let scenarios = options.selection.scenarios()?;
+    let mut scenarios = options.selection.scenarios()?;
+    if options.nightly {
+        let nightly = |one: Scenario| one.within(|budget| budget.nightly);
+        scenarios = scenarios.into_iter().map(nightly).collect();
+    }
     let worker = build_worker()?;
     if let Some(name) = &options.mutant {
         let known = worker.mutants()?;

@@ -15,6 +15,24 @@ pub struct Scenario {
     pub file: PathBuf,
     /// The seeds that this file wants to be run with, when it is a frozen failure.
     pub frozen_seeds: Vec<u64>,
+    /// How many seeds of it are run.
+    pub budget: Budget,
+}
+
+/// How many seeds of a scenario are run, unless it is a frozen failure. The simulator says what is
+/// wrong with a file that says it otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// By every change.
+    pub smoke: u64,
+    /// In a night.
+    pub nightly: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { smoke: 10, nightly: 200 }
+    }
 }
 
 impl Scenario {
@@ -30,7 +48,17 @@ impl Scenario {
             file: file.to_path_buf(),
             frozen_seeds: frozen_seeds(&table)
                 .with_context(|| format!("in scenario {}", file.display()))?,
+            budget: budget(&table),
         })
+    }
+
+    /// The scenario with the seeds that its budget allows, if none are frozen in it.
+    #[must_use]
+    pub fn within(mut self, seeds_of: impl Fn(Budget) -> u64) -> Self {
+        if self.frozen_seeds.is_empty() {
+            self.frozen_seeds = (0..seeds_of(self.budget)).collect();
+        }
+        self
     }
 }
 
@@ -74,6 +102,19 @@ fn find(directory: &Path, name: &str) -> anyhow::Result<Scenario> {
     let known: Vec<String> =
         all(directory)?.into_iter().map(|scenario| scenario.name).collect::<Vec<_>>();
     Err(Usage(format!("no scenario is called `{name}`; known: {}", known.join(", "))).into())
+}
+
+/// `seeds_smoke` and `seeds_nightly` in `[budget]`.
+fn budget(table: &toml::Table) -> Budget {
+    let seeds = |key: &str| {
+        let budget = table.get("budget").and_then(toml::Value::as_table)?;
+        u64::try_from(budget.get(key)?.as_integer()?).ok()
+    };
+    let Budget { smoke, nightly } = Budget::default();
+    Budget {
+        smoke: seeds("seeds_smoke").unwrap_or(smoke),
+        nightly: seeds("seeds_nightly").unwrap_or(nightly),
+    }
 }
 
 /// `seed = N` or `seeds = [N, ...]` at the top level of the file.
@@ -127,6 +168,18 @@ mod tests {
             assert_eq!(found.name, "regressions/old");
             assert_eq!(found.frozen_seeds, [7, 9, 11]);
         }
+    }
+
+    #[test]
+    fn a_scenario_is_run_as_often_as_its_budget_says() {
+        let scratch = scratch();
+        scratch.write("c.toml", "[budget]\nseeds_smoke = 2\n");
+        let of = |name: &str| select(scratch.path(), &[name.to_owned()]).unwrap().remove(0);
+        assert_eq!(of("c").within(|budget| budget.smoke).frozen_seeds, [0, 1]);
+        assert_eq!(of("c").within(|budget| budget.nightly).frozen_seeds.len(), 200);
+        assert_eq!(of("a").within(|budget| budget.smoke).frozen_seeds.len(), 10);
+        let frozen = of("regressions/old").within(|budget| budget.smoke);
+        assert_eq!(frozen.frozen_seeds, [7, 9, 11]);
     }
 
     #[test]

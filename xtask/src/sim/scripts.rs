@@ -68,7 +68,7 @@ pub struct Following {
 /// Follows a script in a process of its own. Never fails: whatever goes wrong is a failed report.
 #[must_use]
 pub fn follow(worker: &Worker, script: &Path, how: &Following, timeout: Duration) -> Report {
-    let mut command = worker.bare_command();
+    let mut command = worker.bare_command("run");
     command.arg("--script").arg(script);
     if how.without_mutant {
         command.arg("--without-mutant");

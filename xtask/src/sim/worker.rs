@@ -156,18 +156,24 @@ impl Worker {
         report
     }
 
-    /// The command line of a run without what is to be run.
+    /// The command line of something that is done with one run, without which one.
     #[must_use]
-    pub fn bare_command(&self) -> Command {
+    pub fn bare_command(&self, what: &str) -> Command {
         let mut command = Command::new(&self.binary);
-        command.current_dir(&self.directory).arg("run");
+        command.current_dir(&self.directory).arg(what);
         command
     }
 
     /// The command line of one run, with its results as a line of JSON or as readable text.
     #[must_use]
     pub fn command(&self, run: &Run) -> Command {
-        let mut command = self.bare_command();
+        self.command_for("run", run)
+    }
+
+    /// The command line of something else that is done with one run.
+    #[must_use]
+    pub fn command_for(&self, what: &str, run: &Run) -> Command {
+        let mut command = self.bare_command(what);
         command.arg("--scenario").arg(&run.scenario.file).args(["--seed", &run.seed.to_string()]);
         if let Some(mutant) = &run.mutant {
             command.args(["--mutant", mutant]);
@@ -296,6 +302,7 @@ pub mod tests {
                 name: name.to_owned(),
                 file: PathBuf::from(format!("scenarios/{name}.toml")),
                 frozen_seeds: Vec::new(),
+                budget: Default::default(),
             },
             seed,
             mutant: None,

@@ -1,6 +1,9 @@
 //! Deleting: on request, by age, by size.
 
-use super::*;
+use super::{
+    replicas::{at, log_of, three},
+    *,
+};
 use crate::config::CleanupPolicy;
 
 const HOUR: i64 = 3_600_000;
@@ -269,4 +272,16 @@ fn retention_tries_again_after_a_log_start_could_not_be_stored() {
     assert_eq!(fixture.step(offer()), [], "it is under way");
     assert_eq!(fixture.step(not_persisted(5)), []);
     assert_eq!(fixture.step(offer()), [advance(5)]);
+}
+
+#[test]
+fn a_new_leader_answers_no_deletion_before_it_has_heard_where_every_log_starts() {
+    let mut fixture = Fixture::replica(log_of(&[1, 1], 2), three(1, 0, &[1, 2]));
+    assert_eq!(
+        fixture.step(delete(1, Some(0))),
+        [],
+        "broker 2 may have deleted more than anybody was told"
+    );
+    let position = ReplicaPosition { last_fetched_epoch: Some(LeaderEpoch(1)), ..at(2, 2) };
+    assert!(fixture.fetched_by(2, position).contains(&deleted(1, 0)));
 }

@@ -207,6 +207,24 @@ fn a_deletion_is_answered_when_every_in_sync_replica_has_it() {
 }
 
 #[test]
+fn a_new_leader_answers_a_deletion_of_what_is_gone_when_its_followers_have_shown_that_it_is() {
+    let log = Recovered { log_start_offset: Offset(2), ..log_of(&[1, 1, 1], 3) };
+    let mut fixture = Fixture::replica(log, three(1, 0, &[1, 2]));
+    let delete = |request, before| Input::DeleteRecords {
+        request: RequestId(request),
+        before: Some(Offset(before)),
+    };
+    assert_eq!(fixture.step(delete(1, 0)), [], "the start of broker 2 is not known, and not 0");
+    assert_eq!(fixture.step(delete(2, 1)), []);
+    let deleted = |request| respond(request, Response::RecordsDeleted { low_watermark: Offset(2) });
+    let old = Some(LeaderEpoch(1));
+    let starts_at_two =
+        ReplicaPosition { last_fetched_epoch: old, log_start_offset: Offset(2), ..at(3, 3) };
+    assert_eq!(fixture.fetched_by(2, starts_at_two), [deleted(1), deleted(2)]);
+    assert_eq!(fixture.step(delete(3, 0)), [deleted(3)]);
+}
+
+#[test]
 fn below_min_insync_replicas_a_deletion_is_done_and_not_answered() {
     let all = Assignment { min_insync: 2, ..three(1, 0, &[1, 2]) };
     let mut fixture = Fixture::replica(Recovered::default(), all);

@@ -4,6 +4,7 @@
 mod classic;
 mod consumer;
 mod finale;
+mod loads;
 mod member;
 mod range;
 mod voice;

@@ -1,6 +1,7 @@
 //! A member's calls to the coordinator of its group: finding it, following it when it moves, and
 //! writing down what was asked and heard.
 
+use super::loads::Loads;
 use crate::{
     group::{Ask, GroupCall, Heard, Partitions},
     history::{Outcome, Partition, Request},
@@ -78,16 +79,19 @@ impl Voice {
         make: impl AsyncFnOnce(&mut Connection) -> Result<T, ClientError>,
         meaning: impl Fn(&T) -> Result<Heard, i16>,
     ) -> Said<T> {
-        if !self.towards_coordinator().await {
-            return Said::Nothing;
-        }
+        let Some(coordinator) = self.towards_coordinator().await else { return Said::Nothing };
         let call = GroupCall {
             group: self.group.clone(),
             member: self.member.clone(),
             instance: self.instance.clone(),
             ask,
         };
+        let cluster = self.session.clients.cluster.clone();
+        let before = Loads::of(&cluster, coordinator);
         let outcome_of = |answer: &T| match meaning(answer) {
+            Ok(Heard::Alive) if !before.were_none_until(&Loads::of(&cluster, coordinator)) => {
+                Outcome::Heard(Heard::Taken)
+            }
             Ok(heard) => Outcome::Heard(heard),
             Err(code) => Outcome::Failed(code),
         };
@@ -107,21 +111,21 @@ impl Voice {
         }
     }
 
-    /// Finds the coordinator if needed, and connects to it. `false` when that does not work now.
-    async fn towards_coordinator(&mut self) -> bool {
+    /// Finds the coordinator if needed, and connects to it. `None` when that does not work now.
+    async fn towards_coordinator(&mut self) -> Option<i32> {
         if now_nanos() < self.deaf_until {
-            return false;
+            return None;
         }
         for _ in 0..LOOKUPS {
             if let Some(coordinator) = self.coordinator {
                 if self.session.connect_to(coordinator).await {
-                    return true;
+                    return Some(coordinator);
                 }
                 self.coordinator = None;
             }
             self.session.turn();
             if !self.session.connected().await {
-                return false;
+                return None;
             }
             let group = self.group.clone();
             let finding =
@@ -131,7 +135,7 @@ impl Voice {
                 _ => time::sleep(ASK_AGAIN_AFTER).await,
             }
         }
-        false
+        None
     }
 
     /// OffsetCommit: the error code of each partition.

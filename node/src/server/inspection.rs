@@ -1,0 +1,49 @@
+//! What the broker knows of its replicas, for those who watch it from inside of the same process.
+
+use super::Broker;
+use crate::broker::{Lookup, PartitionDriver, TopicPartition};
+use highwater_core::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+
+/// What a replica knows of itself at one moment.
+#[derive(Clone, Debug)]
+pub struct ReplicaState {
+    /// Of which partition.
+    pub id: TopicPartition,
+    /// Whether it leads.
+    pub is_leader: bool,
+    /// The newest leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The first offset that can be read, inclusive.
+    pub log_start_offset: Offset,
+    /// The end of what consumers may read, exclusive.
+    pub high_watermark: Offset,
+    /// The end of what survives a power cut, exclusive.
+    pub flushed_offset: Offset,
+    /// The end of what was appended, exclusive.
+    pub log_end_offset: Offset,
+}
+
+impl Broker {
+    /// What this broker's replica of a partition knows; `None` when it has none that is open.
+    pub fn replica(&self, topic: TopicId, index: PartitionIndex) -> Option<ReplicaState> {
+        let Lookup::Open(driver) = self.shared.partitions.get(topic, index) else { return None };
+        Some(state_of(&driver))
+    }
+
+    /// What every replica knows whose log is open.
+    pub fn replicas(&self) -> Vec<ReplicaState> {
+        self.shared.partitions.open().iter().map(|driver| state_of(driver)).collect()
+    }
+}
+
+fn state_of(driver: &PartitionDriver) -> ReplicaState {
+    driver.inspect(|partition| ReplicaState {
+        id: driver.id.clone(),
+        is_leader: partition.is_leader(),
+        leader_epoch: partition.leader_epoch(),
+        log_start_offset: partition.log_start_offset(),
+        high_watermark: partition.high_watermark(),
+        flushed_offset: partition.flushed_offset(),
+        log_end_offset: partition.log_end_offset(),
+    })
+}

@@ -1,0 +1,525 @@
+//! The faults of a scenario: what there is, and what each may be told.
+
+use super::{
+    Bounds,
+    keys::{Key, Keys, Takes, unknown_word},
+    shapes::keys,
+    source::Mistake,
+};
+use crate::{
+    condition::{
+        Change, Expression, Known, PartitionName, parse_brokers, parse_change, parse_condition,
+        parse_partition,
+    },
+    disk::CutStyle,
+    network::{Message, MessageKind},
+    trace::Effect,
+};
+use std::ops::Range;
+use toml::de::DeTable;
+
+macro_rules! fault_kinds {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, [$($key:literal),*], [$($effect:ident),*];)+) => {
+        /// What can go wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum FaultKind { $($(#[doc = $doc])+ $variant,)+ }
+
+        /// The keys of `[faults]`.
+        const KINDS: &[Key] = &[$(Key { name: $name, takes: Takes::Table, text: "" },)+];
+
+        impl FaultKind {
+            /// Every kind.
+            pub const ALL: &'static [FaultKind] = &[$(FaultKind::$variant,)+];
+
+            /// The name in scenario files.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(FaultKind::$variant => $name,)+ }
+            }
+
+            /// What it does, in a sentence.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(FaultKind::$variant => concat!($($doc),+),)+ }
+            }
+
+            /// The keys of its table beside [`EVERY_STRIKE`].
+            #[must_use]
+            pub const fn keys(self) -> &'static [&'static str] {
+                match self { $(FaultKind::$variant => &[$($key),*],)+ }
+            }
+
+            /// The effects without which a campaign did not test it.
+            #[must_use]
+            pub const fn effects(self) -> &'static [Effect] {
+                match self { $(FaultKind::$variant => &[$(Effect::$effect),*],)+ }
+            }
+        }
+    };
+}
+
+fault_kinds! {
+    /// The machine loses its power and comes back.
+    PowerCut = "power-cut", ["on", "target", "nodes", "contents", "entries", "pause", "until"], [PowerCut];
+    /// The process is killed and started again.
+    ProcessKill = "process-kill", ["on", "target", "nodes", "clean", "pause", "until"], [ProcessKilled];
+    /// A sync of a log fails; the broker is restarted some time later.
+    SyncError = "sync-error", ["on", "target", "files", "pause", "until"], [SyncFailed];
+    /// Writes fail for a while; the broker is restarted some time later.
+    WriteError = "write-error", ["on", "target", "files", "chance", "pause", "until"], [WriteFailed];
+    /// Reads fail for a while; the broker is restarted some time later.
+    ReadError = "read-error", ["on", "target", "files", "chance", "pause", "until"], [ReadFailed];
+    /// The disk is full for a while; the broker is restarted when there is room again.
+    FullDisk = "full-disk", ["on", "target", "spare", "pause", "until"], [DiskFull];
+    /// A bit flips in a closed segment.
+    BitRot = "bit-rot", ["on", "target"], [BitFlipped, RottenRead];
+    /// The wall clock jumps.
+    ClockStep = "clock-step", ["on", "target", "millis"], [ClockStepped];
+    /// The monotonic clock runs at another pace for a while.
+    ClockDrift = "clock-drift", ["on", "target", "pace", "pause", "until"], [ClockDrifted];
+    /// Both clocks stand still for a while.
+    ClockFreeze = "clock-freeze", ["on", "target", "pause", "until"], [ClockFrozen];
+    /// The wall clock jumps to and fro for a while.
+    ClockStrobe = "clock-strobe", ["on", "target", "millis", "pause", "until"], [ClockStrobed];
+    /// Disk operations are slow for a while, some as slow as stalled.
+    SlowDisk = "slow-disk", ["on", "target", "nodes", "files", "chance", "millis", "pause", "until"], [OperationDelayed];
+    /// Clients lose their connections in the middle of a call, all the time.
+    ConnectionCut = "connection-cut", ["chance"], [CallCut];
+    /// The machines fall into two halves that do not hear each other for a while.
+    NetworkPartition = "network-partition", ["on", "target", "pause", "until"], [MessageCut];
+    /// Two machines that both hear a third do not hear each other for a while.
+    PartialPartition = "partial-partition", ["from", "to", "pause", "until"], [MessageCut];
+    /// A link works in one direction only for a while.
+    OneWayCut = "one-way-cut", ["on", "target", "from", "to", "pause", "until"], [MessageCut];
+    /// A machine hears no other and is heard by none for a while.
+    Isolation = "isolation", ["on", "target", "pause", "until"], [MessageCut];
+    /// A link breaks and works again, over and over.
+    FlappingLink = "flapping-link", ["from", "to", "millis", "pause"], [MessageCut];
+    /// Messages are lost for a while.
+    MessageLoss = "message-loss", ["from", "to", "chance", "pause", "until"], [MessageLost];
+    /// Messages arrive twice for a while.
+    MessageDuplication = "message-duplication", ["from", "to", "chance", "pause", "until"], [MessageDuplicated];
+    /// Messages are late and overtake each other for a while.
+    MessageDelay = "message-delay", ["from", "to", "chance", "millis", "pause", "until"], [MessageDelayed, MessageReordered];
+    /// One message is held for a while and everything behind it goes on.
+    HeldMessage = "held-message", ["message", "command", "partition", "from", "to", "nth", "count", "patience", "pause", "until"], [MessageHeld];
+    /// One message is lost.
+    DroppedMessage = "dropped-message", ["message", "command", "partition", "from", "to", "nth", "count", "patience"], [MessageLost];
+    /// One message arrives twice, the second time later.
+    DuplicatedMessage = "duplicated-message", ["message", "command", "partition", "from", "to", "nth", "count", "patience", "millis"], [MessageDuplicated];
+    /// One message takes longer, and everything behind it goes on.
+    DelayedMessage = "delayed-message", ["message", "command", "partition", "from", "to", "nth", "count", "patience", "millis"], [MessageDelayed];
+    /// A machine stands still for a while and goes on as if nothing had happened.
+    MachinePause = "machine-pause", ["on", "target", "nodes", "pause", "until"], [MachinePaused];
+    /// A machine loses its disk and comes back with an empty one.
+    DiskWipe = "disk-wipe", ["on", "target", "nodes", "pause", "until"], [DiskWiped];
+    /// Every machine is stopped cleanly and started again, one after the other.
+    RollingRestart = "rolling-restart", ["pause"], [RolledOver];
+}
+
+/// The keys that every fault has that strikes at moments.
+pub const EVERY_STRIKE: &[&str] = &["times", "at", "when", "after", "delay", "effects"];
+
+const LONG: (i64, i64) = (0, 600_000);
+const MOMENTS: &[&str] = &["any-time", "rename", "recovery", "disk-operation"];
+const STYLES: &[&str] = &["lose-all", "prefix", "scatter", "keep-all"];
+
+keys! {
+    /// The keys of faults. Which one has which, [`FaultKind::keys`] says.
+    FAULT:
+    "times" = Takes::Bounds { default: Some((1, 2)), within: (0, 1_000) }, "how often it strikes, at moments drawn from the seed; with `when` or `every ... change`, how often at most, and once when absent";
+    "at" = Takes::Bounds { default: None, within: LONG }, "strikes once, so many milliseconds after the start of the run";
+    "when" = Takes::Text("high_watermark(t0/0) > 10"), "strikes whenever this condition becomes true";
+    "after" = Takes::Text("first leader change of t0/0"), "strikes after this change";
+    "delay" = Takes::Bounds { default: Some((0, 0)), within: LONG }, "milliseconds between `when` or `after` and the strike";
+    "effects" = Takes::Some(|| Effect::ALL.iter().map(|effect| effect.name()).collect()), "more effects without which a campaign did not test it";
+    "on" = Takes::Text("leader(t0/0)"), "the same as `target`; of power cuts and kills also a moment at the disk: `any-time`, `rename` (between a rename and the sync of its directory), `recovery`, `disk-operation`; drawn when absent";
+    "target" = Takes::Text("leader(t0/0)"), "whom it strikes: `any`, `leader` (of a partition that is drawn), `controller`, `coordinator`, `all`, or an expression; one of several is drawn. Of a network partition: one of the halves";
+    "nodes" = Takes::Bounds { default: Some((1, 1)), within: (1, 9) }, "how many machines it strikes at once; of an expression no more than it names";
+    "contents" = Takes::One(STYLES), "what a power cut does to unsynced bytes; drawn when absent";
+    "entries" = Takes::One(STYLES), "what a power cut does to unsynced directory entries; drawn when absent";
+    "clean" = Takes::Fraction(0.25), "how likely the process is asked to shut down before it is killed";
+    "pause" = Takes::Bounds { default: Some((20, 200)), within: LONG }, "milliseconds that it lasts, or that the broker stays down; of a held message, from when it was caught";
+    "until" = Takes::Text("count(isr(t0/0)) == 1"), "it lasts until this condition is true, and no longer than `pause` if that is given";
+    "chance" = Takes::Fraction(0.2), "how likely it is for one operation, message or call while it lasts";
+    "millis" = Takes::Bounds { default: Some((10, 200)), within: (-10_000_000_000_000_000, 10_000_000_000_000_000) }, "milliseconds of a clock step, or of a delay";
+    "spare" = Takes::Bounds { default: Some((0, 8_192)), within: (0, 1 << 30) }, "bytes left on a full disk";
+    "files" = Takes::Text(".log"), "only files whose path contains this; drawn when absent";
+    "pace" = Takes::Bounds { default: Some((50, 200)), within: (1, 1_000) }, "the pace of a clock, in percent";
+    "from" = Takes::Text("leader(t0/0)"), "who sends; anybody when absent. A one-way cut takes every link from those to these, other faults one of them";
+    "to" = Takes::Text("follower(t0/0)"), "who receives; anybody when absent";
+    "message" = Takes::Text("fetch reply"), "which message; drawn when absent";
+    "command" = Takes::One(Message::COMMANDS), "of `propose`: which command of the metadata it carries";
+    "partition" = Takes::Text("t0/0"), "only a message about this partition";
+    "nth" = Takes::Bounds { default: Some((1, 1)), within: (1, 10_000) }, "which of them, counted from the strike";
+    "count" = Takes::Bounds { default: Some((1, 1)), within: (1, 10_000) }, "how many of them, one after the other";
+    "patience" = Takes::Bounds { default: Some((2_000, 2_000)), within: LONG }, "milliseconds for which the message is waited for";
+}
+
+impl FaultKind {
+    /// Whether it happens between machines.
+    #[must_use]
+    pub const fn needs_peers(self) -> bool {
+        self.is_of_messages()
+            || matches!(
+                self,
+                Self::NetworkPartition
+                    | Self::PartialPartition
+                    | Self::OneWayCut
+                    | Self::Isolation
+                    | Self::FlappingLink
+                    | Self::MessageLoss
+                    | Self::MessageDuplication
+                    | Self::MessageDelay
+                    | Self::DiskWipe
+            )
+    }
+
+    /// Whether it befalls single messages.
+    #[must_use]
+    pub const fn is_of_messages(self) -> bool {
+        matches!(
+            self,
+            Self::HeldMessage
+                | Self::DroppedMessage
+                | Self::DuplicatedMessage
+                | Self::DelayedMessage
+        )
+    }
+
+    /// Whether bytes that were not synced may be lost by it, or behind it.
+    #[must_use]
+    pub const fn may_cost_unsynced_bytes(self) -> bool {
+        !matches!(self, Self::ClockStep | Self::ClockStrobe | Self::ConnectionCut | Self::BitRot)
+    }
+
+    fn allows(self, key: &str) -> bool {
+        let strikes = self != Self::ConnectionCut || key == "effects";
+        strikes && EVERY_STRIKE.contains(&key) || self.keys().contains(&key)
+    }
+}
+
+/// At which operation of the disk a stop strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    /// At any time.
+    AnyTime,
+    /// Between a rename and the sync of its directory.
+    Rename,
+    /// While the broker recovers from a fault before.
+    Recovery,
+    /// At one of the next disk operations.
+    DiskOperation,
+}
+
+/// What makes a fault strike.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trigger {
+    /// Moments drawn from the seed.
+    Drawn,
+    /// Milliseconds since the start of the run.
+    At(Bounds),
+    /// A condition becomes true.
+    When(Expression),
+    /// Something changes.
+    After(Change),
+}
+
+/// Which machines a fault strikes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Any, drawn at each strike.
+    Any,
+    /// The leader of a partition, and others when more than one is struck.
+    Leader,
+    /// The leader of the metadata quorum, and others when more than one is struck.
+    Controller,
+    /// The leader of a partition of `__consumer_offsets`, and others likewise.
+    Coordinator,
+    /// All.
+    All,
+    /// Some of those that an expression names, and nobody else.
+    Named(Expression),
+}
+
+/// One enabled fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultPlan {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Which of several faults of this kind it is, from zero.
+    pub number: usize,
+    /// What makes it strike.
+    pub trigger: Trigger,
+    /// How often.
+    pub times: Bounds,
+    /// Milliseconds between the trigger and the strike.
+    pub delay: Bounds,
+    /// At which disk operation.
+    pub on: Option<Strike>,
+    /// What happens to unsynced bytes; drawn when absent.
+    pub contents: Option<CutStyle>,
+    /// What happens to unsynced directory entries; drawn when absent.
+    pub entries: Option<CutStyle>,
+    /// How likely a process is asked to shut down before it is killed.
+    pub clean: f64,
+    /// How long it lasts, or how long the broker stays down, in milliseconds; with `until`, none
+    /// is no limit.
+    pub pause: Option<Bounds>,
+    /// It lasts until this is true.
+    pub until: Option<Expression>,
+    /// How likely it is for one operation while it lasts.
+    pub chance: f64,
+    /// Milliseconds of a clock step or of a delay.
+    pub millis: Bounds,
+    /// Bytes left on a full disk.
+    pub spare: Bounds,
+    /// Only files whose path contains this are concerned; drawn when absent.
+    pub files: Option<String>,
+    /// The pace of a clock, in percent.
+    pub pace: Bounds,
+    /// Which machines it strikes.
+    pub target: Target,
+    /// How many machines it strikes at once.
+    pub nodes: Bounds,
+    /// Who sends what is concerned.
+    pub from: Option<Expression>,
+    /// Who receives what is concerned.
+    pub to: Option<Expression>,
+    /// Which message, such as `fetch reply`; drawn when absent.
+    pub message: Option<MessageKind>,
+    /// Which command of the metadata it carries.
+    pub command: Option<&'static str>,
+    /// Which partition it is about.
+    pub partition: Option<PartitionName>,
+    /// Which of these messages.
+    pub nth: Bounds,
+    /// How many of them.
+    pub count: Bounds,
+    /// Milliseconds for which the message is waited for.
+    pub patience: Bounds,
+    /// The effects without which a campaign did not test it.
+    pub effects: Vec<Effect>,
+}
+
+impl FaultPlan {
+    /// The name in traces, and from which it draws: `power-cut`, `power-cut 2`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.number {
+            0 => self.kind.name().to_owned(),
+            number => format!("{} {}", self.kind.name(), number + 1),
+        }
+    }
+}
+
+/// The faults of a scenario, in the order of [`FaultKind::ALL`], each with its table.
+pub(super) fn plans<'a>(
+    (table, at): (DeTable<'a>, Range<usize>),
+    (known, text): (&Known, &'a str),
+) -> Result<Vec<(FaultPlan, Keys<'a>)>, Mistake> {
+    let mut keys = Keys::new(("faults", at), table, KINDS, |_| true, text)?;
+    let mut plans = Vec::new();
+    for kind in FaultKind::ALL.iter().copied() {
+        for (number, table) in keys.tables(kind.name())?.into_iter().enumerate() {
+            let at = table.span();
+            let path = format!("faults.{}", kind.name());
+            let allowed = |key: &str| kind.allows(key);
+            let keys = Keys::new((&path, at), table.into_inner(), FAULT, allowed, text)?;
+            plans.push((plan((kind, number), &keys, known)?, keys));
+        }
+    }
+    Ok(plans)
+}
+
+fn plan(
+    (kind, number): (FaultKind, usize),
+    keys: &Keys<'_>,
+    known: &Known,
+) -> Result<FaultPlan, Mistake> {
+    let trigger = trigger(keys, known)?;
+    let (on, target) = target(kind, keys, known)?;
+    let condition = |key: &str| keys.expression(key, |text| parse_condition(text, known));
+    let brokers = |key: &str| keys.expression(key, |text| parse_brokers(text, known));
+    let style = |key: &str| {
+        let styles = [CutStyle::LoseAll, CutStyle::Prefix, CutStyle::Scatter, CutStyle::KeepAll];
+        Ok(keys.one(key)?.map(|at| styles[at]))
+    };
+    let message = message(keys)?;
+    let command = keys.one("command")?.map(|at| Message::COMMANDS[at]);
+    // A reply knows the command of the proposal that it answers.
+    let is_proposal = message.is_some_and(|kind| kind.message == Message::Propose);
+    if command.is_some() && !is_proposal {
+        return Err(keys.wrong("command", "only a proposal has one; set `message = \"propose\"`"));
+    }
+    let until = condition("until")?;
+    let pause = match keys.optional_bounds("pause")? {
+        None if until.is_none() => Some(keys.bounds("pause")?),
+        given => given,
+    };
+    let plan = FaultPlan {
+        kind,
+        number,
+        times: times(keys, &trigger)?,
+        delay: delay(keys, &trigger)?,
+        trigger,
+        on,
+        contents: style("contents")?,
+        entries: style("entries")?,
+        clean: keys.fraction("clean")?,
+        pause,
+        until,
+        chance: chance(keys)?,
+        millis: millis(kind, keys)?,
+        spare: keys.bounds("spare")?,
+        files: keys.text("files")?.map(|(files, _)| files),
+        pace: keys.bounds("pace")?,
+        target,
+        nodes: keys.bounds("nodes")?,
+        from: brokers("from")?,
+        to: brokers("to")?,
+        message,
+        command,
+        partition: keys.expression("partition", |text| parse_partition(text, known))?,
+        nth: keys.bounds("nth")?,
+        count: keys.bounds("count")?,
+        patience: keys.bounds("patience")?,
+        effects: effects(kind, keys)?,
+    };
+    let lasts = kind.keys().contains(&"pause") && !keys.has("pause") && !keys.has("until");
+    if lasts && !matches!(plan.trigger, Trigger::Drawn) {
+        let trigger = ["at", "when", "after"].into_iter().find(|key| keys.has(key));
+        let message = "strikes at a moment that you chose, so say how long it lasts: `pause = 300` \
+                       (milliseconds) or `until = \"...\"`";
+        return Err(keys.wrong(trigger.unwrap_or("pause"), message));
+    }
+    Ok(plan)
+}
+
+fn trigger(keys: &Keys<'_>, known: &Known) -> Result<Trigger, Mistake> {
+    let why = "a fault strikes at one moment";
+    keys.not_both("when", "at", why)?;
+    keys.not_both("after", "at", why)?;
+    keys.not_both("after", "when", why)?;
+    if let Some(at) = keys.optional_bounds("at")? {
+        return Ok(Trigger::At(at));
+    }
+    if let Some(when) = keys.expression("when", |text| parse_condition(text, known))? {
+        return Ok(Trigger::When(when));
+    }
+    let after = keys.expression("after", |text| parse_change(text, known))?;
+    Ok(after.map_or(Trigger::Drawn, Trigger::After))
+}
+
+fn times(keys: &Keys<'_>, trigger: &Trigger) -> Result<Bounds, Mistake> {
+    let is_once = match trigger {
+        Trigger::Drawn | Trigger::When(_) => false,
+        Trigger::At(_) => true,
+        Trigger::After(change) => change.nth.is_some(),
+    };
+    match keys.optional_bounds("times")? {
+        Some(times) if is_once && times != (1..=1) => {
+            let message = "contradicts `at` or the one change in `after`, which come once; leave \
+                           `times` out, or write `after = \"every ... change\"`";
+            Err(keys.wrong("times", message))
+        }
+        Some(times) => Ok(times),
+        None if *trigger == Trigger::Drawn => keys.bounds("times"),
+        None => Ok(1..=1),
+    }
+}
+
+fn delay(keys: &Keys<'_>, trigger: &Trigger) -> Result<Bounds, Mistake> {
+    if keys.has("delay") && matches!(trigger, Trigger::Drawn | Trigger::At(_)) {
+        return Err(keys.wrong("delay", "delays nothing without `when` or `after`; add one"));
+    }
+    keys.bounds("delay")
+}
+
+fn target(
+    kind: FaultKind,
+    keys: &Keys<'_>,
+    known: &Known,
+) -> Result<(Option<Strike>, Target), Mistake> {
+    let strikes = [Strike::AnyTime, Strike::Rename, Strike::Recovery, Strike::DiskOperation];
+    let stops = matches!(kind, FaultKind::PowerCut | FaultKind::ProcessKill);
+    let on = keys.text("on")?;
+    let moment = on.as_ref().and_then(|(on, _)| MOMENTS.iter().position(|moment| moment == on));
+    if let Some(at) = moment {
+        if !stops {
+            let message = "only power cuts and kills wait for the disk; name a target";
+            return Err(keys.wrong("on", message));
+        }
+        return Ok((Some(strikes[at]), named_target("target", keys, known)?));
+    }
+    keys.not_both("on", "target", "both name whom it strikes")?;
+    for key in ["from", "to"] {
+        keys.not_both("target", key, "both name an end of the link")?;
+        keys.not_both("on", key, "both name an end of the link")?;
+    }
+    if on.is_some() {
+        return Ok((None, named_target("on", keys, known)?));
+    }
+    Ok((None, named_target("target", keys, known)?))
+}
+
+fn named_target(key: &str, keys: &Keys<'_>, known: &Known) -> Result<Target, Mistake> {
+    let Some((word, _)) = keys.text(key)? else { return Ok(Target::Any) };
+    let target = match word.as_str() {
+        "any" => Target::Any,
+        "leader" => Target::Leader,
+        "controller" => Target::Controller,
+        "coordinator" => Target::Coordinator,
+        "all" => Target::All,
+        _ => {
+            let named = keys.expression(key, |text| parse_brokers(text, known))?;
+            named.map_or(Target::Any, Target::Named)
+        }
+    };
+    if known.brokers_at_most == 1 && target != Target::Any {
+        let message = "there is one broker and no choice; set cluster.brokers to 2 at least, or \
+                       leave it out";
+        return Err(keys.wrong(key, message));
+    }
+    if target == Target::All && keys.has("nodes") {
+        return Err(keys.wrong("nodes", "contradicts the target `all`; leave one of them out"));
+    }
+    Ok(target)
+}
+
+fn message(keys: &Keys<'_>) -> Result<Option<MessageKind>, Mistake> {
+    let Some((text, at)) = keys.text("message")? else { return Ok(None) };
+    MessageKind::named(&text).map(Some).ok_or_else(|| {
+        let names = Message::NAMES
+            .iter()
+            .flat_map(|(name, _)| [(*name).to_owned(), format!("{name} reply")]);
+        let names: Vec<String> = names.collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        unknown_word(&keys.named("message"), (&text, &at), &names)
+    })
+}
+
+fn chance(keys: &Keys<'_>) -> Result<f64, Mistake> {
+    let chance = keys.fraction("chance")?;
+    if chance == 0.0 {
+        return Err(keys.wrong("chance", "with 0.0 nothing happens; leave the fault out"));
+    }
+    Ok(chance)
+}
+
+fn millis(kind: FaultKind, keys: &Keys<'_>) -> Result<Bounds, Mistake> {
+    let millis = keys.bounds("millis")?;
+    let is_of_clocks = matches!(kind, FaultKind::ClockStep | FaultKind::ClockStrobe);
+    if *millis.start() < 0 && !is_of_clocks {
+        return Err(keys.wrong("millis", "only a clock goes back; it must be 0 at least"));
+    }
+    Ok(millis)
+}
+
+fn effects(kind: FaultKind, keys: &Keys<'_>) -> Result<Vec<Effect>, Mistake> {
+    let mut effects = kind.effects().to_vec();
+    for (name, _) in keys.some("effects")?.unwrap_or_default() {
+        effects.extend(Effect::ALL.iter().find(|effect| effect.name() == name));
+    }
+    Ok(effects)
+}
