@@ -220,7 +220,7 @@ async fn simulate(
         .build();
     start(&cluster).await?;
     let observing = task::spawn(observe(cluster.clone()));
-    let _ = task::spawn(depart(cluster.clone()));
+    let departing = task::spawn(depart(cluster.clone()));
     let (partitions, compacted) =
         create_topics(scenario, &mut choices, &node, &cluster, network_seed).await?;
     let impatience = plans.iter().find(|plan| plan.kind == FaultKind::ConnectionCut);
@@ -247,6 +247,7 @@ async fn simulate(
         failed => failed,
     };
     observing.abort();
+    departing.abort();
     cluster.observe();
     count_changes(&recorder);
     recorder.trace.events.stop_watching(now_nanos());
