@@ -541,6 +541,20 @@ mod tests {
     }
 
     #[test]
+    fn a_strike_that_waits_has_its_turn_whether_others_are_left_out_or_not() {
+        let first = journal(None, None);
+        (0..2).for_each(|number| drop(first.triggered("isolation 2", number)));
+        let mut decisions = first.taken();
+        decisions.strikes.remove("isolation 2#0");
+        let second = journal(Some(decisions), None);
+        assert!(second.triggered("isolation 2", 0).is_none());
+        second.expect_no_other_strikes();
+        let message = second.misfit().unwrap().message;
+        assert_eq!(message, "`isolation 2#1`: what it waits for did not come");
+        assert!(second.triggered("isolation 2", 1).is_some());
+    }
+
+    #[test]
     fn behind_the_branch_everything_is_drawn_from_another_seed() {
         let first = journal(None, None);
         let drawn = play(&first);

@@ -36,15 +36,25 @@ pub struct Explained {
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let subject = options.one.subject()?;
     let worker = super::build_worker()?;
-    let page = match (&options.html, &subject) {
-        (Some(file), _) => std::path::absolute(file)?,
-        (None, Subject::Seed(run)) => page_of(&worker, run),
-        (None, Subject::Script(file)) => file.with_extension("html"),
+    let page = match &options.html {
+        Some(file) => std::path::absolute(file)?,
+        None => page_for(&worker, &subject),
     };
     let explained = explain(&worker, &subject, &page)?;
     print!("{}", explained.text);
     println!("the page is {}", page.display());
     Ok(Counts::one(explained.passed))
+}
+
+/// Where the page goes when nobody says.
+fn page_for(worker: &Worker, subject: &Subject) -> PathBuf {
+    match subject {
+        Subject::Seed(run) => page_of(worker, run),
+        Subject::Script(file) => {
+            let name = file.with_extension("html");
+            worker.directory.join(PAGES).join(name.file_name().unwrap_or_default())
+        }
+    }
 }
 
 /// Where the page of a run goes when nobody says.
@@ -130,9 +140,23 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_followed_and_leaves_a_page() {
+        let (scratch, worker) = fake_worker(&format!(
+            "case \"$*\" in *'--script /kept/a.json'*) ;; *) exit 9;; esac\n\
+             {ENDS}\necho '{{\"passed\":false,\"hash\":\"ab\",\"failure\":{{\"check\":\"L3\"}}}}'; exit 1"
+        ));
+        let page = scratch.path().join("a.html");
+        let explained = explain(&worker, &Subject::Script("/kept/a.json".into()), &page).unwrap();
+        assert!(!explained.passed && page.is_file());
+    }
+
+    #[test]
     fn a_page_is_named_by_scenario_and_seed() {
         let (_scratch, worker) = fake_worker("exit 0");
         let page = page_of(&worker, &run("regressions/torn-index", 7));
         assert!(page.ends_with("target/sim-failures/regressions-torn-index-7.html"));
+        let frozen = Subject::Script("/x/scenarios/regressions/lost-tail.json".into());
+        let page = page_for(&worker, &frozen);
+        assert_eq!(page, worker.directory.join("target/sim-failures/lost-tail.html"));
     }
 }
