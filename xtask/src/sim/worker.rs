@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -41,14 +42,15 @@ impl Run {
     /// The one command line that shows this run again.
     #[must_use]
     pub fn replay_command(&self) -> String {
-        let mut line =
-            format!("cargo xtask sim replay {} --seed {}", self.scenario.name, self.seed);
-        if let Some(mutant) = &self.mutant {
-            line.push_str(" --mutant ");
-            line.push_str(mutant);
-        }
-        line
+        replay_command(&self.scenario.name, self.seed, self.mutant.as_deref())
     }
+}
+
+/// The one command line that shows the run of this seed again.
+#[must_use]
+pub fn replay_command(scenario: &str, seed: u64, mutant: Option<&str>) -> String {
+    let line = format!("cargo xtask sim replay {scenario} --seed {seed}");
+    mutant.map_or(line.clone(), |mutant| format!("{line} --mutant {mutant}"))
 }
 
 /// What one run found, as the worker prints it.
@@ -72,6 +74,8 @@ pub struct Report {
     /// How often each fault had an effect (bytes discarded, writes torn, syncs failed, ...). An
     /// effect that the faults of this seed may have is listed even when it is zero.
     pub effects: BTreeMap<String, u64>,
+    /// How often each situation worth reaching was reached; those that never were are left out.
+    pub situations: BTreeMap<String, u64>,
     /// The first thing found wrong.
     pub failure: Option<Failure>,
     /// How long it took outside, in milliseconds.
@@ -104,13 +108,20 @@ impl Worker {
     /// Does one run and waits for it. Never fails: whatever goes wrong is a failed report.
     #[must_use]
     pub fn run(&self, run: &Run) -> Report {
+        let mut report = self.finish(&mut self.command(run), self.timeout);
+        report.scenario.clone_from(&run.scenario.name);
+        report.seed = run.seed;
+        report
+    }
+
+    /// Waits for a run that a command line describes. Never fails, like [`Worker::run`].
+    #[must_use]
+    pub fn finish(&self, command: &mut Command, timeout: Duration) -> Report {
         let started = Instant::now();
-        let mut report = self.try_run(run).unwrap_or_else(|error| Report {
+        let mut report = self.try_run(command, timeout).unwrap_or_else(|error| Report {
             failure: Some(Failure { check: "worker".into(), message: format!("{error:#}") }),
             ..Report::default()
         });
-        report.scenario.clone_from(&run.scenario.name);
-        report.seed = run.seed;
         report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         report
     }
@@ -146,16 +157,17 @@ impl Worker {
         Ok(names.map(str::to_owned).collect())
     }
 
-    fn try_run(&self, run: &Run) -> anyhow::Result<Report> {
-        let mut child = self
-            .command(run)
+    fn try_run(&self, command: &mut Command, timeout: Duration) -> anyhow::Result<Report> {
+        let mut child = command
             .arg("--json")
+            // Ctrl-C is for the campaign, which lets its workers end.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        let ended = collect(&mut child, self.timeout)?;
+        let ended = collect(&mut child, timeout)?;
         judge(&ended)
     }
 }
