@@ -39,7 +39,8 @@ const AROUND: usize = 40;
 pub(super) fn run(places: &Places, binary: &Path, report: &mut Report) {
     let mut step = |name: &str, check: &dyn Fn() -> Result<String>| {
         let started = Instant::now();
-        report.result(NAME, name, started.elapsed(), check());
+        let result = check();
+        report.result(NAME, name, started.elapsed(), result);
     };
     let bytes = std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()));
     let bytes = match bytes {

@@ -194,14 +194,18 @@ mod tests {
             Some(Command::Replay(_))
         ));
         assert!(matches!(
-            parse("determinism --seeds 0..2").unwrap().command,
+            parse("determinism --seeds 0..2 --release").unwrap().command,
             Some(Command::Determinism(_))
         ));
+        assert!(matches!(parse("summary a b").unwrap().command, Some(Command::Summary(_))));
+        assert!(matches!(parse("situations").unwrap().command, Some(Command::Situations)));
     }
 
     #[test]
     fn bad_usage_is_refused() {
-        for line in ["--seeds 9..3", "--seeds x", "--seed 1 --seeds 0..2", "--jobs 0", "replay"] {
+        for line in
+            ["--seeds 9..3", "--seeds x", "--seed 1 --seeds 0..2", "--jobs 0", "replay", "summary"]
+        {
             let error = parse(line).err().unwrap_or_else(|| panic!("`{line}` was accepted"));
             assert_eq!(error.exit_code(), 2, "{line}");
         }

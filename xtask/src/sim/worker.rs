@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -160,8 +159,6 @@ impl Worker {
     fn try_run(&self, command: &mut Command, timeout: Duration) -> anyhow::Result<Report> {
         let mut child = command
             .arg("--json")
-            // Ctrl-C is for the campaign, which lets its workers end.
-            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

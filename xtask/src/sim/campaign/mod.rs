@@ -103,8 +103,12 @@ struct Limits<'a> {
 }
 
 impl Limits<'_> {
+    fn was_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+
     fn reached(&self) -> Option<Ended> {
-        if self.interrupt.load(Ordering::Relaxed) {
+        if self.was_interrupted() {
             Some(Ended::Interrupted)
         } else if self.time.is_some_and(|time| self.started.elapsed() >= time) {
             Some(Ended::Time)
@@ -177,7 +181,13 @@ impl Sitting {
             jobs,
             left,
             |run| worker.run(run),
-            |_, run, report| self.take(worker, &run, &report),
+            |_, run, report| {
+                if limits.was_interrupted() && died(&report) {
+                    // Ctrl-C has reached the worker, too: the run is not done.
+                    return ControlFlow::Continue(());
+                }
+                self.take(worker, &run, &report)
+            },
         );
         self.progress.clear();
         let ended = ended.unwrap_or(Ended::Complete);
@@ -205,6 +215,11 @@ impl Sitting {
         self.progress.advance_with(&self.ledger, self.simulated_before);
         ControlFlow::Continue(())
     }
+}
+
+/// Whether there is no more to a report than that its process went wrong.
+fn died(report: &Report) -> bool {
+    report.hash.is_empty() && report.failure.as_ref().is_some_and(|why| why.check == "worker")
 }
 
 fn announce(progress: &mut Progress, worker: &Worker, (run, report): (&Run, &Report), nth: u64) {
@@ -236,5 +251,7 @@ fn picture(worker: &Worker, run: &Run, report: &Report) -> String {
     }
 }
 
+#[cfg(test)]
+mod documents;
 #[cfg(test)]
 mod tests;

@@ -38,10 +38,10 @@ pub struct CampaignOptions {
     time: Option<Duration>,
     /// Only this part of the campaign: I of N parts, the first is 0.
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
-    shard: Shard,
+    pub shard: Shard,
     /// Write down every run in this file, and go on where it ends if it is there.
     #[arg(long, value_name = "FILE", visible_alias = "resume")]
-    state: Option<PathBuf>,
+    pub state: Option<PathBuf>,
     /// Also write what was found as JSON to this file (see docs/campaigns.md).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub struct CampaignOptions {
     /// As many seeds of each scenario as its `[budget]` has for a night; every situation must be
     /// reached.
     #[arg(long, conflicts_with_all = ["seeds", "seed"])]
-    nightly: bool,
+    pub nightly: bool,
 }
 
 /// Runs the campaign.
@@ -132,7 +132,7 @@ fn refuse_empty_part(plan: &Plan) -> anyhow::Result<()> {
     Err(Usage(message).into())
 }
 
-/// The first signal lets the runs under way end; the second one stops the process.
+/// The first signal keeps further runs from being begun; the second one stops the process.
 fn stop_on_signals(interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, STOPPED, Arc::clone(interrupt))

@@ -172,6 +172,30 @@ fn an_interrupted_campaign_begins_no_run_and_says_so() {
 }
 
 #[test]
+fn a_run_whose_worker_an_interrupt_has_killed_is_not_done() {
+    let (_scratch, worker) = fake_worker("touch begun; sleep 1; kill -9 $$");
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let campaign = Campaign {
+        interrupt: Arc::clone(&interrupt),
+        ..kept(plan(&["a"], "0..9"), &worker).unwrap()
+    };
+    let begun = worker.directory.join("begun");
+    let summary = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !begun.exists() {
+                std::thread::yield_now();
+            }
+            interrupt.store(true, Ordering::Relaxed);
+        });
+        campaign.run(&worker).unwrap()
+    });
+    assert_eq!((summary.ended, summary.runs), (Ended::Interrupted, 0));
+    // Without an interrupt the same death is a failure.
+    let crashed = campaign(&["a"], "0..1").run(&worker).unwrap();
+    assert_eq!(crashed.counts(), Counts { passed: 0, failed: 1 });
+}
+
+#[test]
 fn another_worker_or_another_shard_does_not_go_on_with_a_state() {
     let (_scratch, worker) = fake_worker(NOTES);
     kept(plan(&["a"], "0..2"), &worker).unwrap().run(&worker).unwrap();
