@@ -175,7 +175,7 @@ fn an_interrupted_campaign_begins_no_run_and_says_so() {
 fn a_run_whose_worker_an_interrupt_has_killed_is_not_done() {
     let (_scratch, worker) = fake_worker("touch begun; sleep 1; kill -9 $$");
     let interrupt = Arc::new(AtomicBool::new(false));
-    let campaign = Campaign {
+    let stopped = Campaign {
         interrupt: Arc::clone(&interrupt),
         ..kept(plan(&["a"], "0..9"), &worker).unwrap()
     };
@@ -187,7 +187,7 @@ fn a_run_whose_worker_an_interrupt_has_killed_is_not_done() {
             }
             interrupt.store(true, Ordering::Relaxed);
         });
-        campaign.run(&worker).unwrap()
+        stopped.run(&worker).unwrap()
     });
     assert_eq!((summary.ended, summary.runs), (Ended::Interrupted, 0));
     // Without an interrupt the same death is a failure.
