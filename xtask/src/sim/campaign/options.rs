@@ -58,6 +58,7 @@ pub struct CampaignOptions {
 pub fn run(options: &CampaignOptions) -> anyhow::Result<Counts> {
     let plan = options.plan(options.selection.scenarios()?);
     refuse_empty_part(&plan)?;
+    options.json.as_deref().map_or(Ok(()), refuse_lost_report)?;
     let worker = sim::build_worker()?;
     if let Some(name) = &options.mutant {
         let known = worker.mutants()?;
@@ -130,6 +131,15 @@ fn refuse_empty_part(plan: &Plan) -> anyhow::Result<()> {
     }
     let message = format!("shard {} has no run: the campaign has fewer than that", plan.shard());
     Err(Usage(message).into())
+}
+
+/// A night must not be over before anybody sees that its report has no place.
+fn refuse_lost_report(file: &Path) -> anyhow::Result<()> {
+    let directory = std::path::absolute(file)?.parent().map(Path::to_path_buf);
+    if !file.is_dir() && directory.is_some_and(|directory| directory.is_dir()) {
+        return Ok(());
+    }
+    Err(Usage(format!("there is no place for the file {}", file.display())).into())
 }
 
 /// The first signal keeps further runs from being begun; the second one stops the process.
@@ -225,6 +235,14 @@ mod tests {
         let plan = |line| parse(line).unwrap().plan(vec![a_run("a", 0).scenario]);
         refuse_empty_part(&plan("--seeds 0..2 --shard 1/3")).unwrap();
         assert!(refuse_empty_part(&plan("--seeds 0..2 --shard 2/3")).unwrap_err().is::<Usage>());
+    }
+
+    #[test]
+    fn a_report_that_could_not_be_written_is_refused_before_anything_is_run() {
+        for file in ["/nonexistent/a.json", "/", "/usr"] {
+            assert!(refuse_lost_report(Path::new(file)).unwrap_err().is::<Usage>(), "{file}");
+        }
+        refuse_lost_report(Path::new("a.json")).unwrap();
     }
 
     #[test]

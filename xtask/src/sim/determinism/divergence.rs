@@ -62,7 +62,7 @@ fn trace(side: &Side, run: &Run, number: usize) -> anyhow::Result<Trace> {
     let trace = Trace(side.worker.binary.with_file_name(name));
     let mut command = side.command(run);
     command.arg("--trace").arg(&trace.0);
-    let report = side.worker.finish(&mut command, side.worker.timeout);
+    let report = side.worker.finish(&mut command, side.timeout());
     anyhow::ensure!(
         trace.0.is_file(),
         "{} left none: {}",

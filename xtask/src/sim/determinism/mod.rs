@@ -6,6 +6,7 @@ mod surroundings;
 
 use std::ops::ControlFlow;
 use std::process::Command;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -122,7 +123,12 @@ impl Side<'_> {
     }
 
     fn run(&self, run: &Run) -> Report {
-        self.worker.finish(&mut self.command(run), self.worker.timeout)
+        self.worker.finish(&mut self.command(run), self.timeout())
+    }
+
+    /// Where twice as many processes run at once, each takes twice as long.
+    fn timeout(&self) -> Duration {
+        self.worker.timeout * 2
     }
 
     fn command(&self, run: &Run) -> Command {
