@@ -62,6 +62,18 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// Somebody stopped the command before its end, and nothing had failed until then: exit status 130.
+#[derive(Debug)]
+pub struct Interrupted(pub Counts);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "interrupted; {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! `target/interop`. It prints one line when a step begins and one when it ends (see
 //! [`program`]). Then the crash tests of [`crash`] kill and restart a broker of their own, those of
 //! [`groups`] one under consumer groups, and those of [`cluster`] the leaders of three nodes.
+//! [`purity`] looks for the simulator in the binary.
 //!
 //! One line for each step, the reason of a failure under it; the last line is
 //! `N passed, N failed`. What the clients wrote to stderr and what the brokers logged stays in
@@ -20,6 +21,7 @@ mod crash;
 mod explain;
 mod groups;
 mod program;
+mod purity;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -38,7 +40,7 @@ use crate::counts::Counts;
 pub struct Args {
     /// The clients to run, `crash` for the tests that kill a broker, `groups` for those with consumer
     /// groups, `cluster` for those that kill leaders of three nodes, `explain` for the simulator's
-    /// pages in a browser; all of it when none is named.
+    /// pages in a browser, `purity` for a look into the binary; all of it when none is named.
     #[arg(value_name = "CLIENT", value_parser = known_client)]
     pub clients: Vec<String>,
 
@@ -117,6 +119,9 @@ pub fn run(args: &Args) -> Result<Counts> {
     let asked = |name| args.clients.is_empty() || args.clients.iter().any(|asked| asked == name);
     let has = |client| chosen.contains(&client) && ready.contains(&client);
     if let Some(binary) = &binary {
+        if asked(purity::NAME) {
+            purity::run(&places, binary, &mut report);
+        }
         if asked(crash::NAME) {
             crash::run(&places, binary, &has, &mut report);
         }
@@ -140,7 +145,7 @@ fn finished(args: &Args, report: &Report, started: Instant) -> Result<Counts> {
 
 fn known_client(name: &str) -> Result<String, String> {
     let mut known: Vec<_> = Client::ALL.iter().map(|client| client.name()).collect();
-    known.extend([crash::NAME, groups::NAME, cluster::NAME, explain::NAME]);
+    known.extend([crash::NAME, groups::NAME, cluster::NAME, explain::NAME, purity::NAME]);
     match known.contains(&name) {
         true => Ok(name.into()),
         false => Err(format!("known are {}", known.join(", "))),

@@ -1,6 +1,7 @@
 //! The one automation entry: `cargo xtask COMMAND`.
 //!
-//! Exit status: 0 when everything passed, 1 when something failed, 2 for bad usage.
+//! Exit status: 0 when everything passed, 1 when something failed, 2 for bad usage, 130 when somebody
+//! stopped it before anything failed.
 
 mod bench;
 mod cluster;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::counts::{Counts, Usage};
+use crate::counts::{Counts, Interrupted, Usage};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Test, simulate, measure and tidy Highwater", version)]
@@ -76,6 +77,10 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(error) => {
+            if let Some(Interrupted(counts)) = error.downcast_ref() {
+                println!("{counts}");
+                return ExitCode::from(130);
+            }
             eprintln!("error: {error:#}");
             println!("{}", Counts { passed: 0, failed: 1 });
             ExitCode::from(1)

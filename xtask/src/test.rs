@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::counts::{Counts, Usage};
-use crate::sim::campaign::Campaign;
+use crate::sim::campaign::{Campaign, plan::Plan};
 use crate::sim::{self, determinism, freeze, mutants, scenario, seeds::Seeds};
 use crate::{codegen, tidy, workspace};
 
@@ -183,15 +183,14 @@ fn run_campaign(scenarios: Vec<scenario::Scenario>) -> anyhow::Result<Counts> {
     let worker = sim::build_worker()?;
     let scenarios = scenarios.into_iter().map(|one| one.within(|budget| budget.smoke)).collect();
     // Every scenario brings its own seeds.
-    let seeds = Seeds::single(0);
-    let campaign = Campaign { scenarios, seeds, jobs: sim::jobs(None), mutant: None };
-    Ok(campaign.run(&worker)?.counts())
+    let plan = Plan::new(scenarios, Seeds::single(0));
+    Ok(Campaign::new(plan, sim::jobs(None)).run(&worker)?.counts())
 }
 
 fn deterministic() -> anyhow::Result<Counts> {
     let scenarios = scenario::all(&workspace::root().join("scenarios"))?;
     let worker = sim::build_worker()?;
-    determinism::run(&worker, &scenarios, DETERMINISM_SEEDS, sim::jobs(None))
+    determinism::check(&worker, None, scenarios, DETERMINISM_SEEDS, sim::jobs(None))
 }
 
 fn planted_bugs() -> anyhow::Result<Counts> {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::progress::Progress;
+use super::progress::{Goal, Progress};
 use super::scripts::{self, Following, ScriptArgument};
 use super::{RUN_TIMEOUT, pool};
 use crate::counts::Counts;
@@ -58,7 +58,8 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let mut points: Vec<Point> = (0..POINTS)
         .map(|point| Point { millis: point * last / (POINTS - 1), failed: 0, runs: 0 })
         .collect();
-    let mut progress = Progress::start(POINTS * options.tries);
+    let goal = Goal { runs: Some(POINTS * options.tries), ..Goal::default() };
+    let mut progress = Progress::start(goal);
     let branches =
         (0..POINTS as usize).flat_map(|at| (1..=options.tries).map(move |seed| (at, seed)));
     let moments: Vec<u64> = points.iter().map(|point| point.millis).collect();

@@ -23,13 +23,12 @@ mod table;
 pub mod worker;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use crate::counts::{Counts, Usage};
+use crate::counts::Counts;
 use crate::workspace;
 use scenario::Scenario;
 use seeds::Seeds;
@@ -44,7 +43,7 @@ pub struct Options {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    campaign: CampaignOptions,
+    campaign: campaign::options::CampaignOptions,
 }
 
 #[derive(Subcommand)]
@@ -61,27 +60,16 @@ enum Command {
     Stats(stats::Options),
     /// Tell what led to the failure of one run, of a seed or of a script, as text and as a page.
     Explain(explain::Options),
-    /// Run every seed twice, in two processes, and compare the trace hashes.
-    Determinism(SelectionOptions),
+    /// Run every seed several times, in other processes and surroundings, and compare the traces.
+    Determinism(determinism::Options),
     /// Plant every known bug in turn and count the seeds until an oracle sees it.
     Mutants(mutants::Options),
+    /// Sum up what the state files of a campaign or of all its shards say.
+    Summary(campaign::fleet::Options),
+    /// List the situations that a nightly campaign must reach.
+    Situations,
     /// Make the reference in `scenarios/README.md` anew.
     Reference,
-}
-
-#[derive(Args)]
-struct CampaignOptions {
-    #[command(flatten)]
-    selection: SelectionOptions,
-    /// Also write every result as JSON to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Plant this bug (`highwater-sim mutants` lists them).
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<String>,
-    /// As many seeds of each scenario as its `[budget]` has for a night.
-    #[arg(long, conflicts_with_all = ["seeds", "seed"])]
-    nightly: bool,
 }
 
 /// Which scenarios, which seeds, and how many processes at once.
@@ -91,8 +79,8 @@ pub struct SelectionOptions {
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
     /// A range of seeds, the end excluded.
-    #[arg(long, value_name = "A..B", default_value = "0..20", conflicts_with = "seed")]
-    seeds: Seeds,
+    #[arg(long, value_name = "A..B", conflicts_with = "seed")]
+    seeds: Option<Seeds>,
     /// A single seed.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -102,8 +90,9 @@ pub struct SelectionOptions {
 }
 
 impl SelectionOptions {
-    fn seeds(&self) -> Seeds {
-        self.seed.map_or(self.seeds, Seeds::single)
+    /// The seeds, if any were asked for.
+    fn seeds(&self) -> Option<Seeds> {
+        self.seed.map(Seeds::single).or(self.seeds)
     }
 
     fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
@@ -120,14 +109,12 @@ pub fn run(options: &Options) -> anyhow::Result<Option<Counts>> {
         Some(Command::Branch(options)) => branch::run(options).map(Some),
         Some(Command::Stats(options)) => stats::run(options).map(|()| None),
         Some(Command::Explain(options)) => explain::run(options).map(Some),
-        Some(Command::Determinism(selection)) => {
-            let scenarios = selection.scenarios()?;
-            let worker = build_worker()?;
-            determinism::run(&worker, &scenarios, selection.seeds(), jobs(selection.jobs)).map(Some)
-        }
+        Some(Command::Determinism(options)) => determinism::run(options).map(Some),
         Some(Command::Mutants(options)) => mutants::run(options).map(Some),
+        Some(Command::Summary(options)) => campaign::fleet::run(options).map(Some),
+        Some(Command::Situations) => campaign::situations::print(&build_worker()?).map(|()| None),
         Some(Command::Reference) => renew_reference().map(|()| None),
-        None => run_campaign(&options.campaign).map(Some),
+        None => campaign::options::run(&options.campaign).map(Some),
     }
 }
 
@@ -142,34 +129,6 @@ fn renew_reference() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_campaign(options: &CampaignOptions) -> anyhow::Result<Counts> {
-    let mut scenarios = options.selection.scenarios()?;
-    if options.nightly {
-        let nightly = |one: Scenario| one.within(|budget| budget.nightly);
-        scenarios = scenarios.into_iter().map(nightly).collect();
-    }
-    let worker = build_worker()?;
-    if let Some(name) = &options.mutant {
-        let known = worker.mutants()?;
-        if !known.contains(name) {
-            let message = format!("no mutant is called `{name}`; known: {}", known.join(", "));
-            return Err(Usage(message).into());
-        }
-    }
-    let campaign = campaign::Campaign {
-        scenarios,
-        seeds: options.selection.seeds(),
-        jobs: jobs(options.selection.jobs),
-        mutant: options.mutant.clone(),
-    };
-    let summary = campaign.run(&worker)?;
-    if let Some(file) = &options.json {
-        let text = serde_json::to_string_pretty(&summary)?;
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(summary.counts())
-}
-
 /// The number of worker processes at once.
 pub fn jobs(wanted: Option<NonZeroUsize>) -> usize {
     wanted.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
@@ -177,12 +136,24 @@ pub fn jobs(wanted: Option<NonZeroUsize>) -> usize {
 
 /// Builds the simulator once and names its worker.
 pub fn build_worker() -> anyhow::Result<Worker> {
+    build_worker_with(&[], "debug")
+}
+
+/// The same with every optimisation and without assertions for debugging. It is built beside the
+/// other one and takes minutes.
+pub fn build_release_worker() -> anyhow::Result<Worker> {
+    build_worker_with(&["--release"], "release")
+}
+
+fn build_worker_with(arguments: &[&str], directory: &str) -> anyhow::Result<Worker> {
     let status = workspace::simulation_cargo()
         .args(["build", "--quiet", "--package", "highwater-sim", "--bin", "highwater-sim"])
+        .args(arguments)
         .status()
         .context("cannot start cargo to build the simulator")?;
     anyhow::ensure!(status.success(), "the simulator does not build ({status})");
-    let binary = workspace::root().join(workspace::SIMULATION_TARGET).join("debug/highwater-sim");
+    let target = workspace::root().join(workspace::SIMULATION_TARGET);
+    let binary = target.join(directory).join("highwater-sim");
     let failures = Some(scripts::failures()?);
     Ok(Worker { binary, directory: workspace::root(), timeout: RUN_TIMEOUT, failures })
 }
@@ -208,7 +179,7 @@ mod tests {
         let options = parse("power-cut disk-full --seeds 5..9 --jobs 3").unwrap();
         let selection = options.campaign.selection;
         assert_eq!(selection.scenarios, ["power-cut", "disk-full"]);
-        assert_eq!(selection.seeds().iter().collect::<Vec<_>>(), [5, 6, 7, 8]);
+        assert_eq!(selection.seeds(), Some("5..9".parse().unwrap()));
         assert_eq!(jobs(selection.jobs), 3);
     }
 
@@ -219,7 +190,7 @@ mod tests {
             Some(Command::Replay(_))
         ));
         assert!(matches!(
-            parse("determinism --seeds 0..2").unwrap().command,
+            parse("determinism --seeds 0..2 --release").unwrap().command,
             Some(Command::Determinism(_))
         ));
         let line = "shrink a.json --seconds 9 --tries 2 --jobs 1";
@@ -229,6 +200,8 @@ mod tests {
         assert!(matches!(parse(line).unwrap().command, Some(Command::Freeze(_))));
         let line = "stats --failures 3 --seeds 200";
         assert!(matches!(parse(line).unwrap().command, Some(Command::Stats(_))));
+        assert!(matches!(parse("summary a b").unwrap().command, Some(Command::Summary(_))));
+        assert!(matches!(parse("situations").unwrap().command, Some(Command::Situations)));
     }
 
     #[test]
@@ -239,6 +212,7 @@ mod tests {
             "--seed 1 --seeds 0..2",
             "--jobs 0",
             "replay",
+            "summary",
             "stats --failures 3",
         ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("`{line}` was accepted"));

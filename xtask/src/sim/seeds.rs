@@ -1,5 +1,6 @@
 //! A range of seeds as written on the command line.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// The seeds from `start` (included) to `end` (excluded).
@@ -18,6 +19,18 @@ impl Seeds {
         Self { start: seed, end: seed.saturating_add(1) }
     }
 
+    /// Every seed from this one on: there is always a next one.
+    #[must_use]
+    pub fn open_from(start: u64) -> Self {
+        Self { start, end: u64::MAX }
+    }
+
+    /// Whether there is always a next one.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        self.end == u64::MAX
+    }
+
     /// Every seed, in order.
     pub fn iter(self) -> impl Iterator<Item = u64> + Send {
         self.start..self.end
@@ -27,6 +40,13 @@ impl Seeds {
     #[must_use]
     pub fn count(self) -> u64 {
         self.end - self.start
+    }
+}
+
+impl fmt::Display for Seeds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}..", self.start)?;
+        if self.is_open() { Ok(()) } else { write!(formatter, "{}", self.end) }
     }
 }
 
@@ -59,6 +79,13 @@ mod tests {
     #[test]
     fn a_single_seed_is_a_range_of_one() {
         assert_eq!(Seeds::single(42).iter().collect::<Vec<_>>(), [42]);
+    }
+
+    #[test]
+    fn seeds_without_an_end_are_shown_without_one() {
+        assert!(Seeds::open_from(3).is_open() && !Seeds::single(3).is_open());
+        assert_eq!(Seeds::open_from(3).to_string(), "3..");
+        assert_eq!("3..6".parse::<Seeds>().unwrap().to_string(), "3..6");
     }
 
     #[test]

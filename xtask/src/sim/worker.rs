@@ -51,14 +51,15 @@ impl Run {
     /// The one command line that shows this run again.
     #[must_use]
     pub fn replay_command(&self) -> String {
-        let mut line =
-            format!("cargo xtask sim replay {} --seed {}", self.scenario.name, self.seed);
-        if let Some(mutant) = &self.mutant {
-            line.push_str(" --mutant ");
-            line.push_str(mutant);
-        }
-        line
+        replay_command(&self.scenario.name, self.seed, self.mutant.as_deref())
     }
+}
+
+/// The one command line that shows the run of this seed again.
+#[must_use]
+pub fn replay_command(scenario: &str, seed: u64, mutant: Option<&str>) -> String {
+    let line = format!("cargo xtask sim replay {scenario} --seed {seed}");
+    mutant.map_or(line.clone(), |mutant| format!("{line} --mutant {mutant}"))
 }
 
 /// What one run found, as the worker prints it.
@@ -82,6 +83,8 @@ pub struct Report {
     /// How often each fault had an effect (bytes discarded, writes torn, syncs failed, ...). An
     /// effect that the faults of this seed may have is listed even when it is zero.
     pub effects: BTreeMap<String, u64>,
+    /// How often each situation worth reaching was reached; those that never were are left out.
+    pub situations: BTreeMap<String, u64>,
     /// The first thing found wrong.
     pub failure: Option<Failure>,
     /// Where a run that follows a script parted from it.
