@@ -27,6 +27,7 @@ fn routes(broker: Arc<Broker>) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/metrics/offsets", get(offsets))
         .with_state(broker)
 }
 
@@ -40,4 +41,9 @@ async fn ready(State(broker): State<Arc<Broker>>) -> Response {
 
 async fn metrics(State(broker): State<Arc<Broker>>) -> Response {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], broker.metrics().render()).into_response()
+}
+
+/// Apart from the other metrics: it asks every coordinator, and is as long as there are partitions.
+async fn offsets(State(broker): State<Arc<Broker>>) -> Response {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], broker.offsets().await.render()).into_response()
 }

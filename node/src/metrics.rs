@@ -3,7 +3,11 @@
 //! The broker holds one [`Metrics`] and adds to its atomics; a reader renders them as Prometheus
 //! text with [`Metrics::render`]. There is no clock in here: whoever measures brings the duration.
 
+mod offsets;
+mod page;
 mod text;
+
+pub use offsets::{GroupOffset, Offsets, PartitionOffsets};
 
 use highwater_core::group::GroupState;
 use std::{

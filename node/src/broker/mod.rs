@@ -9,6 +9,7 @@ mod isr_changes;
 pub mod membership;
 mod memory;
 mod metered_disk;
+mod offsets;
 mod partitions;
 mod peers;
 mod producer_ids;

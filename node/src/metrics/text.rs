@@ -1,15 +1,12 @@
 //! [`Metrics`] as Prometheus text.
 
-use super::{BUCKETS_MICROS, Counter, Gauge, Histogram, Metrics, TopicMetrics};
+use super::{Counter, Metrics, TopicMetrics, page::Page};
 use crate::wire::{ApiKey, ErrorCode};
 use highwater_core::group::GroupState;
-use std::{
-    fmt::Write,
-    sync::{PoisonError, atomic::Ordering::Relaxed},
-};
+use std::sync::PoisonError;
 
 pub(super) fn render(metrics: &Metrics) -> String {
-    let mut page = Page { text: String::with_capacity(16 << 10) };
+    let mut page = Page::new();
     topics(&mut page, metrics);
     requests(&mut page, metrics);
     replicas(&mut page, metrics);
@@ -18,7 +15,7 @@ pub(super) fn render(metrics: &Metrics) -> String {
     flushes(&mut page, metrics);
     groups(&mut page, metrics);
     compaction(&mut page, metrics);
-    page.text
+    page.into_text()
 }
 
 type OfTopic = fn(&TopicMetrics) -> &Counter;
@@ -316,70 +313,11 @@ fn groups(page: &mut Page, metrics: &Metrics) {
     page.histogram(name, &[], &groups.load_latency);
 }
 
-/// The text so far. Writing to a string cannot fail.
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
-        self.family(name, "counter", help);
-        self.sample(name, &[], counter.value());
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
-        self.family(name, "gauge", help);
-        self.sample(name, &[], gauge.value());
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.text.push_str(name);
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let opening = if index == 0 { '{' } else { ',' };
-            let _ = write!(self.text, "{opening}{label}=\"");
-            self.escaped(text);
-            self.text.push('"');
-        }
-        let closing = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.text, "{closing} {value}");
-    }
-
-    fn escaped(&mut self, label: &str) {
-        for character in label.chars() {
-            match character {
-                '\\' => self.text.push_str("\\\\"),
-                '"' => self.text.push_str("\\\""),
-                '\n' => self.text.push_str("\\n"),
-                other => self.text.push(other),
-            }
-        }
-    }
-
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
-        let buckets = format!("{name}_bucket");
-        let mut below = 0;
-        // One pass over the buckets: the last sum is the count, so that both always agree.
-        for (index, bucket) in histogram.buckets.iter().enumerate() {
-            below += bucket.load(Relaxed);
-            let bound = BUCKETS_MICROS
-                .get(index)
-                .map_or("+Inf".to_owned(), |micros| (*micros as f64 / 1e6).to_string());
-            let labels: Vec<_> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
-            self.sample(&buckets, &labels, below);
-        }
-        self.sample(&format!("{name}_sum"), labels, histogram.sum().as_secs_f64());
-        self.sample(&format!("{name}_count"), labels, below);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{BUCKETS_MICROS, Histogram};
     use super::*;
-    use std::time::Duration;
+    use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
     fn lines(metrics: &Metrics, with: &str) -> Vec<String> {
         let text = metrics.render();

@@ -21,7 +21,7 @@ use crate::{
     coordinator::Coordinators,
     env::Doors,
     log::LogError,
-    metrics::Metrics,
+    metrics::{Metrics, Offsets},
     quorum::{Leadership, OpenError, ProposeError, Watch},
     tasks::{TaskHandle, Tasks},
 };
@@ -217,6 +217,11 @@ impl Broker {
     /// The broker's counters.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.shared.metrics.clone()
+    }
+
+    /// The offsets of the partitions that this broker leads and of the groups that it coordinates.
+    pub async fn offsets(&self) -> Offsets {
+        self.shared.offsets().await
     }
 
     /// Partitions that exist and those of them that are offline.

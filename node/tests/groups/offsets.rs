@@ -174,3 +174,19 @@ async fn offsets_go_when_they_are_deleted_or_their_topic_is() {
     create_topic(&mut connection, "t", 2).await;
     assert_eq!(committed(&mut connection, "g", 1).await, (0, -1), "it is another topic");
 }
+
+#[tokio::test]
+async fn the_lag_of_a_group_can_be_told_from_the_broker_s_own_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut connection) = start_with_topic(dir.path()).await;
+    assert_eq!(commit_one(&mut connection, &commit("g", "", -1, 0, 7)).await, 0);
+    let page = broker.offsets().await.render();
+    let line = "kafka_consumergroup_current_offset{consumergroup=\"g\",topic=\"t\",partition=\"0\"} 7";
+    assert!(page.lines().any(|found| found == line), "{page}");
+    let line = "kafka_topic_partition_current_offset{topic=\"t\",partition=\"1\"} 0";
+    assert!(page.lines().any(|found| found == line), "{page}");
+    // The commit itself is a record, and those of the coordinators are on the page, too.
+    let of_log = "kafka_topic_partition_current_offset{topic=\"__consumer_offsets\"";
+    assert_eq!(page.lines().filter(|found| found.starts_with(of_log)).count(), 4, "{page}");
+    assert!(page.ends_with("highwater_offsets_truncated 0\n"), "{page}");
+}
