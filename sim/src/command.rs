@@ -3,7 +3,7 @@
 //! and shows them: `[--html FILE] [--text FILE] [--expect-hash HASH]`. Exit status 0 when the run passed, 1 when a check failed, 2 when the
 //! command was wrong.
 
-use highwater_core::mutant::Mutant;
+use highwater_core::{mutant::Mutant, situation::Situation};
 use highwater_sim::{
     explain::{self, explain},
     report::Report,
@@ -18,7 +18,7 @@ use std::{
 const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant NAME] \
                      [--trace FILE] [--json]\n       highwater-sim explain --scenario FILE --seed N \
                      [--mutant NAME] [--html FILE] [--text FILE] [--expect-hash HASH]\n       \
-                     highwater-sim mutants\n       \
+                     highwater-sim mutants\n       highwater-sim situations\n       \
                      highwater-sim check FILE...\n       highwater-sim reference FILE";
 
 pub fn main() -> ExitCode {
@@ -26,6 +26,10 @@ pub fn main() -> ExitCode {
     match Command::parse(&arguments) {
         Ok(Command::Mutants) => {
             Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.name()));
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Situations) => {
+            Situation::ALL.iter().for_each(|it| println!("{}\t{}", it.name(), it.explanation()));
             ExitCode::SUCCESS
         }
         Ok(Command::Run(command)) => command.execute(),
@@ -41,6 +45,7 @@ pub fn main() -> ExitCode {
 
 enum Command {
     Mutants,
+    Situations,
     Run(RunCommand),
     /// Says what is wrong with scenario files.
     Check(Vec<PathBuf>),
@@ -67,6 +72,7 @@ impl Command {
             Some("run") => Ok(Self::Run(RunCommand::parse(&arguments[1..])?)),
             Some("explain") => Ok(Self::Explain(RunCommand::parse(&arguments[1..])?)),
             Some("mutants") => Ok(Self::Mutants),
+            Some("situations") => Ok(Self::Situations),
             Some("check") if arguments.len() > 1 => {
                 Ok(Self::Check(arguments[1..].iter().map(PathBuf::from).collect()))
             }
