@@ -2,7 +2,7 @@
 //! picture of it. Exit status 0 when the run passed, 1 when a check failed, 2 when the command was
 //! wrong.
 
-use highwater_core::mutant::Mutant;
+use highwater_core::{mutant::Mutant, situation::Situation};
 use highwater_script::{Script, Source};
 use highwater_sim::{
     choices::Branch,
@@ -26,7 +26,7 @@ const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant
                      [--text FILE] [--expect-hash HASH]\n       \
                      highwater-sim explain --script FILE [--without-mutant] [--html FILE] \
                      [--text FILE] [--expect-hash HASH]\n       \
-                     highwater-sim mutants\n       \
+                     highwater-sim mutants\n       highwater-sim situations\n       \
                      highwater-sim check FILE...\n       highwater-sim reference FILE";
 
 pub fn main() -> ExitCode {
@@ -34,6 +34,10 @@ pub fn main() -> ExitCode {
     let outcome = match Command::parse(&arguments) {
         Ok(Command::Mutants) => {
             Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.name()));
+            return ExitCode::SUCCESS;
+        }
+        Ok(Command::Situations) => {
+            Situation::ALL.iter().for_each(|it| println!("{}\t{}", it.name(), it.explanation()));
             return ExitCode::SUCCESS;
         }
         Ok(Command::Run(command)) => command.execute(),
@@ -50,6 +54,7 @@ pub fn main() -> ExitCode {
 
 enum Command {
     Mutants,
+    Situations,
     Run(RunCommand),
     /// Says what is wrong with scenario files.
     Check(Vec<PathBuf>),
@@ -81,6 +86,7 @@ impl Command {
             Some("run") => Ok(Self::Run(RunCommand::parse(&arguments[1..])?)),
             Some("explain") => Ok(Self::Explain(RunCommand::parse(&arguments[1..])?)),
             Some("mutants") => Ok(Self::Mutants),
+            Some("situations") => Ok(Self::Situations),
             Some("check") if arguments.len() > 1 => {
                 Ok(Self::Check(arguments[1..].iter().map(PathBuf::from).collect()))
             }

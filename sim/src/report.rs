@@ -23,6 +23,8 @@ pub struct Report {
     /// What the faults did. An effect of an enabled fault is listed even when it is zero: a campaign
     /// in which it stays zero did not test that fault.
     pub effects: BTreeMap<&'static str, u64>,
+    /// Which situations came about that are worth reaching, and how often; no others.
+    pub situations: BTreeMap<&'static str, u64>,
     /// What went wrong, if something did.
     pub failure: Option<Failure>,
     /// Where a run that follows a script first differed from it.

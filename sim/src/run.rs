@@ -18,6 +18,7 @@ use crate::{
 };
 use highwater_core::{
     mutant::Mutant,
+    situation::Situation,
     types::{PartitionIndex, TopicId},
 };
 use highwater_script::Decisions;
@@ -163,6 +164,7 @@ pub fn follow_in(scenario: &Scenario, course: Course, trace: &Trace) -> (Ran, Ju
         events: trace.count(),
         ops: ops(&history),
         effects: effects(trace, &plans),
+        situations: situations(),
         failure,
         divergence: None,
         wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -536,6 +538,12 @@ fn effects(trace: &Trace, plans: &[FaultPlan]) -> BTreeMap<&'static str, u64> {
     let mut effects = expected_effects(plans);
     effects.extend(trace.effects());
     effects.into_iter().map(|(effect, count)| (effect.name(), count)).collect()
+}
+
+/// The situations that this process has reached: one process is one run.
+fn situations() -> BTreeMap<&'static str, u64> {
+    let counts = Situation::ALL.iter().map(|it| (it.name(), it.times_reached() as u64));
+    counts.filter(|(_, count)| *count > 0).collect()
 }
 
 /// The message of the last panic of any task.

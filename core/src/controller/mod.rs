@@ -13,6 +13,7 @@ pub use messages::{Effect, Effects, HeartbeatAnswer, HeartbeatError, Input};
 
 use crate::{
     metadata::{Command, ElectionKind, Image},
+    sometimes,
     time::{Instant, Now},
     types::{BrokerEpoch, BrokerId, PartitionIndex, TopicId},
 };
@@ -77,6 +78,7 @@ impl Controller {
             && let Some(session) = leading.sessions.get_mut(&broker)
             && session.epoch() == epoch
         {
+            sometimes!(BrokerFoundGone);
             session.end();
         }
         if let Input::Heartbeat { request, broker, epoch, applied, wants_shutdown } = input {
@@ -166,7 +168,9 @@ impl Leading {
         }
         let handed_over = self.session(broker).hand_over(image.applied());
         let mut active = self.sessions.iter().filter(|(other, _)| image.is_active(**other));
-        active.all(|(_, session)| session.applied() >= handed_over)
+        let all_know = active.all(|(_, session)| session.applied() >= handed_over);
+        sometimes!(HandOverNotYetKnown, !all_know);
+        all_know
     }
 
     /// Proposes leaders where the preferred one does not lead but could.

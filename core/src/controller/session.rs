@@ -3,6 +3,7 @@
 use super::PROPOSAL_RETRY;
 use crate::{
     metadata::{BrokerRegistration, Command},
+    sometimes,
     time::Instant,
     types::{BrokerEpoch, BrokerId, MetadataOffset},
 };
@@ -106,7 +107,9 @@ impl Session {
         timeout: Duration,
         broker: BrokerId,
     ) -> Option<Command> {
-        self.proposed.retain(|_, at| now < at.after(PROPOSAL_RETRY));
+        let is_overdue = |at: &Instant| now >= at.after(PROPOSAL_RETRY);
+        sometimes!(ProposalWithoutEffect, self.proposed.values().any(is_overdue));
+        self.proposed.retain(|_, at| !is_overdue(at));
         let wanted = self.wanted(self.is_gone || now >= self.heard.after(timeout))?;
         if self.proposed.contains_key(&wanted) {
             return None;
@@ -122,6 +125,7 @@ impl Session {
 
     fn wanted(&self, has_expired: bool) -> Option<Proposal> {
         if has_expired {
+            sometimes!(SessionRunsOut, !self.is_gone && !self.is_fenced);
             return (!self.is_fenced).then_some(Proposal::Fence);
         }
         if self.wants_shutdown || self.is_shutting_down {

@@ -31,6 +31,7 @@ pub use messages::{CoordinatorError, Decision, Effect, Effects, Input, Shard};
 use crate::{
     metadata::Image,
     mutant::Mutant,
+    sometimes,
     time::{Instant, Now},
     types::{LeaderEpoch, Offset, RequestId, WriteId},
 };
@@ -185,6 +186,8 @@ impl<S: Shard> Coordinator<S> {
     fn on_resigned(&mut self, epoch: LeaderEpoch, effects: &mut Effects<S>) {
         // A resignation names the epoch that ends this broker's leadership, which is a later one.
         if self.epoch().is_some_and(|known| known < epoch) {
+            sometimes!(ResignedWhileLoading, matches!(self.state, State::Loading { .. }));
+            sometimes!(ResignedWithAnswersDeferred, !self.deferred.is_empty());
             self.refuse_all(CoordinatorError::NotCoordinator, effects);
             self.state = State::Resigned;
         }
@@ -232,6 +235,7 @@ impl<S: Shard> Coordinator<S> {
         let log_end = if wins { log_end.max(end) } else { log_end };
         assert!(log_end >= end, "nothing was loaded from behind the log's end");
         shard.loaded(now, image);
+        sometimes!(LoadedBeyondCommit, high_watermark < log_end);
         self.state = State::Active { epoch, shard, end: log_end, appending: None };
         self.on_high_watermark(epoch, high_watermark, effects);
     }
@@ -253,6 +257,7 @@ impl<S: Shard> Coordinator<S> {
         effects: &mut Effects<S>,
     ) {
         let State::Active { shard, appending, .. } = &mut self.state else {
+            sometimes!(AskedWhileLoading, matches!(self.state, State::Loading { .. }));
             effects.push(Effect::Refuse { request, error: self.refusal() });
             return;
         };
@@ -264,6 +269,7 @@ impl<S: Shard> Coordinator<S> {
 
     fn on_tick(&mut self, now: Now, image: &Image, effects: &mut Effects<S>) {
         while let Some(overdue) = self.deferred.pop_front_if(|d| d.deadline <= now.monotonic) {
+            sometimes!(AnswerNotCommittedInTime);
             let error = CoordinatorError::NotAvailable;
             effects.push(Effect::Refuse { request: overdue.request, error });
         }
@@ -337,10 +343,13 @@ impl<S: Shard> Coordinator<S> {
         if let Some(Appending { decision, .. }) =
             appending.take_if(|begun| begun.decision.stands_alone)
         {
+            sometimes!(CommitRefusedAlone);
             let refused = decision.answers.into_iter();
             effects.extend(refused.map(|(request, _)| Effect::Refuse { request, error }));
             return;
         }
+        sometimes!(RefusedAppendReloads);
+        sometimes!(ReloadWithAnswersDeferred, !self.deferred.is_empty());
         self.refuse_all(error, effects);
         self.load(epoch, effects);
     }
@@ -386,6 +395,7 @@ impl<S: Shard> Coordinator<S> {
                 effects.push(Effect::Refuse { request, error });
             }
             for request in shard.waiting() {
+                sometimes!(ResignedWithParkedMembers, error == CoordinatorError::NotCoordinator);
                 effects.push(Effect::Refuse { request, error });
             }
         }

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     metadata::Image,
     mutant::Mutant,
+    sometimes,
     time::{Instant, Now, Timestamp},
     types::{Offset, PartitionIndex, TopicId},
 };
@@ -247,11 +248,13 @@ impl Offsets {
                 {
                     deleted.insert((name.clone(), *id));
                 }
+                sometimes!(TopicUnknownAfterLoad, !exists && !known.seen && !grace_is_over);
             }
         }
         if deleted.is_empty() {
             return;
         }
+        sometimes!(OffsetsOfDeletedTopic);
         let all = self.iter().filter(|(_, name, _, _, stored)| {
             deleted.contains(&((*name).clone(), stored.committed.topic_id))
         });
@@ -324,6 +327,7 @@ struct Watched {
 impl Watched {
     fn has_expired(&self, now: Now, offset: &CommittedOffset, retention: Duration) -> bool {
         // A stamp that lies in the future of the moment when it was loaded is a mistake.
+        sometimes!(StampOfTheFuture, offset.committed_at > self.committed.wall);
         let committed_at = offset.committed_at.min(self.committed.wall);
         let (since, since_wall, retention) = match offset.expires_at {
             Some(end) => {
@@ -337,7 +341,9 @@ impl Watched {
         };
         let seen_for_long = now.monotonic.since(since) >= retention
             || Mutant::OffsetsExpireByWallClock.is_planted();
-        seen_for_long && between(since_wall, now.wall) >= retention
+        let stamped_for_long = || between(since_wall, now.wall) >= retention;
+        sometimes!(WallClockAheadOfExpiry, !seen_for_long && stamped_for_long());
+        seen_for_long && stamped_for_long()
     }
 }
 
@@ -350,8 +356,9 @@ fn between(earlier: Timestamp, later: Timestamp) -> Duration {
 /// Whether another topic has the name now than the one that an offset is of.
 fn is_of_predecessor(image: &Image, name: &str, id: Option<TopicId>) -> bool {
     let current = image.topic_named(name).map(|topic| topic.id);
-    current.zip(id).is_some_and(|(current, id)| current != id)
-        && !Mutant::OffsetsOutliveTopic.is_planted()
+    let is_other = current.zip(id).is_some_and(|(current, id)| current != id);
+    sometimes!(OffsetOfPredecessor, is_other);
+    is_other && !Mutant::OffsetsOutliveTopic.is_planted()
 }
 
 /// The record that removes an offset.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::{validate_broker_config, validate_topic_config},
+    sometimes,
     types::{
         BrokerEpoch, BrokerId, LeaderEpoch, MetadataOffset, PartitionEpoch, PartitionIndex, TopicId,
     },
@@ -278,6 +279,7 @@ impl Image {
         let is_active = |replica: &&BrokerId| self.is_active(**replica);
         let active: Vec<_> = replicas.iter().filter(is_active).copied().collect();
         let leader = active.first().copied();
+        sometimes!(CreatedWithDeadReplica, active.len() < replicas.len());
         PartitionRegistration {
             replicas: replicas.to_vec(),
             isr: if active.is_empty() { replicas.to_vec() } else { active },

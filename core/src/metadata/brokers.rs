@@ -7,6 +7,7 @@ use super::{
 use crate::{
     config::Durability,
     mutant::Mutant,
+    sometimes,
     types::{BrokerEpoch, BrokerId, PartitionIndex, TopicId},
 };
 
@@ -24,11 +25,13 @@ impl Image {
         if let Some(known) = known
             && known.incarnation == registration.incarnation
         {
+            sometimes!(RegistrationRepeated);
             return Reply::BrokerRegistered { broker_epoch: known.epoch };
         }
         let is_lossy = known.is_some_and(|known| clean_shutdown_of != Some(known.epoch));
         let is_empty = known.is_some_and(|known| known.directory != registration.directory)
             && !Mutant::WipedBrokerStaysEligible.is_planted();
+        sometimes!(DirectoryReplaced, is_empty);
         let broker_epoch = registration.epoch;
         self.founder.get_or_insert(registration.incarnation);
         self.brokers.insert(broker, registration);
@@ -55,6 +58,7 @@ impl Image {
         broker: BrokerId,
         epoch: BrokerEpoch,
     ) -> Result<Reply, MetadataError> {
+        sometimes!(FencingOvertaken, self.registered(broker, epoch).is_err());
         self.registered_mut(broker, epoch)?.fenced = true;
         self.change_partitions_of(
             broker,
@@ -98,6 +102,8 @@ impl Image {
         for (topic, index) in partitions {
             let found = self.partition(*topic, *index);
             if found.is_some_and(|partition| partition.replicas.contains(&broker)) {
+                let led = |partition: &PartitionRegistration| partition.leader == Some(broker);
+                sometimes!(FailedReplicaLed, found.is_some_and(led));
                 let rules = self.replication_rules(*topic);
                 let leave = |partition: &mut PartitionRegistration| leave_isr(partition, broker);
                 self.change_partition(*topic, *index, rules, leave);
@@ -146,6 +152,7 @@ impl Image {
 
 /// The last member stays in the ISR, since only it is known to have every acknowledged record.
 fn leave_isr(partition: &mut PartitionRegistration, broker: BrokerId) {
+    sometimes!(LastInSyncGone, partition.isr == [broker]);
     if partition.isr.len() > 1 {
         partition.isr.retain(|member| *member != broker);
     }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     mutant::Mutant,
+    sometimes,
     types::{BrokerId, PartitionIndex, TopicId},
 };
 use alloc::{vec, vec::Vec};
@@ -34,6 +35,7 @@ impl Circumstances<'_> {
             candidates.find(|replica| self.may_be_elected(**replica)).copied()
         };
         if let Some(elected) = first(isr) {
+            sometimes!(LeaderlessPartitionRevives, leader.is_none());
             *leader = Some(elected);
             isr.retain(|member| *member == elected || self.is_active(*member));
             return Some(Elected { is_unclean: false });
@@ -44,6 +46,7 @@ impl Circumstances<'_> {
             last_known_leader.filter(|last| nobody_has_all && self.may_be_elected(*last));
         let unclean = || first(replicas).filter(|_| self.rules.unclean);
         *leader = eligible.or(last_known).or_else(unclean);
+        sometimes!(EligibleReplicaElected, eligible.is_some());
         *isr = vec![(*leader)?];
         Some(Elected { is_unclean: eligible.is_none() })
     }

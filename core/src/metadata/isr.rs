@@ -3,6 +3,7 @@
 use super::{Image, IsrChange, MetadataError, PartitionRegistration, Reply};
 use crate::{
     mutant::Mutant,
+    sometimes,
     types::{BrokerEpoch, BrokerId, PartitionEpoch},
 };
 use alloc::vec::Vec;
@@ -34,6 +35,7 @@ impl Image {
         self.change_partition(topic, index, rules, |partition| partition.isr = isr);
         let changed = self.existing_partition_mut(topic, index)?;
         if changed.partition_epoch == change.partition_epoch {
+            sometimes!(IsrCommittedAgain);
             // The ISR is as it was. The leader withdraws a proposal whose fate it does not know:
             // from now on that one is too old to be accepted.
             changed.partition_epoch.0 += 1;
@@ -45,6 +47,9 @@ impl Image {
     /// has restarted since the leader last heard of it, because it may have lost records.
     fn check_member(&self, member: BrokerId, epoch: BrokerEpoch) -> Result<(), MetadataError> {
         let registration = self.broker(member);
+        let current = registration.filter(|known| known.epoch == epoch);
+        sometimes!(RestartedMemberProposed, registration.is_some() && current.is_none());
+        sometimes!(FencedMemberProposed, current.is_some_and(|known| known.fenced));
         let reason = match registration {
             None => "it is not registered",
             Some(known) if known.epoch != epoch && !Mutant::BrokerEpochNotChecked.is_planted() => {
@@ -65,12 +70,14 @@ fn check_proposer(
     change: &IsrChange,
 ) -> Result<(), MetadataError> {
     if partition.leader != Some(leader) || partition.leader_epoch != change.leader_epoch {
+        sometimes!(DeposedLeaderProposes);
         let (leader, current) = (partition.leader, partition.leader_epoch);
         return Err(MetadataError::FencedLeaderEpoch { leader, current });
     }
     if partition.partition_epoch != change.partition_epoch
         && !Mutant::StalePartitionEpochAccepted.is_planted()
     {
+        sometimes!(StaleIsrProposed);
         let current = partition.partition_epoch;
         return Err(MetadataError::StalePartitionEpoch { current });
     }

@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{
     mutant::Mutant,
+    sometimes,
     types::{BrokerId, PartitionIndex, TopicId},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -117,6 +118,10 @@ impl Circumstances<'_> {
         }
         .filter(|leader| after.replicas.contains(leader) && !self.has_lost_all(*leader));
         let replicas_left = partition.replicas.iter().any(|old| !after.replicas.contains(old));
+        let has_lost_leader = partition.leader.is_some() && after.leader.is_none();
+        sometimes!(PartitionWithoutLeader, has_lost_leader);
+        sometimes!(ReplicaStaysEligible, after.elr.len() > partition.elr.len());
+        sometimes!(ReplicaRemovedUnderLeader, replicas_left && after.leader == partition.leader);
         if elected.is_some() || after.leader != partition.leader || replicas_left {
             // Also when the leader stays: what a removed replica still fetches is fenced off.
             bump_leader_epoch(partition, &mut after);

@@ -5,6 +5,7 @@ use super::{
 };
 use crate::{
     mutant::Mutant,
+    sometimes,
     types::{BrokerId, PartitionIndex, TopicId},
 };
 use alloc::{vec, vec::Vec};
@@ -41,6 +42,7 @@ impl Image {
         let rules = self.replication_rules(topic);
         let mut after = partition.clone();
         if let Some(target) = target {
+            sometimes!(ReassignmentReplaced, partition.is_being_reassigned());
             self.check_replica_list(target)?;
             check_target_size(partition, target, rules, permits)?;
             abandon_additions(&mut after, target, rules, permits)?;
@@ -49,6 +51,7 @@ impl Image {
             if !partition.is_being_reassigned() {
                 return Err(MetadataError::NoReassignmentInProgress);
             }
+            sometimes!(ReassignmentCancelled);
             abandon_additions(&mut after, &[], rules, permits)?;
             after.adding.clear();
             after.removing.clear();
@@ -136,6 +139,8 @@ impl PartitionRegistration {
         if !is_complete {
             return;
         }
+        let goes = |leader: BrokerId| !target.contains(&leader);
+        sometimes!(ReassignmentMovesLeader, self.leader.is_some_and(goes));
         self.isr.retain(|member| target.contains(member));
         self.elr.retain(|member| target.contains(member));
         self.replicas = target;

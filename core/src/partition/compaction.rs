@@ -1,7 +1,7 @@
 //! What compaction may touch at this moment (KIP-58, KIP-534).
 
 use super::{LogHealth, Partition, SideState, role::Role};
-use crate::types::Offset;
+use crate::{sometimes, types::Offset};
 
 /// How far compaction may go in a replica's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ impl Partition {
     pub fn compaction_bounds(&self) -> Option<CompactionBounds> {
         let cleanable_end = self.cleanable_end()?;
         let side = self.side_state();
+        sometimes!(TombstonesWaitForReplica, !self.all_are_in_sync());
         // What every replica was in sync with below the high watermark, it has.
         let tombstones_end = if self.all_are_in_sync() { cleanable_end } else { Offset(0) };
         Some(CompactionBounds { cleanable_end, tombstones_end, side })

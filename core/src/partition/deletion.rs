@@ -3,6 +3,7 @@
 use super::{Effect, Effects, LogHealth, Partition, PartitionError, Response, SegmentSummary};
 use crate::{
     mutant::Mutant,
+    sometimes,
     time::{Now, Timestamp},
     types::{Offset, RequestId},
 };
@@ -51,11 +52,13 @@ impl Partition {
     /// eligible still (KIP-966), and would bring the records back.
     pub(super) fn answer_deletions(&mut self, effects: &mut Effects) {
         if self.parked_deletions.is_empty() || self.is_under_min_insync() {
+            sometimes!(DeletionWaitsUnderMinInsync, !self.parked_deletions.is_empty());
             return;
         }
         let Some(low_watermark) = self.low_watermark() else { return };
         while let Some((target, request)) = self.parked_deletions.pop_first() {
             if target > low_watermark {
+                sometimes!(DeletionWaitsForFollower, target <= self.log_start_offset);
                 self.parked_deletions.insert((target, request));
                 break;
             }
@@ -113,6 +116,7 @@ impl Partition {
             last.end_offset <= self.high_watermark() && self.is_expired(now, last)
         };
         if all_go && active.as_ref().is_some_and(is_over) {
+            sometimes!(LastSegmentExpired);
             effects.push(Effect::RollSegment);
         }
     }
@@ -155,6 +159,7 @@ impl Partition {
 
     /// Asks for a log start, as far as the log is flushed.
     pub(super) fn advance_log_start(&mut self, to: Offset, effects: &mut Effects) {
+        sometimes!(DeletionBeyondFlushed, to > self.flushed_offset);
         let to = to.min(self.flushed_offset);
         if to <= self.requested_log_start {
             return;
@@ -190,6 +195,9 @@ fn newest_timestamp(wall: Timestamp, segment: &SegmentSummary) -> Timestamp {
         {
             newest
         }
-        _ => segment.modified,
+        newest => {
+            sometimes!(FutureTimestampIgnored, newest.is_some_and(|newest| newest.0 > wall.0));
+            segment.modified
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::{Effect, Effects, LogHealth, Partition, PartitionError, Readable, Res
 use crate::{
     epochs::EpochEnd,
     mutant::Mutant,
+    sometimes,
     time::Now,
     types::{LeaderEpoch, Offset, RequestId},
 };
@@ -84,13 +85,16 @@ impl Partition {
         let (lowest, highest) = (self.log_start_offset, self.log_end_offset);
         let out_of_range = PartitionError::OffsetOutOfRange { offset, lowest, highest };
         if offset < lowest {
+            sometimes!(ConsumerBelowLogStart);
             return Err(out_of_range);
         }
         if !self.is_leader() && offset > highest {
             // The leader may have it: a consumer must not take this for the end of the log, as it
             // may that does not know that this is a follower (KIP-392).
+            sometimes!(ConsumerAheadOfFollower);
             return Err(PartitionError::OffsetNotAvailable);
         }
+        sometimes!(FollowerReadBeyondCommit, !self.is_leader() && offset > self.high_watermark);
         let diverging = match position.last_fetched_epoch {
             // A follower may yet have to truncate above its high watermark: that its log parts
             // from the consumer's there says nothing of the committed one.

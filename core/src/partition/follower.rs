@@ -9,6 +9,7 @@ use crate::{
     mutant::Mutant,
     producers::ProducerVerdict,
     record::{BATCH_HEADER_BYTES, Batch, BatchHeader, Origin, PlacedBatch},
+    sometimes,
     time::Now,
     types::{BrokerId, LeaderEpoch, Offset, WriteId},
 };
@@ -65,6 +66,7 @@ impl Partition {
         // An answer to a question of another epoch, or of a log that has changed since, says
         // nothing any more (KAFKA-18991).
         let is_current = leader_epoch == self.leader_epoch && fetch_offset == self.log_end_offset;
+        sometimes!(AnswerOfOlderEpoch, leader_epoch != self.leader_epoch);
         let is_obeyed = is_current || Mutant::OldAnswerObeyed.is_planted();
         let Role::Follower(following) = &mut self.role else { return };
         if !is_obeyed || self.health != LogHealth::Healthy {
@@ -94,6 +96,7 @@ impl Partition {
                 if self.log_end_offset < log_start_offset
                     || Mutant::OutOfRangeResets.is_planted() =>
             {
+                sometimes!(StartsOverBelowLeader, self.log_end_offset > self.log_start_offset);
                 self.reset_to(log_start_offset, effects);
             }
             Err(ReplicaFetchError::OffsetOutOfRange { log_end_offset, .. })
@@ -138,6 +141,7 @@ impl Partition {
     }
 
     fn truncate(&mut self, now: Now, to: Offset, effects: &mut Effects) {
+        sometimes!(FlushedRecordsCut, to < self.flushed_offset);
         self.log_end_offset = to;
         self.written_offset = self.written_offset.min(to);
         self.flushed_offset = self.flushed_offset.min(to);
@@ -150,6 +154,7 @@ impl Partition {
         for batch in self.journal.truncate(now.monotonic, to) {
             // It was not acknowledged, and will come again.
             if self.journal.producers().get(batch.id).is_none() {
+                sometimes!(ProducerForgottenByCut);
                 self.refused.refused(now.monotonic, &batch);
             }
         }
@@ -188,6 +193,7 @@ impl Partition {
             let bytes = rest.split_to(header.size_in_bytes);
             let Ok(batch) = Batch::parse(bytes, usize::MAX, Origin::Log) else { return };
             if self.begins_within(&batch.header) {
+                sometimes!(EmptyLogBeginsInBatch);
                 self.reset_to(batch.header.base_offset, effects);
             }
             let is_refused = |header| {
@@ -222,6 +228,9 @@ impl Partition {
     fn append_copy(&mut self, now: Now, batch: Batch, effects: &mut Effects) {
         let Batch { header, bytes } = batch;
         let epoch = header.leader_epoch.expect("checked to continue the log");
+        let has_gap = header.base_offset > self.log_end_offset;
+        sometimes!(CompactedGapCopied, has_gap);
+        sometimes!(EpochBeginsInGap, has_gap && self.last_epoch().is_some_and(|last| last < epoch));
         // An epoch whose first batches are compacted away counts from where the gap begins: were it
         // later than the leader's, a log with more of the epoch before could seem to agree.
         if !self.epochs.assign(epoch, self.log_end_offset) {

@@ -4,6 +4,7 @@
 use super::{Assignment, ReplicaOptions, ReplicaPosition};
 use crate::{
     mutant::Mutant,
+    sometimes,
     time::Instant,
     types::{BrokerEpoch, BrokerId, Offset, PartitionEpoch},
 };
@@ -122,6 +123,7 @@ impl Progress {
         counts_flushed: bool,
     ) {
         let restarted = self.broker_epoch.is_some_and(|known| known < broker_epoch);
+        sometimes!(FollowerRestartedUnderLeader, restarted);
         if restarted && !Mutant::ProgressSurvivesRestart.is_planted() {
             // Another process: what the old one had and had not flushed is gone.
             *self = Self { caught_up: self.caught_up, ..Self::unknown(now, leader_end) };
@@ -225,6 +227,10 @@ impl Isr {
     /// The metadata has a newer registration: a proposal that it replaces can no longer be
     /// accepted, or is what it holds.
     pub(super) fn committed(&mut self, isr: &[BrokerId]) {
+        let is_other = |proposed: &Proposed| {
+            proposed.isr.len() != isr.len() || !isr.iter().all(|it| proposed.isr.contains_key(it))
+        };
+        sometimes!(MetadataChangesUnderProposal, self.proposed.as_ref().is_some_and(is_other));
         *self = Self::new(isr);
     }
 
@@ -269,6 +275,7 @@ impl Isr {
         if proposed.is_withdrawn {
             return Some(None);
         }
+        sometimes!(IsrProposalRepeated);
         proposed.undecided = proposed.undecided.saturating_add(1);
         let isr = if Mutant::RetriedIsrIsEmpty.is_planted() {
             core::mem::take(&mut proposed.isr)
@@ -289,6 +296,7 @@ impl Isr {
     ) -> Option<PartitionEpoch> {
         let proposed = self.proposed.as_mut().filter(|proposed| proposed.base == base)?;
         if proposed.is_withdrawn {
+            sometimes!(WithdrawnIsrAnswered);
             // Which one of them it was is not known: the metadata will tell what was accepted.
             return None;
         }
@@ -302,15 +310,18 @@ impl Isr {
                 let again_at = now.after(REFUSED_BACKOFF);
                 proposed.undecided = proposed.undecided.saturating_sub(1);
                 if proposed.undecided == 0 || Mutant::RefusalForgetsTheOthers.is_planted() {
+                    sometimes!(IsrProposalRefused);
                     self.proposed = None;
                     self.not_before = again_at;
                 } else {
+                    sometimes!(IsrProposalWithdrawn);
                     proposed.is_withdrawn = true;
                     proposed.again_at = again_at;
                 }
             }
             // Nobody will answer it any more.
             IsrOutcome::Unknown => {
+                sometimes!(IsrFateUnknown);
                 proposed.again_at = proposed.again_at.min(now.after(REFUSED_BACKOFF));
             }
         }

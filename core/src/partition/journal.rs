@@ -9,6 +9,7 @@ use crate::{
     mutant::Mutant,
     producers::ProducerStates,
     record::{BatchHeader, ProducerIdentity},
+    sometimes,
     time::Instant,
     types::{Offset, ProducerId, WriteId},
 };
@@ -17,6 +18,9 @@ use alloc::{collections::VecDeque, vec::Vec};
 /// Batches that may be unsettled. Beyond them the oldest are settled though they might yet be cut;
 /// what is known of producers after such a cut is what their windows of batches still tell.
 const UNSETTLED_MAX: usize = 65_536;
+
+/// What was written before this process began has no write id of its own.
+const RECOVERED: WriteId = WriteId(0);
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -54,7 +58,7 @@ impl Journal {
             producers,
         };
         for header in tail {
-            journal.append(now, WriteId(0), header);
+            journal.append(now, RECOVERED, header);
         }
         journal
     }
@@ -107,6 +111,8 @@ impl Journal {
     /// The log ends at `to`, a batch boundary, from now on. Returns whose batches were cut.
     pub(super) fn truncate(&mut self, now: Instant, to: Offset) -> Vec<ProducerIdentity> {
         let kept = self.unsettled.partition_point(|entry| entry.header.base_offset < to);
+        let mut going = self.unsettled.range(kept..);
+        sometimes!(RecoveredTailCut, going.any(|entry| entry.write == RECOVERED));
         let cut = self.unsettled.drain(kept..).filter_map(|entry| entry.header.producer).collect();
         if Mutant::ProducersNotTruncated.is_planted() {
             return cut;

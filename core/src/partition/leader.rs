@@ -7,7 +7,9 @@ use super::{
     role::Role,
 };
 use crate::{
+    epochs::EpochEnd,
     mutant::Mutant,
+    sometimes,
     time::{Instant, Now},
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId},
 };
@@ -119,11 +121,19 @@ impl Leading {
     fn replicated_end(&mut self, now: Instant, own_end: Offset) -> Option<Offset> {
         self.waits_until = None;
         if self.is_under_min_insync() && !Mutant::HighWatermarkBelowMinInsync.is_planted() {
+            sometimes!(ProgressUnderMinInsync);
             // KIP-966: a record that fewer replicas have is not committed, whoever asks.
             return None;
         }
         let maximal = self.isr.maximal();
         let members = || self.followers.iter().filter(|(replica, _)| maximal.contains(replica));
+        let ends = || members().map(|(id, it)| (id, it.end(self.counts_flushed)));
+        let is_behind = |end: Option<Offset>| end.is_none_or(|end| end <= own_end);
+        sometimes!(LeaderDiskSlowest, maximal.len() > 1 && !ends().any(|(_, it)| is_behind(it)));
+        let holds = |(id, end): (&BrokerId, Option<Offset>)| {
+            !self.isr.committed.contains(id) && end.is_some_and(|end| end < own_end)
+        };
+        sometimes!(ProposedMemberHoldsHighWatermark, ends().any(holds));
         let mut end = own_end;
         for (_, progress) in members() {
             end = end.min(progress.end(self.counts_flushed)?);
@@ -136,6 +146,7 @@ impl Leading {
                 && let Some(joiner_end) = progress.end(self.counts_flushed)
                 && joiner_end < members_end
             {
+                sometimes!(JoinerHoldsHighWatermark);
                 end = end.min(joiner_end);
                 self.waits_until = self.waits_until.map_or(Some(until), |at| Some(at.min(until)));
             }
@@ -166,6 +177,10 @@ impl Leading {
         };
         let counts_flushed = self.counts_flushed && !Mutant::JoinsUnflushed.is_planted();
         let Some(end) = progress.end(counts_flushed) else { return false };
+        let has_all = end >= high_watermark.max(self.epoch_start);
+        sometimes!(JoinBelowEpochStart, !has_all && end >= high_watermark);
+        sometimes!(JoinWaitsForDeletion, has_all && progress.log_start_offset < log_start);
+        sometimes!(JoinOfOldRegistration, has_all && !progress.has_fetched_as(*epoch));
         progress.has_fetched_as(*epoch)
             && progress.log_start_offset >= log_start
             && end >= high_watermark
@@ -276,6 +291,7 @@ impl Partition {
         let Some(progress) = leading.followers.get_mut(&follower) else { return };
         let is_known = leader_epoch == current && progress.has_fetched_as(broker_epoch);
         if !is_known || flushed > end {
+            sometimes!(FlushReportOfAnotherLife, !is_known);
             return;
         }
         progress.flushed(now.monotonic, flushed, end, counts_flushed);
@@ -291,6 +307,7 @@ impl Partition {
         effects: &mut Effects,
     ) {
         let current = self.leader_epoch;
+        sometimes!(IsrAnswerToDeposed, leader_epoch != current);
         let Role::Leader(leading) = &mut self.role else { return };
         if leader_epoch != current {
             return;
@@ -321,6 +338,12 @@ impl Partition {
         } else if leading.isr.may_propose(now.monotonic) {
             let mut isr = leading.isr.committed.clone();
             isr.retain(|replica| !laggards.contains(replica));
+            let mut others =
+                leading.followers.keys().filter(|it| !leading.isr.committed.contains(it));
+            let joins =
+                |it: &BrokerId| leading.may_join(*it, high_watermark, self.log_start_offset);
+            sometimes!(LeaderAlone, isr.len() == 1);
+            sometimes!(ShrinkAndJoinAtOnce, others.any(joins));
             self.propose(now, isr, effects);
         }
         debug_assert!(self.high_watermark >= high_watermark, "a check takes nothing back");
@@ -341,12 +364,15 @@ impl Partition {
 
     /// The committed ISR is another one: what waited for replicas may be decided.
     pub(super) fn isr_settled(&mut self, now: Now, effects: &mut Effects) {
+        let high_watermark = self.high_watermark;
         if !Mutant::NoAdvanceAfterShrink.is_planted() {
             self.advance_high_watermark(now, effects);
         }
+        sometimes!(NewIsrCommits, self.high_watermark > high_watermark);
         let Role::Leader(leading) = &self.role else { return };
         if leading.is_under_min_insync() {
             while let Some(request) = self.awaiting_high_watermark.take_any() {
+                sometimes!(AppendedThenTooFew);
                 let error = PartitionError::NotEnoughReplicasAfterAppend;
                 effects.push(Effect::respond(request, Response::Error(error)));
             }
@@ -402,17 +428,21 @@ impl Partition {
     ) -> Result<ReplicaReadable, ReplicaFetchError> {
         let Role::Leader(leading) = &self.role else { return Err(ReplicaFetchError::NotLeader) };
         if position.leader_epoch < self.leader_epoch && !Mutant::OldFetchCounts.is_planted() {
+            sometimes!(OlderEpochFetchFenced);
             return Err(ReplicaFetchError::FencedLeaderEpoch);
         }
         if position.leader_epoch > self.leader_epoch {
+            sometimes!(FollowerKnowsNewerEpoch);
             return Err(ReplicaFetchError::UnknownLeaderEpoch);
         }
         let Some(progress) = leading.followers.get(&follower) else {
+            sometimes!(FormerReplicaFetches);
             return Err(ReplicaFetchError::NotReplica);
         };
         let registered = leading.eligible.get(&follower);
         if progress.is_stale(broker_epoch) || registered.is_some_and(|known| broker_epoch < *known)
         {
+            sometimes!(OldRegistrationFetches);
             return Err(ReplicaFetchError::NotReplica);
         }
         self.check_readable().map_err(|_| ReplicaFetchError::StorageFailed)?;
@@ -421,8 +451,10 @@ impl Partition {
         if position.fetch_offset < log_start_offset
             || (position.fetch_offset > log_end_offset && Mutant::OutOfRangeResets.is_planted())
         {
+            sometimes!(FollowerBelowLogStart, position.fetch_offset < log_start_offset);
             return Err(out_of_range);
         }
+        sometimes!(FollowerAheadOfLeader, position.fetch_offset > log_end_offset);
         let diverging = match position.last_fetched_epoch {
             Some(epoch) if !Mutant::NoDivergenceCheck.is_planted() => {
                 let known = self.divergence(epoch, position.fetch_offset);
@@ -433,6 +465,8 @@ impl Partition {
         if diverging.is_none() && position.fetch_offset > log_end_offset {
             return Err(out_of_range);
         }
+        let is_below = |parts: EpochEnd| parts.end_offset < self.high_watermark;
+        sometimes!(DivergenceBelowHighWatermark, diverging.is_some_and(is_below));
         let end = self.written_offset;
         Ok(ReplicaReadable {
             log_start_offset,

@@ -88,6 +88,7 @@ use crate::{
     mutant::Mutant,
     producers::{ProducerDescription, ProducerStates, RefusedSequences},
     record::BatchHeader,
+    sometimes,
     time::{Instant, Now},
     types::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
 };
@@ -445,6 +446,7 @@ impl Partition {
     fn on_log_failed(&mut self, readable: bool, effects: &mut Effects) {
         let health = if readable { LogHealth::ReadOnly } else { LogHealth::Unreadable };
         self.health = self.health.max(health);
+        sometimes!(LogFailsUnderProduces, self.awaiting_high_watermark.newest().is_some());
         while let Some(request) = self.take_any_produce() {
             let response = Response::Error(PartitionError::StorageFailed);
             effects.push(Effect::respond(request, response));

@@ -4,6 +4,7 @@ use super::{
     Effect, Effects, LogHealth, OffsetSpec, Partition, PartitionError, Response, role::Role,
 };
 use crate::{
+    sometimes,
     time::Timestamp,
     types::{LeaderEpoch, Offset, RequestId},
 };
@@ -114,6 +115,7 @@ impl Partition {
         let asks_for_end =
             matches!(spec, OffsetSpec::Latest | OffsetSpec::MaxTimestamp | OffsetSpec::At(_));
         if asks_for_end && self.high_watermark < leading.epoch_start {
+            sometimes!(EndNotKnownYet);
             return Err(PartitionError::OffsetNotAvailable);
         }
         Ok(())

@@ -5,6 +5,7 @@ use crate::{
     mutant::Mutant,
     producers::{BatchRange, MIN_IDLE_BEFORE_EVICTION, ProducerVerdict, SequenceError},
     record::{Batch, BatchError, BatchHeader, TimestampType},
+    sometimes,
     time::{Instant, Now, Timestamp},
     types::{LeaderEpoch, Offset, RequestId, WriteId},
 };
@@ -38,6 +39,7 @@ impl Partition {
         let (base_offset, end, timestamp) = match admitted {
             Ok(Admission::New) => self.append(now, batch, effects),
             Ok(Admission::Duplicate(original)) => {
+                self.mark_retry(&original);
                 (original.base_offset, original.last_offset.plus(1), original.timestamp)
             }
             Err(error) => return self.refuse(now, request, deadline, error, effects),
@@ -58,6 +60,14 @@ impl Partition {
         } else {
             parked.park(request, end, (now.monotonic, deadline), response);
         }
+    }
+
+    /// Where the first copy is of a batch that was sent again.
+    fn mark_retry(&self, original: &BatchRange) {
+        let Role::Leader(leading) = &self.role else { return };
+        sometimes!(RetryAtNextLeader, original.base_offset < leading.epoch_start);
+        sometimes!(RetryOfUncommitted, original.last_offset >= self.high_watermark);
+        sometimes!(RetryOfDeleted, original.last_offset < self.log_start_offset);
     }
 
     /// A batch that its producer had appended before is answered with where it is.
@@ -124,6 +134,7 @@ impl Partition {
             [&mut self.awaiting_flush, &mut self.awaiting_high_watermark, &mut self.awaiting_proof];
         for parked in parked {
             while let Some(request) = parked.take_overdue(now.monotonic) {
+                sometimes!(ProduceTimedOut);
                 let response = Response::Error(PartitionError::RequestTimedOut);
                 effects.push(Effect::respond(request, response));
             }
@@ -204,6 +215,7 @@ impl Partition {
         let Role::Leader(leading) = &self.role else { return Err(self.not_leader()) };
         let (in_sync, required) = (leading.isr.committed.len(), leading.min_insync);
         if leading.is_under_min_insync() {
+            sometimes!(RefusedBelowMinInsync);
             return Err(PartitionError::NotEnoughReplicas { in_sync, required });
         }
         Ok(())

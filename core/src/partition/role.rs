@@ -3,8 +3,9 @@
 
 use super::{Effects, Partition, PartitionError, Response, leader::Leading, messages::Effect};
 use crate::{
+    sometimes,
     time::Now,
-    types::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -104,6 +105,10 @@ impl Partition {
     }
 
     fn lead(&mut self, now: Now, assignment: Assignment, effects: &mut Effects) {
+        let led_before = |last: LeaderEpoch| last.0 + 1 < self.leader_epoch.0;
+        sometimes!(HighWatermarkStaleAtElection, self.high_watermark < self.log_end_offset);
+        sometimes!(ElectedBeforeItsFlush, self.flushed_offset < self.log_end_offset);
+        sometimes!(PredecessorLeftNothing, self.last_epoch().is_some_and(led_before));
         self.epochs.truncate_from_end(self.log_end_offset);
         let is_newest = self.epochs.assign(self.leader_epoch, self.log_end_offset);
         assert!(is_newest, "every leadership has an epoch newer than all in the log (KIP-101)");
@@ -114,6 +119,7 @@ impl Partition {
     }
 
     fn follow(&mut self, leader: Option<BrokerId>, effects: &mut Effects) {
+        self.mark_deposition();
         // An epoch in which nothing was appended leaves no trace (KAFKA-10706).
         self.epochs.truncate_from_end(self.log_end_offset);
         self.role = Role::Follower(Following { leader, agreed: false });
@@ -124,5 +130,18 @@ impl Partition {
         self.fail_deletions(&error, effects);
         self.wake_fetches(effects);
         self.wake_replica_fetches(effects);
+    }
+
+    /// What a leader leaves undecided when it leads no more.
+    fn mark_deposition(&self) {
+        let Role::Leader(leading) = &self.role else { return };
+        let has_appended = self.log_end_offset > leading.epoch_start;
+        let mut ends = leading.followers.values().map(|progress| progress.end(false));
+        let is_last = |end: Option<Offset>| end.is_some_and(|end| end >= self.log_end_offset);
+        sometimes!(DeposedBeforeFirstFetch, has_appended && !ends.any(is_last));
+        sometimes!(DeposedWithParkedProduces, self.awaiting_high_watermark.newest().is_some());
+        sometimes!(DeposedWithUndecidedIsr, !leading.isr.is_settled());
+        sometimes!(DeposedWithParkedDeletions, !self.parked_deletions.is_empty());
+        sometimes!(DeposedWithUnprovenRefusal, self.awaiting_proof.newest().is_some());
     }
 }

@@ -14,6 +14,7 @@ use super::{Effect, Effects, Partition, PartitionError, Response, leader::Leadin
 use crate::{
     mutant::Mutant,
     producers::SequenceError,
+    sometimes,
     time::{Instant, Now},
     types::{BrokerId, Offset, RequestId},
 };
@@ -33,7 +34,9 @@ impl Leading {
     /// Whether this leadership is the newest, as far as can be known by `now`.
     fn stands(&self, now: Instant) -> bool {
         let Some(vouches_for) = self.out_of_touch else { return true };
-        self.proven_until().is_some_and(|until| now <= until.after(vouches_for))
+        let stands = self.proven_until().is_some_and(|until| now <= until.after(vouches_for));
+        sometimes!(OutOfTouchButFollowed, stands);
+        stands
     }
 }
 
@@ -42,6 +45,7 @@ impl Partition {
     pub(super) fn check_stands(&self, now: Now) -> Result<(), PartitionError> {
         match &self.role {
             Role::Leader(leading) if !leading.stands(now.monotonic) => {
+                sometimes!(LeaderDoubtsItself);
                 if Mutant::StaleLeaderDecides.is_planted() {
                     return Ok(());
                 }
@@ -74,6 +78,7 @@ impl Partition {
 
     pub(super) fn on_in_touch(&mut self) {
         if let Role::Leader(leading) = &mut self.role {
+            sometimes!(BackInTouchUnreplaced, leading.out_of_touch.is_some());
             leading.out_of_touch = None;
         }
     }
@@ -98,6 +103,7 @@ impl Partition {
         self.awaiting_proof.park(request, end, (now.monotonic, deadline), response);
         self.answer_doubts(effects);
         if self.awaiting_proof.newest().is_some() {
+            sometimes!(RefusalAwaitsProof);
             self.wake_replica_fetches(effects);
         }
     }
@@ -111,6 +117,7 @@ impl Partition {
         let proven = leading.proven_until().and_then(|until| until.0.checked_sub(1));
         let Some(before) = proven.map(Instant) else { return };
         while let Some((request, refusal)) = self.awaiting_proof.take_parked_by(before) {
+            sometimes!(RefusalProven);
             effects.push(Effect::respond(request, refusal));
         }
     }

@@ -12,6 +12,7 @@ use crate::{
 };
 use highwater_core::{
     partition::{Effect, Effects, Input, Partition, PartitionError, Response},
+    sometimes,
     time::Now,
     types::RequestId,
 };
@@ -237,6 +238,7 @@ impl PartitionDriver {
     /// Writes a checkpoint beside the append path; one at a time.
     fn start_checkpoint(&self) {
         if !self.lock().checkpoint.ask() {
+            sometimes!(CheckpointAskedMeanwhile);
             return;
         }
         self.run("checkpoint", move |driver| async move {

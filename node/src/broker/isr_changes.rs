@@ -10,6 +10,7 @@ use crate::{
 use highwater_core::{
     metadata::{Command, IsrChange, Reply},
     partition::{Input, IsrOutcome, IsrProposal},
+    sometimes,
     types::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, TopicId},
 };
 use std::{
@@ -115,6 +116,7 @@ impl IsrChanges {
         match proposed {
             Ok(_) | Err(ProposeError::Refused(_)) => true,
             Err(error) => {
+                sometimes!(FailedReplicasNotToldYet);
                 tracing::debug!(%error, "failed replicas not given up yet");
                 self.failed().extend(failed);
                 self.wake.notify_one();

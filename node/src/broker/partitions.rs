@@ -15,6 +15,7 @@ use highwater_core::{
     config::{Durability, TopicConfig},
     metadata::{Image, PartitionRegistration, Topic},
     partition::{Assignment, Input, Partition, ReplicaOptions},
+    sometimes,
     types::{PartitionIndex, TopicId},
 };
 use std::{
@@ -221,6 +222,7 @@ impl Partitions {
                     partition = %id, %error,
                     "the partition is offline: its log could not be opened"
                 );
+                sometimes!(PartitionOffline);
                 Lookup::Offline
             }
         };
@@ -292,6 +294,7 @@ impl Partitions {
             if image.topic(key.0).is_none() {
                 self.metrics.forget_topic(&slot.id.topic);
             }
+            sometimes!(ReplicaMovedAway, image.topic(key.0).is_some());
             let removed = match slot.lookup {
                 Lookup::Open(driver) => {
                     driver.tell(Input::LogFailed { readable: false });

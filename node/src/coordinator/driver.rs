@@ -25,6 +25,7 @@ use highwater_core::{
     group::{GroupConfig, GroupShard, Record, Request, Response},
     partition::{self, COORDINATOR_BATCH_MAX_BYTES},
     record::{Batch, Origin},
+    sometimes,
     time::{Instant, Now},
     types::{LeaderEpoch, MetadataOffset, RequestId, WriteId},
 };
@@ -271,7 +272,10 @@ impl Driver {
                 let now = now.monotonic;
                 // Appends that are refused again and again must not read the log again and again.
                 match self.last_load.map(|last| last.after(LOAD_AGAIN)).filter(|at| *at > now) {
-                    Some(at) => self.postponed = Some((attempt, at)),
+                    Some(at) => {
+                        sometimes!(LoadPostponed);
+                        self.postponed = Some((attempt, at));
+                    }
                     None => self.load(attempt, now),
                 }
                 None

@@ -25,6 +25,7 @@ use crate::env::OpenMode;
 use highwater_core::{
     epochs::EpochCache,
     partition::SideState,
+    sometimes,
     time::Now,
     types::{Offset, WriteId},
 };
@@ -87,6 +88,7 @@ async fn truncate(shared: &Shared, now: Now, to: Offset, side: SideState) -> Res
         (state.go_on_in(active), state.stored)
     };
     if stored.recovery_offset > to || stored.high_watermark > to {
+        sometimes!(CutLowersCheckpoint, stored.recovery_offset > to);
         shared.lower_checkpoint(to, side).await?;
     }
     for name in removed {
@@ -106,7 +108,10 @@ async fn segment_cut_at(shared: &Shared, to: Offset) -> Result<ActiveSegment, Lo
     };
     let mut segment = match closed {
         None => shared.lock().active.clone(),
-        Some(closed) => reopened(shared, &closed, interval_bytes).await?,
+        Some(closed) => {
+            sometimes!(CutReopensSegment);
+            reopened(shared, &closed, interval_bytes).await?
+        }
     };
     let from = match to.0.checked_sub(1) {
         Some(last) if to > segment.base_offset => segment.index.truncate(Offset(last)),

@@ -9,7 +9,9 @@ use super::{
     state::State,
 };
 use crate::env::Disk;
-use highwater_core::{mutant::Mutant, partition::SideState, time::Timestamp, types::Offset};
+use highwater_core::{
+    mutant::Mutant, partition::SideState, sometimes, time::Timestamp, types::Offset,
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -100,6 +102,7 @@ impl Log {
     /// # Errors
     /// When the disk fails.
     pub async fn delete(&self) -> Result<(), LogError> {
+        sometimes!(DeletedWhileWriting, self.shared.lock().writer_runs);
         self.shared.lock().stop(self.shared.closed());
         self.shared.writer_ended().await;
         let _permit = self.shared.maintenance().await?;
@@ -284,6 +287,7 @@ impl Shared {
             save_index(&*self.disk, &self.dir, segment, index).await?;
         }
         if let Err(error) = checkpoint.save(&*self.disk, &self.dir).await {
+            sometimes!(CheckpointFailed);
             self.lock().stored.may_be(checkpoint.stored());
             return Err(error);
         }

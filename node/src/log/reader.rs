@@ -10,6 +10,7 @@ use crate::env::DiskFile;
 use bytes::Bytes;
 use highwater_core::{
     record::{BATCH_HEADER_BYTES, BatchHeader, verify_crc},
+    sometimes,
     types::Offset,
 };
 use std::{path::PathBuf, sync::Arc};
@@ -81,6 +82,7 @@ impl Log {
             // What a cut has come between is of no log: neither the old one nor the new one. A
             // segment that compaction has replaced is still right, but its file may be gone.
             if now.cuts != version.cuts || now != version && result.is_err() {
+                sometimes!(ReadOvertakenByCut, now.cuts != version.cuts);
                 at = from;
                 continue;
             }

@@ -19,6 +19,7 @@ use highwater_core::{
     partition::SideState,
     producers::ProducerStates,
     record::BatchHeader,
+    sometimes,
     time::{Instant, Timestamp},
     types::Offset,
 };
@@ -83,6 +84,7 @@ pub(super) async fn list_segments(
 pub(super) async fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
     for entry in disk.list(dir).await? {
         if !entry.is_dir && is_unfinished(&entry.name) {
+            sometimes!(UnfinishedRewriteFound);
             disk.remove(&dir.join(entry.name)).await?;
         }
     }
@@ -154,6 +156,7 @@ async fn reopen(
         cut_bytes: scan.cut_bytes,
     };
     if recovered.cut_bytes > 0 {
+        sometimes!(TornTail);
         tracing::warn!(
             dir = %dir.display(), bytes = scan.cut_bytes, end = %scan.end,
             "cut the torn tail of a log"
@@ -202,6 +205,7 @@ async fn remove_below_start(
     let first = closed.keys().next().copied().unwrap_or(checkpoint.index.base_offset());
     let keep = segments.split_off(&SegmentName::appended(first));
     for leftover in std::mem::replace(segments, keep) {
+        sometimes!(RemovalFinishedAtRecovery);
         remove_segment(disk, dir, leftover).await?;
     }
     Ok(closed)
@@ -262,6 +266,7 @@ async fn check_segments(
         remove_segment(disk, dir, *name).await?;
     }
     if !unknown.is_empty() {
+        sometimes!(ReplacedSegmentFound);
         // Or a later cut could bring the recovery point down to them.
         disk.sync_dir(dir).await?;
     }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use highwater_core::{
     mutant::Mutant,
     record::BatchHeader,
+    sometimes,
     time::{Instant, Timestamp},
     types::{Offset, WriteId},
 };
@@ -135,6 +136,8 @@ impl Writer {
                     match result {
                         Ok(()) => self.wrote(round),
                         Err(error) => {
+                            sometimes!(WriteFailed);
+                            sometimes!(DiskFull, error.kind() == io::ErrorKind::StorageFull);
                             self.flush_the_rest().await;
                             return self.fail(error.into());
                         }
@@ -202,6 +205,7 @@ impl Writer {
     async fn synced(&mut self, result: io::Result<()>) -> Result<(), LogError> {
         let covered = self.syncing.take().expect("a sync covers something");
         if let Err(error) = result {
+            sometimes!(SyncFailed);
             if !Mutant::FsyncErrorRetried.is_planted() {
                 return Err(error.into());
             }
@@ -370,8 +374,10 @@ impl State {
     fn place(&mut self, round: &Round) {
         let interval_bytes = self.options.index_interval_bytes;
         let limit = self.cut_limit();
+        let is_dropped = |header: &BatchHeader| header.next_offset() > limit;
+        sometimes!(WriteOvertakenByCut, round.headers.iter().any(is_dropped));
         let active = &mut self.active;
-        for header in round.headers.iter().take_while(|header| header.next_offset() <= limit) {
+        for header in round.headers.iter().take_while(|header| !is_dropped(header)) {
             active.index.add(active.written, header, interval_bytes);
             active.written += header.size_in_bytes as u64;
             active.records_end = header.next_offset();

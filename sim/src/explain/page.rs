@@ -282,6 +282,7 @@ mod tests {
             events: 1,
             ops: Ops::default(),
             effects: BTreeMap::new(),
+            situations: BTreeMap::new(),
             failure: Some(failure),
             divergence: None,
             wall_ms: 0,

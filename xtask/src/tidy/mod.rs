@@ -6,6 +6,7 @@
 mod layout;
 mod links;
 mod scenarios;
+mod situations;
 mod source;
 mod text;
 mod tree;
@@ -53,6 +54,7 @@ const RULES: &[Rule] = &[
     ("no machine of our own and no registry is named", text::places),
     ("every link in the documents leads somewhere", links::resolve),
     ("every scenario says what it is and why", scenarios::explained),
+    ("every situation worth reaching is marked", situations::marked),
 ];
 
 /// Checks every rule; one count per rule.

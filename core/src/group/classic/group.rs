@@ -10,6 +10,7 @@ use crate::{
         GroupState, GroupType, Identity, InstanceId, Listed, MemberId, Record,
     },
     mutant::Mutant,
+    sometimes,
     time::{Instant, Now},
     types::RequestId,
 };
@@ -236,6 +237,7 @@ impl ClassicGroup {
             match self.instances.get(instance) {
                 None => return Err(GroupError::UnknownMemberId),
                 Some(newest) if *newest != identity.member => {
+                    sometimes!(OldStaticMemberFenced);
                     if !Mutant::StaticMemberNotFenced.is_planted() {
                         return Err(GroupError::FencedInstanceId);
                     }

@@ -10,6 +10,7 @@ use crate::{
         GROUP_METADATA_BYTES_MAX, GroupError, Identity, InstanceId, Join, MemberId, Response,
         limits::member_size,
     },
+    sometimes,
     types::RequestId,
 };
 use alloc::{string::String, vec::Vec};
@@ -151,6 +152,7 @@ impl ClassicGroup {
 
     /// A member that joins as it has joined this generation is told of the generation again.
     fn repeat_answer(&mut self, step: &mut Step<'_>, request: RequestId, id: &MemberId) {
+        sometimes!(JoinAnswerLost);
         if let Some(member) = self.members.get_mut(id) {
             member.renew_session(step.now.monotonic);
         }
@@ -186,11 +188,15 @@ impl ClassicGroup {
         let topics_before = self.topics_of(old);
         self.rename_member(step, instance, old, &id);
         self.update(step, request, join, &id);
+        let is_preparing = matches!(self.state, State::PreparingRebalance(_));
+        sometimes!(StaticMemberBackWhileJoining, is_preparing);
+        sometimes!(StaticMemberBackWhileAssigning, self.state == State::CompletingRebalance);
         match self.state {
             State::Stable => {
                 let selected = protocol::select(&self.members, &self.spoken);
                 let same_protocol = selected.as_deref() == self.protocol();
                 if same_protocol && self.topics_of(&id) == topics_before {
+                    sometimes!(StaticMemberBackStable);
                     self.resume_as(step, &id, leader_before, can_skip);
                 } else {
                     self.rebalance(step);

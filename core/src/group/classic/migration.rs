@@ -10,6 +10,7 @@ use crate::{
         GroupConfig, GroupError, GroupId, MemberId,
         consumer::{ClassicSnapshot, ClassicSnapshotMember},
     },
+    sometimes,
     time::Now,
 };
 impl ClassicGroups {
@@ -24,6 +25,8 @@ impl ClassicGroups {
         let Some(group) = self.groups.get_mut(id) else { return };
         let answers = &mut step.decision.answers;
         for (member_id, member) in &mut group.members {
+            let waits = member.joining.is_some() || member.syncing.is_some();
+            sometimes!(UpgradeDuringRebalance, waits);
             member.refuse(member_id, &GroupError::RebalanceInProgress, answers);
         }
         if group.value().is_none() {

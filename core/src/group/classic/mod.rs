@@ -68,6 +68,7 @@ use super::{
 };
 use crate::{
     mutant::Mutant,
+    sometimes,
     time::{Instant, Now, Timestamp},
     types::RequestId,
 };
@@ -178,11 +179,16 @@ impl ClassicGroups {
                 return Err(GroupError::UnknownMemberId);
             }
         }
+        sometimes!(
+            CommitOfOldGeneration,
+            group.check_generation(identity) == Err(GroupError::IllegalGeneration)
+        );
         match Mutant::OldGenerationCommits.is_planted() {
             true => group.check_member(identity)?,
             false => group.check_generation(identity)?,
         }
         if group.state == State::CompletingRebalance {
+            sometimes!(CommitDuringRebalance);
             return Err(GroupError::RebalanceInProgress);
         }
         group.is_alive(step, &identity.member);
@@ -218,6 +224,7 @@ impl ClassicGroups {
         let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
         for id in ids {
             if let Some(group) = self.groups.get_mut(&id) {
+                sometimes!(MovedBeforeAssignment, group.value().is_some_and(is_unassigned));
                 group.loaded(now, config);
             }
             self.settle(&id);
@@ -230,11 +237,7 @@ impl ClassicGroups {
             self.remove(id);
             return;
         };
-        if Mutant::GenerationReused.is_planted()
-            && !self.is_loaded
-            && value.leader.is_none()
-            && !value.members.is_empty()
-        {
+        if Mutant::GenerationReused.is_planted() && !self.is_loaded && is_unassigned(value) {
             return;
         }
         // The clocks are set when the log has been read; live, a group is known before its record.
@@ -376,6 +379,11 @@ impl ClassicGroups {
             }
         }
     }
+}
+
+/// Whether a generation was begun that was not assigned.
+fn is_unassigned(value: &ClassicGroupValue) -> bool {
+    value.leader.is_none() && !value.members.is_empty()
 }
 
 /// How the offsets of a group may expire (KIP-211).

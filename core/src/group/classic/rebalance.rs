@@ -8,6 +8,7 @@ use super::{
 use crate::{
     group::{GroupError, Joined, JoinedMember, MemberId, Response},
     mutant::Mutant,
+    sometimes,
     types::RequestId,
 };
 use alloc::{string::String, vec::Vec};
@@ -29,6 +30,7 @@ impl ClassicGroup {
     /// Begins a rebalance: the members are to join again.
     pub(super) fn prepare_rebalance(&mut self, step: &mut Step<'_>) {
         if self.state == State::CompletingRebalance {
+            sometimes!(JoinInterruptsAssignment);
             self.refuse_syncs(step);
         }
         self.pending_sync.clear();
@@ -82,6 +84,7 @@ impl ClassicGroup {
             member.joining.is_none() && member.instance.is_none()
         };
         let late: Vec<MemberId> = self.members.keys().filter(|id| late(id)).cloned().collect();
+        sometimes!(MemberMissesRebalance, !late.is_empty());
         for id in &late {
             self.remove(id);
         }
@@ -91,6 +94,7 @@ impl ClassicGroup {
             self.begin_generation(step);
         } else {
             // Only static members are left, and none has joined: their sessions decide.
+            sometimes!(OnlyStaticMembersLeft);
             self.wait_for_rejoin(step);
         }
     }
@@ -101,6 +105,7 @@ impl ClassicGroup {
         let joined = |id: &MemberId| self.members[id].joining.is_some();
         if !self.leader.as_ref().is_some_and(joined) {
             let Some(first) = self.members.keys().find(|id| joined(id)) else { return false };
+            sometimes!(LeaderMissesRebalance);
             self.leader = Some(first.clone());
         }
         true
@@ -215,6 +220,9 @@ impl ClassicGroup {
         });
         let silent: Vec<MemberId> = silent.map(|(id, _)| id.clone()).collect();
         let (any_forgotten, any_silent) = (!forgotten.is_empty(), !silent.is_empty());
+        let is_preparing = matches!(self.state, State::PreparingRebalance(_));
+        sometimes!(PendingMemberForgotten, any_forgotten);
+        sometimes!(MemberSilentDuringRebalance, any_silent && is_preparing);
         for id in forgotten.iter().chain(&silent) {
             self.remove_and_refuse(id, step);
         }
@@ -256,6 +264,7 @@ impl ClassicGroup {
             self.complete_join(step);
             return;
         }
+        sometimes!(InitialDelayProlonged);
         let next = step.config.initial_rebalance_delay.min(remaining);
         self.state = State::PreparingRebalance(Preparation::Initial {
             until: step.now.monotonic.after(next),
@@ -272,6 +281,8 @@ impl ClassicGroup {
         if self.pending_sync.is_empty() {
             return;
         }
+        let assigns = |leader| self.pending_sync.contains(leader);
+        sometimes!(GroupLeaderNeverAssigns, self.leader.as_ref().is_some_and(assigns));
         for id in core::mem::take(&mut self.pending_sync) {
             self.remove_and_refuse(&id, step);
         }
@@ -282,6 +293,7 @@ impl ClassicGroup {
     pub(super) fn park_join(&mut self, id: &MemberId, request: RequestId, step: &mut Step<'_>) {
         let Some(member) = self.members.get_mut(id) else { return };
         if let Some(superseded) = member.joining.replace(request) {
+            sometimes!(JoinSuperseded);
             let answer = refused(GroupError::RebalanceInProgress, id.clone());
             step.decision.answer(superseded, answer);
         }

@@ -24,6 +24,7 @@ use crate::{
         limits::{check_join, member_size},
     },
     metadata::Image,
+    sometimes,
     time::Now,
 };
 use alloc::{
@@ -124,6 +125,7 @@ impl ConsumerGroups {
             for known in group.members.keys() {
                 self.timers.cancel_all(&request.group, known);
             }
+            sometimes!(DowngradedByReplacement);
             self.downgraded.insert(request.group.clone());
         } else {
             self.soft.insert(request.group.clone(), soft);
@@ -197,6 +199,7 @@ impl ConsumerGroups {
         if !is_behind && !is_to_join {
             return Ok(());
         }
+        sometimes!(ClassicMemberToldToJoin);
         let due = now.monotonic.after(member.about.rebalance_timeout);
         self.timers.set_if_absent(group, id, Duty::Join, due);
         Err(GroupError::RebalanceInProgress)

@@ -20,6 +20,7 @@ use crate::{
     },
     metadata::Image,
     mutant::Mutant,
+    sometimes,
     time::Now,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
@@ -137,8 +138,11 @@ fn find_or_join(
                 return Ok(member.clone());
             }
             if !is_away && !member.is_classic() {
+                sometimes!(InstanceNotReleased);
                 return Err(GroupError::UnreleasedInstanceId);
             }
+            sometimes!(AwayMemberReplaced, is_away);
+            sometimes!(ClassicInstanceReplaced, !is_away);
             let holder = holder.clone();
             Ok(replace(draft, &holder, id))
         }
@@ -166,6 +170,8 @@ fn check_epoch(member: &Member, request: &ConsumerHeartbeat) -> Result<(), Group
     let missed = current.epoch.is_some_and(|current| epoch < current)
         && epoch == current.previous_epoch
         && request.owned.as_ref().is_some_and(|owned| is_within(owned, current));
+    sometimes!(LostHeartbeatAnswer, missed);
+    sometimes!(ConsumerFenced, !missed);
     if missed { Ok(()) } else { Err(GroupError::FencedMemberEpoch) }
 }
 
@@ -275,6 +281,7 @@ pub(super) fn update_group(
     if bump || metadata_may_differ {
         let hash = draft.metadata_hash(image);
         if bump || hash != draft.group().value.metadata_hash {
+            sometimes!(EpochBumpedByMetadata, !bump);
             draft.bump(hash);
         }
         soft.metadata = Some(image.applied());

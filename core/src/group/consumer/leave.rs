@@ -11,6 +11,7 @@ use crate::{
     },
     metadata::Image,
     mutant::Mutant,
+    sometimes,
     time::Now,
 };
 use alloc::{
@@ -69,6 +70,7 @@ impl ConsumerGroups {
     /// partition was assigned to it does not count any more: who comes back is another consumer.
     fn step_out(&self, group: &GroupId, id: &MemberId) -> Option<Record> {
         let current = &self.groups.get(group)?.member(id)?.current;
+        sometimes!(LeavesWhileRevoking, current.state == MemberState::UnrevokedPartitions);
         let mut assigned = current.assigned.clone();
         assigned.values_mut().flat_map(BTreeMap::values_mut).for_each(|epoch| *epoch = 0);
         let value = CurrentAssignmentValue {
@@ -108,6 +110,7 @@ impl ConsumerGroups {
                 self.timers.cancel_all(group, id);
             }
             self.downgraded.insert(group.clone());
+            sometimes!(DowngradedByLeave);
             return downgrade::records(group, known, left, image, now.wall, false);
         }
         expressions::forget_unused(&mut draft);
@@ -131,7 +134,10 @@ impl ConsumerGroups {
             && bytes < DECISION_BYTES_MAX
             && let Some((group, member, duty)) = self.timers.pop_due(now.monotonic)
         {
-            if self.is_owed(&group, &member, duty) {
+            let is_owed = self.is_owed(&group, &member, duty);
+            sometimes!(TimerOutlivesDuty, !is_owed);
+            sometimes!(RevocationTooSlow, is_owed && duty == Duty::Revoke);
+            if is_owed {
                 count += 1;
                 bytes += fence_size(&group, &member);
                 late.entry(group).or_default().insert(member);

@@ -71,6 +71,7 @@ use crate::{
         MemberEpoch, MemberState, Record,
     },
     metadata::Image,
+    sometimes,
     time::{Instant, Now},
     types::Offset,
 };
@@ -191,6 +192,7 @@ impl ConsumerGroups {
                 };
                 self.timers.set(id, member_id, Duty::Session, now.monotonic.after(session));
                 if member.current.state == MemberState::UnrevokedPartitions {
+                    sometimes!(MovedWhileRevoking);
                     let at = now.monotonic.after(member.about.rebalance_timeout);
                     self.timers.set(id, member_id, Duty::Revoke, at);
                 }

@@ -5,6 +5,7 @@ use crate::{
     group::{GroupError, Identity, MemberId},
     metadata::Image,
     mutant::Mutant,
+    sometimes,
     types::{PartitionIndex, TopicId},
 };
 
@@ -39,7 +40,11 @@ impl ConsumerGroups {
                     since.is_some_and(|since| since <= epoch)
                 })
         };
-        if epoch == current || (epoch < current && held(epoch)) { Ok(()) } else { refused }
+        let holds_still = epoch < current && held(epoch);
+        let is_taken = epoch == current || holds_still;
+        sometimes!(OlderEpochCommits, holds_still);
+        sometimes!(StaleMemberCommits, !is_taken);
+        if is_taken { Ok(()) } else { refused }
     }
 
     /// Checks who fetches offsets; anybody may who does not claim to be a member.

@@ -13,6 +13,7 @@ use crate::{
     group::{CurrentAssignmentValue, GroupError, MemberId, MemberState, TopicPartitions},
     metadata::Image,
     mutant::Mutant,
+    sometimes,
     types::TopicId,
 };
 use alloc::collections::BTreeMap;
@@ -44,7 +45,11 @@ impl Reconciliation<'_> {
                 self.toward_target(member)
             }
             MemberState::Stable | MemberState::UnrevokedPartitions => self.shrunk(member),
-            MemberState::UnreleasedPartitions => self.toward_target(member),
+            MemberState::UnreleasedPartitions => {
+                let target = Some(self.group.target_epoch);
+                sometimes!(TargetMovesWhileWaiting, current.epoch != target);
+                self.toward_target(member)
+            }
             MemberState::Unknown if self.owned.is_none_or(|owned| !owned.is_empty()) => {
                 return Err(GroupError::FencedMemberEpoch);
             }
@@ -60,6 +65,7 @@ impl Reconciliation<'_> {
         let mut assigned = EpochsByPartition::new();
         let mut revoked = EpochsByPartition::new();
         for (topic, of_topic) in &member.current.assigned {
+            sometimes!(AssignedTopicDeleted, self.image.topic(*topic).is_none());
             let keeps = target.get(topic).filter(|_| self.is_subscribed(member, *topic));
             for (partition, epoch) in of_topic {
                 let kept = keeps.is_some_and(|keeps| keeps.contains(partition));
@@ -88,6 +94,7 @@ impl Reconciliation<'_> {
                 if owner.is_some_and(|owner| owner != self.id)
                     && !Mutant::GrantedBeforeRevoked.is_planted()
                 {
+                    sometimes!(WaitsForOthers);
                     unreleased = true;
                 } else {
                     let of_topic: &mut BTreeMap<_, _> = assigned.entry(*topic).or_default();

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use highwater_core::{
     mutant::Mutant,
     record::{BATCH_HEADER_BYTES, BatchHeader, Record, Records, RetainedRecords, emptied},
+    sometimes,
     time::Timestamp,
     types::{Offset, ProducerId},
 };
@@ -145,6 +146,8 @@ impl Rules {
     fn may_forget(&self, header: &BatchHeader, offset: Offset) -> bool {
         let has_aged = header.delete_horizon.is_some_and(|horizon| self.now >= horizon)
             || Mutant::TombstoneRemovedTooEarly.is_planted();
+        sometimes!(TombstoneKeptForReplica, has_aged && offset >= self.tombstones_end);
+        sometimes!(TombstoneRemoved, has_aged && offset < self.tombstones_end);
         has_aged && offset < self.tombstones_end
     }
 

@@ -22,6 +22,7 @@ use crate::{
 };
 use highwater_core::{
     metadata::Endpoint,
+    sometimes,
     types::{BrokerId, MetadataOffset},
 };
 use openraft::{ChangeMembers, async_runtime::WatchReceiver};
@@ -178,6 +179,7 @@ impl Shared {
         let had_vote = self.is_voter(node);
         if had_vote {
             self.check_others_suffice(node).await?;
+            sometimes!(VoterLostLog);
             tracing::info!(voter = %node, "a voter has lost its log: taking its vote away");
             let removed = ChangeMembers::RemoveVoters(BTreeSet::from([node]));
             self.agreed(self.raft.change_membership(removed, false)).await?;
@@ -212,6 +214,7 @@ impl Shared {
         if !self.has_caught_up(node) {
             return Err(ChangeError::Refused("the node has not caught up yet".into()));
         }
+        sometimes!(VoteGivenBack);
         tracing::info!(voter = %node, "giving its vote back to a node that has caught up");
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([node]))).await
     }

@@ -12,6 +12,7 @@ use crate::{
     quorum::OpenError,
 };
 use highwater_core::{
+    sometimes,
     time::Instant,
     types::{BrokerId, MetadataOffset},
 };
@@ -120,6 +121,7 @@ impl Shared {
                 self.retry_interval
             }
             Verdict::Exists => {
+                sometimes!(FoundingFindsQuorum);
                 self.knows_quorum.store(true, Ordering::Release);
                 let (knowing, empty) = (&founding.knowing, &founding.new);
                 tracing::info!(

@@ -14,7 +14,7 @@ use crate::{
     internal::{self, FrameError},
     quorum::OpenError,
 };
-use highwater_core::mutant::Mutant;
+use highwater_core::{mutant::Mutant, sometimes};
 use openraft::storage::IOFlushed;
 use std::{
     io,
@@ -201,6 +201,7 @@ impl LogFile {
 
     fn stop(&mut self, error: &io::Error) {
         if !self.stopped {
+            sometimes!(QuorumLogStopped);
             tracing::error!(
                 path = %self.dir.join(FILE_NAME).display(), %error,
                 "the metadata quorum has stopped on this node: it takes no part until a restart"
@@ -233,6 +234,7 @@ async fn replay(
                 if last.is_some()
                     && internal::later_frame_in(rest, last.unwrap_or(0)).is_none() =>
             {
+                sometimes!(QuorumLogTorn);
                 tracing::warn!(
                     path = %path.display(), at = position,
                     "cut a torn tail off the quorum's log"

@@ -15,6 +15,7 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Endpoint, Image},
+    sometimes,
     types::BrokerId,
 };
 use openraft::{
@@ -302,7 +303,10 @@ async fn answer(raft: &Raft<Types, StateMachine>, call: Call) -> Answer {
         Call::HandOver { vote, to, last } => {
             let request = TransferLeaderRequest::new(vote.into(), to, last.map(LogId::from));
             match raft.handle_transfer_leader(request).await {
-                Ok(Ok(())) => Ok(Answer::HandedOver),
+                Ok(Ok(())) => {
+                    sometimes!(LeadershipHandedOver);
+                    Ok(Answer::HandedOver)
+                }
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(error.to_string()),
             }
@@ -337,8 +341,14 @@ impl From<AppendEntriesResponse<Types>> for Answer {
             AppendEntriesResponse::PartialSuccess(upto) => {
                 Self::PartlyAppended(upto.map(Position::from))
             }
-            AppendEntriesResponse::Conflict => Self::Conflict,
-            AppendEntriesResponse::HigherVote(vote) => Self::HigherVote((&vote).into()),
+            AppendEntriesResponse::Conflict => {
+                sometimes!(MetadataConflicts);
+                Self::Conflict
+            }
+            AppendEntriesResponse::HigherVote(vote) => {
+                sometimes!(HigherTermMet);
+                Self::HigherVote((&vote).into())
+            }
         }
     }
 }

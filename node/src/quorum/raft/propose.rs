@@ -12,6 +12,7 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, Reply},
+    sometimes,
     types::{BrokerId, MetadataOffset},
 };
 use openraft::{
@@ -102,6 +103,7 @@ impl Shared {
             biased;
             answer = self.transport.call(leader, request, deadline) => answer,
             () = self.replaced(leader) => {
+                sometimes!(LeaderReplacedUnderProposal);
                 return Err(ProposeError::Unknown("the quorum has another leader".into()));
             }
         };

@@ -5,6 +5,7 @@ use super::{
     log_state::{LetInRecord, LogState, Record},
     types::{Entry, EntryRecord, LogId, Position, Senseless, Types, Vote},
 };
+use highwater_core::sometimes;
 use openraft::{
     LogState as RaftLogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
@@ -202,6 +203,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        sometimes!(UncommittedMetadataCut);
         let record = Record::Truncate(last.map(Position::from));
         self.write_durably(record, Done::Truncation).await
     }

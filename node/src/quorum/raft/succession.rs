@@ -16,7 +16,7 @@ use crate::{
     peer::messages::PeerRequest,
     quorum::{Leadership, PeerProgress},
 };
-use highwater_core::{time::Instant, types::BrokerId};
+use highwater_core::{sometimes, time::Instant, types::BrokerId};
 use openraft::{async_runtime::WatchReceiver, raft::TransferLeaderRequest};
 use std::{
     collections::BTreeSet,
@@ -88,6 +88,7 @@ impl Shared {
         let turn = self.heartbeat_interval * u32::try_from(before).unwrap_or(u32::MAX);
         self.world.sleep(turn).await;
         if self.leadership() == known {
+            sometimes!(LeaderSucceededAtOnce);
             // An error says that the consensus task has ended.
             let _ = self.raft.trigger().elect(true).await;
         }
@@ -100,6 +101,7 @@ impl Shared {
         let Some(leader) = known.leader.filter(others) else { return };
         // Longer than the longest election timeout no lease lasts.
         if self.leader_silent_for() < self.retry_interval && self.is_gone(leader).await {
+            sometimes!(LeaseOfGoneLeaderEnded);
             self.end_lease(known).await;
         }
     }
