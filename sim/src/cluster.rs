@@ -2,6 +2,7 @@
 //! scenario separates them. One machine alone is a broker without peers, as it is without a cluster.
 
 use crate::{
+    choices::Choices,
     clock::SimClock,
     dice::Dice,
     history::{CoordinatorsSeen, MetadataSeen, Partition, PartitionSeen, Promise, TermSeen, Topic},
@@ -31,6 +32,8 @@ pub const WALL_AT_START: i64 = 1_700_000_000_000;
 const DATA_DIR: &str = "/data";
 /// The most replicas of a partition.
 const MOST_REPLICAS: i64 = 3;
+/// The most brokers of a run: their addresses must not reach the clients'.
+const MOST_BROKERS: i64 = 9;
 
 /// The ids of the voters of the metadata quorum.
 type Voters = RangeInclusive<i32>;
@@ -49,15 +52,21 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Machines with empty disks whose brokers are starting.
+    /// Machines with empty disks whose brokers are starting. What has no name is drawn from the
+    /// seed.
     #[must_use]
-    pub fn start(seed: u64, scenario: &Scenario, dice: &mut Dice, recorder: Recorder) -> Self {
-        let promise = promise_of(seed, scenario, dice);
+    pub fn start(
+        seed: u64,
+        scenario: &Scenario,
+        choices: &mut Choices,
+        recorder: Recorder,
+    ) -> Self {
+        let promise = promise_of(scenario, choices);
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
-        let mut settings = shared_settings(scenario, dice);
-        settings.extend(group_settings(&scenario.broker, &mut Dice::new(seed, "group settings")));
-        let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, dice));
+        let mut settings = shared_settings(scenario, choices);
+        settings.extend(group_settings(&scenario.broker, choices));
+        let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, choices));
         let last =
             voters.as_ref().map_or(promise.brokers, |voters| promise.brokers.max(*voters.end()));
         let ids = (1..=last).map(BrokerId);
@@ -65,7 +74,7 @@ impl Cluster {
             network.join(id, peer_endpoint(id));
             let owner = if promise.is_cluster() { format!("b{id} ") } else { String::new() };
             let offset = match promise.is_cluster() {
-                true => dice.within(&scenario.cluster.wall_offset_millis),
+                true => choices.within("wall_offset_millis", &scenario.cluster.wall_offset_millis),
                 false => 0,
             };
             let parts = Parts {
@@ -199,27 +208,28 @@ fn peer_endpoint(id: BrokerId) -> Endpoint {
     Endpoint { host: address(id), port: PEER_PORT }
 }
 
-fn promise_of(seed: u64, scenario: &Scenario, dice: &mut Dice) -> Promise {
+fn promise_of(scenario: &Scenario, choices: &mut Choices) -> Promise {
     let shape = &scenario.cluster;
     if *shape.brokers.end() == 1 {
         return Promise { unlimited: scenario.unlimited, ..Promise::default() };
     }
-    let brokers = dice.within(&shape.brokers);
+    let brokers = choices.within("brokers", &shape.brokers).clamp(1, MOST_BROKERS);
     let replicas = brokers.min(MOST_REPLICAS);
     Promise {
         brokers: brokers as i32,
         replication_factor: replicas as i16,
-        min_insync: dice.within(&shape.min_insync).min(replicas) as i16,
-        racks: Dice::new(seed, "racks").within(&shape.racks) as i32,
+        min_insync: choices.within("min_insync", &shape.min_insync).clamp(1, replicas) as i16,
+        racks: choices.within("racks", &shape.racks).max(0) as i32,
         unlimited: scenario.unlimited,
     }
 }
 
 /// The voters of the metadata quorum: the first brokers, or the machines behind the brokers.
-fn voters_of(scenario: &Scenario, promise: &Promise, dice: &mut Dice) -> Voters {
+fn voters_of(scenario: &Scenario, promise: &Promise, choices: &mut Choices) -> Voters {
     let shape = &scenario.cluster;
     let brokers = promise.brokers;
-    let drawn = shape.controllers.as_ref().map(|bounds| dice.within(bounds) as i32);
+    let drawn = shape.controllers.as_ref();
+    let drawn = drawn.map(|bounds| choices.within("controllers", bounds).max(1) as i32);
     if shape.separate_controllers {
         return brokers + 1..=brokers + drawn.unwrap_or(SEPARATE_CONTROLLERS as i32);
     }
@@ -227,33 +237,37 @@ fn voters_of(scenario: &Scenario, promise: &Promise, dice: &mut Dice) -> Voters 
 }
 
 /// What all brokers of a run are told: small segments, so that they roll, and no waiting.
-fn shared_settings(scenario: &Scenario, dice: &mut Dice) -> Vec<(&'static str, String)> {
-    let mut draw = |bounds: &crate::scenario::Bounds| dice.within(bounds).to_string();
+fn shared_settings(scenario: &Scenario, choices: &mut Choices) -> Vec<(&'static str, String)> {
+    let mut draw = |key: &'static str, bounds: &crate::scenario::Bounds| {
+        (key, choices.within(key, bounds).to_string())
+    };
     let shape = &scenario.broker;
     vec![
         ("log.dirs", DATA_DIR.to_owned()),
         ("admin.listen", "none".to_owned()),
         ("auto.create.topics.enable", "false".to_owned()),
-        ("log.segment.bytes", draw(&shape.segment_bytes)),
-        ("log.index.interval.bytes", draw(&(64..=1_024))),
-        ("log.retention.check.interval.ms", draw(&shape.retention_check_millis)),
-        ("log.segment.delete.delay.ms", draw(&(0..=100))),
+        draw("log.segment.bytes", &shape.segment_bytes),
+        draw("log.index.interval.bytes", &(64..=1_024)),
+        draw("log.retention.check.interval.ms", &shape.retention_check_millis),
+        draw("log.segment.delete.delay.ms", &(0..=100)),
         ("log.message.timestamp.after.max.ms", i64::MAX.to_string()),
     ]
 }
 
 /// Few coordinators with small logs, and sessions that end within a short run.
-fn group_settings(shape: &BrokerShape, dice: &mut Dice) -> Vec<(&'static str, String)> {
-    let mut draw = |bounds: &crate::scenario::Bounds| dice.within(bounds).to_string();
+fn group_settings(shape: &BrokerShape, choices: &mut Choices) -> Vec<(&'static str, String)> {
+    let mut draw = |key: &'static str, bounds: &crate::scenario::Bounds| {
+        (key, choices.within(key, bounds).to_string())
+    };
     // A check removes groups without members and offsets, whose successors begin at generation 1
     // again: then no oracle could tell a generation that was reused.
     let retention_check = if shape.retention_millis.is_some() { 1_000 } else { 600_000 };
     vec![
-        ("offsets.topic.num.partitions", draw(&(1..=2))),
-        ("offsets.topic.segment.bytes", draw(&shape.offsets_segment_bytes)),
-        ("log.cleaner.backoff.ms", draw(&shape.cleaner_backoff_millis)),
+        draw("offsets.topic.num.partitions", &(1..=2)),
+        draw("offsets.topic.segment.bytes", &shape.offsets_segment_bytes),
+        draw("log.cleaner.backoff.ms", &shape.cleaner_backoff_millis),
         ("group.min.session.timeout.ms", "500".to_owned()),
-        ("group.initial.rebalance.delay.ms", draw(&(0..=200))),
+        draw("group.initial.rebalance.delay.ms", &(0..=200)),
         ("group.consumer.session.timeout.ms", "1500".to_owned()),
         ("group.consumer.heartbeat.interval.ms", "300".to_owned()),
         ("offsets.commit.timeout.ms", "1000".to_owned()),

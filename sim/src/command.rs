@@ -1,13 +1,15 @@
-//! The command line of the worker: `highwater-sim run --scenario FILE --seed N [--mutant NAME]
-//! [--trace FILE] [--json]`, and `highwater-sim explain` with the same run, which keeps its events
-//! and shows them: `[--html FILE] [--text FILE] [--expect-hash HASH]`. Exit status 0 when the run passed, 1 when a check failed, 2 when the
-//! command was wrong.
+//! The command line of the worker: one run of a scenario or of a script, in this process, or a
+//! picture of it. Exit status 0 when the run passed, 1 when a check failed, 2 when the command was
+//! wrong.
 
 use highwater_core::mutant::Mutant;
+use highwater_script::{Script, Source};
 use highwater_sim::{
+    choices::Branch,
     explain::{self, explain},
+    replay::{leave, prepare, replay, script_of},
     report::Report,
-    run::{RunOptions, run},
+    run::{Course, Ran, follow},
     scenario::{Scenario, with_reference},
 };
 use std::{
@@ -16,27 +18,34 @@ use std::{
 };
 
 const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant NAME] \
-                     [--trace FILE] [--json]\n       highwater-sim explain --scenario FILE --seed N \
-                     [--mutant NAME] [--html FILE] [--text FILE] [--expect-hash HASH]\n       \
+                     [--trace FILE] [--script-out FILE] [--json]\n       \
+                     highwater-sim run --script FILE [--without-mutant] [--leave-at MILLIS \
+                     --leave-seed N]\n                         [--trace FILE] [--script-out FILE] \
+                     [--json]\n       \
+                     highwater-sim explain --scenario FILE --seed N [--mutant NAME] [--html FILE] \
+                     [--text FILE] [--expect-hash HASH]\n       \
+                     highwater-sim explain --script FILE [--without-mutant] [--html FILE] \
+                     [--text FILE] [--expect-hash HASH]\n       \
                      highwater-sim mutants\n       \
                      highwater-sim check FILE...\n       highwater-sim reference FILE";
 
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match Command::parse(&arguments) {
+    let outcome = match Command::parse(&arguments) {
         Ok(Command::Mutants) => {
             Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.name()));
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
         Ok(Command::Run(command)) => command.execute(),
-        Ok(Command::Check(files)) => check(&files),
-        Ok(Command::Reference(file)) => renew_reference(&file),
         Ok(Command::Explain(command)) => command.explain(),
-        Err(message) => {
-            eprintln!("highwater-sim: {message}\n{USAGE}");
-            ExitCode::from(2)
-        }
-    }
+        Ok(Command::Check(files)) => Ok(check(&files)),
+        Ok(Command::Reference(file)) => renew_reference(&file),
+        Err(message) => Err(format!("{message}\n{USAGE}")),
+    };
+    outcome.unwrap_or_else(|message| {
+        eprintln!("highwater-sim: {message}");
+        ExitCode::from(2)
+    })
 }
 
 enum Command {
@@ -51,10 +60,15 @@ enum Command {
 
 #[derive(Default)]
 struct RunCommand {
-    scenario: PathBuf,
-    seed: u64,
+    scenario: Option<PathBuf>,
+    seed: Option<u64>,
+    script: Option<PathBuf>,
     mutant: Option<Mutant>,
+    without_mutant: bool,
+    leave_at: Option<u64>,
+    leave_seed: u64,
     trace: Option<PathBuf>,
+    script_out: Option<PathBuf>,
     json: bool,
     html: Option<PathBuf>,
     text: Option<PathBuf>,
@@ -83,24 +97,27 @@ impl Command {
 impl RunCommand {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut command = Self::default();
-        let (mut scenario, mut seed) = (None, None);
         let mut rest = arguments.iter();
         while let Some(option) = rest.next() {
             let mut value =
                 || rest.next().cloned().ok_or_else(|| format!("{option} needs a value"));
+            let number = |text: String| {
+                text.parse::<u64>().map_err(|_| format!("{option} {text}: not a number"))
+            };
             match option.as_str() {
-                "--scenario" => scenario = Some(PathBuf::from(value()?)),
-                "--seed" => {
-                    let text = value()?;
-                    let number = text.parse::<u64>();
-                    seed = Some(number.map_err(|_| format!("--seed {text}: not a number"))?);
-                }
+                "--scenario" => command.scenario = Some(PathBuf::from(value()?)),
+                "--seed" => command.seed = Some(number(value()?)?),
+                "--script" => command.script = Some(PathBuf::from(value()?)),
                 "--mutant" => {
                     let name = value()?;
                     let found = Mutant::named(&name);
                     command.mutant = Some(found.ok_or_else(|| unknown_mutant(&name))?);
                 }
+                "--without-mutant" => command.without_mutant = true,
+                "--leave-at" => command.leave_at = Some(number(value()?)?),
+                "--leave-seed" => command.leave_seed = number(value()?)?,
                 "--trace" => command.trace = Some(PathBuf::from(value()?)),
+                "--script-out" => command.script_out = Some(PathBuf::from(value()?)),
                 "--json" => command.json = true,
                 "--html" => command.html = Some(PathBuf::from(value()?)),
                 "--text" => command.text = Some(PathBuf::from(value()?)),
@@ -108,72 +125,118 @@ impl RunCommand {
                 other => return Err(format!("unknown option `{other}`")),
             }
         }
-        command.scenario = scenario.ok_or("--scenario is missing")?;
-        command.seed = seed.ok_or("--seed is missing")?;
+        if command.script.is_some() {
+            let drawn = command.scenario.is_some() || command.seed.is_some();
+            if drawn || command.mutant.is_some() {
+                return Err("a script has its scenario, its seed and its mutant".into());
+            }
+            return Ok(command);
+        }
+        if command.scenario.is_none() {
+            return Err("--scenario is missing".into());
+        }
+        if command.seed.is_none() {
+            return Err("--seed is missing".into());
+        }
         Ok(command)
     }
 
-    /// Reads the scenario and plants the bug; `None` when the scenario is wrong, which is told.
-    fn prepare(&self) -> Option<Scenario> {
-        let scenario = read_scenario(&self.scenario)
-            .inspect_err(|message| eprintln!("highwater-sim: {message}"))
-            .ok()?;
-        if let Some(mutant) = self.mutant {
-            mutant.plant();
+    /// Runs; the error is one of the command, not of the run.
+    fn execute(&self) -> Result<ExitCode, String> {
+        let (ran, script) = match &self.script {
+            Some(path) => self.follow_script(path)?,
+            None => self.run_seed()?,
+        };
+        if let Some(path) = &self.trace {
+            write(path, &(ran.lines.join("\n") + "\n"))?;
         }
-        Some(scenario)
+        if let Some(path) = self.script_out.as_ref().filter(|_| !ran.report.passed) {
+            write(path, &script.to_text())?;
+        }
+        self.print(&ran.report);
+        Ok(exit_code(&ran.report))
     }
 
-    fn execute(&self) -> ExitCode {
-        let Some(scenario) = self.prepare() else { return ExitCode::from(2) };
-        let options = RunOptions { seed: self.seed, keep_trace: self.trace.is_some() };
-        let (report, lines) = run(&scenario, &options);
-        if let Some(path) = &self.trace
-            && let Err(error) = write_lines(path, &lines)
-        {
-            eprintln!("highwater-sim: cannot write {}: {error}", path.display());
-            return ExitCode::from(2);
-        }
-        self.print(&report);
+    fn run_seed(&self) -> Result<(Ran, Script), String> {
+        let (source, scenario, course) = self.seed_of_scenario()?;
+        let network_seed = course.network_seed;
+        let ran = follow(&scenario, course, self.trace.is_some());
         if !self.json && !scenario.stakes.promise.is_empty() {
             println!("at stake: {}", scenario.stakes.promise.join(", "));
         }
-        if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let mutant = self.mutant.map(|mutant| mutant.name().to_owned());
+        let script = script_of(source, network_seed, mutant, &ran);
+        Ok((ran, script))
+    }
+
+    /// The scenario and the seed that are named, with the bug planted.
+    fn seed_of_scenario(&self) -> Result<(Source, Scenario, Course), String> {
+        let path = self.scenario.as_deref().unwrap_or_else(|| Path::new(""));
+        let (source, scenario) = read_scenario(path)?;
+        if let Some(mutant) = self.mutant {
+            mutant.plant();
+        }
+        Ok((source, scenario, Course::of_seed(self.seed.unwrap_or_default())))
+    }
+
+    fn read_script(&self, path: &Path) -> Result<Script, String> {
+        let script = Script::parse(&read(path)?);
+        let script = script.map_err(|error| format!("{}: {error}", path.display()))?;
+        match self.without_mutant {
+            true => Ok(Script { mutant: None, ..script.unrecorded() }),
+            false => Ok(script),
+        }
+    }
+
+    fn follow_script(&self, path: &Path) -> Result<(Ran, Script), String> {
+        let script = self.read_script(path)?;
+        let ran = match self.leave_at {
+            Some(millis) => {
+                let branch = Branch { nanos: millis * 1_000_000, seed: self.leave_seed };
+                leave(&script, branch)
+            }
+            None => replay(&script, self.trace.is_some()),
+        };
+        let ran = ran.map_err(|error| error.to_string())?;
+        let Script { scenario, network_seed, mutant, .. } = script;
+        let script = script_of(scenario, network_seed, mutant, &ran);
+        Ok((ran, script))
     }
 
     /// Runs with events, writes the picture as a page and as text, and prints the text when no file
     /// is named for it.
-    fn explain(&self) -> ExitCode {
-        let Some(scenario) = self.prepare() else { return ExitCode::from(2) };
-        let options = RunOptions { seed: self.seed, keep_trace: false };
-        let mutant = self.mutant.map(|mutant| mutant.name().to_owned());
-        let picture = explain(&scenario, &options, mutant);
-        if let Some(expected) = self.expected_hash.as_ref()
-            && *expected != picture.report.hash
-        {
-            let hash = &picture.report.hash;
-            eprintln!("highwater-sim: the run with events has hash {hash}, without {expected}");
-            return ExitCode::from(2);
+    fn explain(&self) -> Result<ExitCode, String> {
+        let (scenario, course, mutant) = match &self.script {
+            Some(path) => {
+                let script = self.read_script(path)?;
+                let (scenario, course) = prepare(&script).map_err(|error| error.to_string())?;
+                (scenario, course, script.mutant)
+            }
+            None => {
+                let (_, scenario, course) = self.seed_of_scenario()?;
+                (scenario, course, self.mutant.map(|mutant| mutant.name().to_owned()))
+            }
+        };
+        let picture = explain(&scenario, course, mutant);
+        let hash = &picture.report.hash;
+        if let Some(expected) = self.expected_hash.as_ref().filter(|expected| *expected != hash) {
+            return Err(format!("the run with events has hash {hash}, without {expected}"));
         }
         let text = explain::as_text(&picture);
-        let page = || vec![explain::html(&picture)];
-        let written = [
-            self.html.as_ref().map(|path| write_lines(path, &page())),
-            self.text.as_ref().map(|path| write_lines(path, std::slice::from_ref(&text))),
-        ];
-        if let Some(error) = written.into_iter().flatten().find_map(Result::err) {
-            eprintln!("highwater-sim: cannot write the picture: {error}");
-            return ExitCode::from(2);
+        if let Some(path) = &self.html {
+            write(path, &(explain::html(&picture) + "\n"))?;
         }
-        if self.text.is_none() {
-            print!("{text}");
+        match &self.text {
+            Some(path) => write(path, &(text + "\n"))?,
+            None => print!("{text}"),
         }
-        if picture.report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Ok(exit_code(&picture.report))
     }
 
     fn print(&self, report: &Report) {
         if self.json {
-            println!("{}", serde_json::to_string(report).expect("a report is plain data"));
+            let line = serde_json::to_string(report).expect("a report is plain data");
+            println!("{line}");
             return;
         }
         let Report { scenario, seed, hash, simulated_seconds, ops, wall_ms, .. } = report;
@@ -185,6 +248,12 @@ impl RunCommand {
         for (name, count) in &report.effects {
             println!("  {name}: {count}");
         }
+        if let Some(divergence) = &report.divergence {
+            let (event, line, reason) = (divergence.event, &divergence.line, &divergence.reason);
+            println!("DIVERGED at event {event}: {reason}\n  {line}");
+        } else if self.script.is_some() && !self.without_mutant && self.leave_at.is_none() {
+            println!("every event is the recorded one");
+        }
         match &report.failure {
             Some(failure) => println!("FAILED {}: {}", failure.check, failure.message),
             None => println!("passed"),
@@ -192,9 +261,19 @@ impl RunCommand {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the trace is a file of the person who asked for it")]
-fn write_lines(path: &PathBuf, lines: &[String]) -> std::io::Result<()> {
-    std::fs::write(path, lines.join("\n") + "\n")
+fn exit_code(report: &Report) -> ExitCode {
+    if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the worker reads the files that it is told to")]
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the worker writes the files that it is told to")]
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 fn unknown_mutant(name: &str) -> String {
@@ -202,13 +281,12 @@ fn unknown_mutant(name: &str) -> String {
     format!("unknown mutant `{name}`; there are {}", names.join(", "))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the worker reads its own scenario file")]
-fn read_scenario(path: &Path) -> Result<Scenario, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+fn read_scenario(path: &Path) -> Result<(Source, Scenario), String> {
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let source = Source { name: name.unwrap_or_default(), text: read(path)? };
     let file = path.display().to_string();
-    Scenario::parse_file(&name.unwrap_or_default(), &file, &text).map_err(|error| error.to_string())
+    let scenario = Scenario::parse_file(&source.name, &file, &source.text);
+    Ok((source, scenario.map_err(|error| error.to_string())?))
 }
 
 /// Whether all of these scenario files are right; what is wrong with the others is printed.
@@ -218,17 +296,9 @@ fn check(files: &[PathBuf]) -> ExitCode {
     if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the document is a file of the repository")]
-fn renew_reference(file: &Path) -> ExitCode {
-    let renewed = std::fs::read_to_string(file)
-        .map_err(|error| error.to_string())
-        .and_then(|document| with_reference(&document).ok_or("it has no reference".to_owned()))
-        .and_then(|document| std::fs::write(file, document).map_err(|error| error.to_string()));
-    match renewed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("highwater-sim: {}: {error}", file.display());
-            ExitCode::from(2)
-        }
-    }
+fn renew_reference(file: &Path) -> Result<ExitCode, String> {
+    let document = with_reference(&read(file)?);
+    let document = document.ok_or_else(|| format!("{}: it has no reference", file.display()))?;
+    write(file, &document)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod choices;
 pub mod clock;
 #[cfg(madsim)]
 mod cluster;
@@ -25,6 +26,8 @@ pub mod network;
 pub mod oracle;
 #[cfg(madsim)]
 mod recorder;
+#[cfg(madsim)]
+pub mod replay;
 pub mod report;
 #[cfg(madsim)]
 pub mod run;

@@ -1,6 +1,7 @@
 //! Writes the history and the trace of a run together, from whatever task has something to say.
 
 use crate::{
+    choices::Journal,
     clock::SimClock,
     explain,
     history::{History, MarkKind, Moment, Outcome, Partition, Request},
@@ -17,13 +18,15 @@ pub struct Recorder {
     broker_clocks: Arc<Mutex<Vec<SimClock>>>,
     /// The trace, for events that are no part of the history.
     pub trace: Trace,
+    /// Where choices are written down.
+    pub journal: Journal,
 }
 
 impl Recorder {
     /// A recorder with an empty history.
     #[must_use]
-    pub fn new(trace: Trace) -> Self {
-        Self { history: Arc::default(), broker_clocks: Arc::default(), trace }
+    pub fn new(trace: Trace, journal: Journal) -> Self {
+        Self { history: Arc::default(), broker_clocks: Arc::default(), trace, journal }
     }
 
     /// Looks at this clock, too, whenever a call begins.

@@ -25,6 +25,9 @@ pub struct Report {
     pub effects: BTreeMap<&'static str, u64>,
     /// What went wrong, if something did.
     pub failure: Option<Failure>,
+    /// Where a run that follows a script first differed from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Divergence>,
     /// How long the run took in the real world. Never part of the hash.
     pub wall_ms: u64,
 }
@@ -38,6 +41,17 @@ pub struct Ops {
     pub fail: u64,
     /// Never answered.
     pub unknown: u64,
+}
+
+/// Where a run parted from its script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Divergence {
+    /// The number of the first event that may differ, counted from zero.
+    pub event: u64,
+    /// That event's line, as it is now; empty when the trace ends there.
+    pub line: String,
+    /// What does not apply any more, or what is known otherwise.
+    pub reason: String,
 }
 
 /// A check that did not hold.

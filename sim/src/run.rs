@@ -1,8 +1,10 @@
 //! One run: one seed of one scenario, from an empty disk to the judgement.
 
 use crate::{
+    choices::{Branch, Choices, Journal, Misfit},
     cluster::Cluster,
     dice::Dice,
+    disk::CutStyle,
     explain,
     history::{FinalLog, FinalReplicas, History, MarkKind, Partition},
     machine::Machine,
@@ -18,7 +20,9 @@ use highwater_core::{
     mutant::Mutant,
     types::{PartitionIndex, TopicId},
 };
+use highwater_script::Decisions;
 use madsim::{
+    rand,
     runtime::{Handle, NodeHandle, Runtime},
     task, time,
 };
@@ -50,6 +54,42 @@ pub struct RunOptions {
     pub keep_trace: bool,
 }
 
+/// How a run goes, in full.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// The seed from which everything is drawn that has a name.
+    pub seed: u64,
+    /// The seed from which the rest is drawn: latencies, the order in which tasks run.
+    pub network_seed: u64,
+    /// What is not drawn: the decisions of a script.
+    pub given: Option<Decisions>,
+    /// From when on everything is drawn nevertheless.
+    pub branch: Option<Branch>,
+}
+
+impl Course {
+    /// Everything is drawn from one seed.
+    #[must_use]
+    pub const fn of_seed(seed: u64) -> Self {
+        Self { seed, network_seed: seed, given: None, branch: None }
+    }
+}
+
+/// What is left of a run.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The outcome.
+    pub report: Report,
+    /// The trace's lines, if they were kept.
+    pub lines: Vec<String>,
+    /// Sixteen bits of the trace's hash after each event.
+    pub prefixes: Vec<u16>,
+    /// Everything that was chosen.
+    pub decisions: Decisions,
+    /// The first of the decisions given that did not apply.
+    pub misfit: Option<Misfit>,
+}
+
 /// What a run was judged by.
 #[derive(Debug, Default)]
 pub struct Judged {
@@ -62,29 +102,41 @@ pub struct Judged {
 /// Runs one seed; the report, and the trace's lines if they were kept.
 #[must_use]
 pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
-    let trace = Trace::new(options.keep_trace);
-    let (report, _) = run_in(scenario, options, &trace);
-    (report, trace.lines())
+    let ran = follow(scenario, Course::of_seed(options.seed), options.keep_trace);
+    (ran.report, ran.lines)
 }
 
-/// Runs one seed and writes it down in this trace; the report, and what it was judged by.
+/// Runs one course of a scenario, and keeps the trace's lines if told to.
 #[must_use]
-pub fn run_in(scenario: &Scenario, options: &RunOptions, trace: &Trace) -> (Report, Judged) {
+pub fn follow(scenario: &Scenario, course: Course, keep_trace: bool) -> Ran {
+    follow_in(scenario, course, &Trace::new(keep_trace)).0
+}
+
+/// Runs one course of a scenario and writes it down in this trace; what is left of it, and what it
+/// was judged by.
+#[must_use]
+pub fn follow_in(scenario: &Scenario, course: Course, trace: &Trace) -> (Ran, Judged) {
     let started = stopwatch();
-    let recorder = Recorder::new(trace.clone());
-    let plans = enabled_faults(scenario, options.seed);
+    let Course { seed, network_seed, given, branch } = course;
+    let journal = Journal::following(seed, given, branch, trace.clone());
+    let recorder = Recorder::new(trace.clone(), journal.clone());
+    let mut choices = journal.run();
+    let plans = enabled_faults(scenario, &mut choices);
+    let slowest = choices.between("slowest_latency_millis", 2..=6);
     catch_panics();
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut runtime = Runtime::with_seed_and_config(options.seed, network(options.seed));
+        let mut runtime = Runtime::with_seed_and_config(network_seed, network(slowest));
         runtime.set_time_limit(TIME_LIMIT + Duration::from_millis(scenario.millis));
-        runtime.block_on(simulate(scenario, &plans, options.seed, recorder.clone()))
+        let seeds = (seed, network_seed);
+        runtime.block_on(simulate(scenario, &plans, seeds, choices, recorder.clone()))
     }));
     let mut failure = match outcome {
         Ok(Ok(())) => None,
         Ok(Err(failure)) => Some(failure),
         Err(_) => Some(Failure { check: "panic".into(), message: panic_message() }),
     };
-    let history = recorder.history();
+    journal.expect_no_other_strikes();
+    let history = std::mem::take(&mut *recorder.history());
     let mut evidence = Evidence::default();
     if failure.is_none() {
         failure = oracle::first_violation(&history).map(|(check, found)| {
@@ -104,7 +156,7 @@ pub fn run_in(scenario: &Scenario, options: &RunOptions, trace: &Trace) -> (Repo
     }
     let report = Report {
         scenario: scenario.name.clone(),
-        seed: options.seed,
+        seed,
         passed: failure.is_none(),
         hash: trace.hash(),
         simulated_seconds: trace.last_nanos() as f64 / 1e9,
@@ -112,23 +164,37 @@ pub fn run_in(scenario: &Scenario, options: &RunOptions, trace: &Trace) -> (Repo
         ops: ops(&history),
         effects: effects(trace, &plans),
         failure,
+        divergence: None,
         wall_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    (report, Judged { history: history.clone(), evidence })
+    let ran = Ran {
+        report,
+        lines: trace.lines(),
+        prefixes: trace.prefixes(),
+        decisions: journal.taken(),
+        misfit: journal.misfit(),
+    };
+    (ran, Judged { history, evidence })
 }
 
-/// The faults of this seed: all that the scenario names, or some of them under `swarm`.
-fn enabled_faults(scenario: &Scenario, seed: u64) -> Vec<FaultPlan> {
+/// The faults of this run: all that the scenario names, or some of them under `swarm`.
+fn enabled_faults(scenario: &Scenario, choices: &mut Choices) -> Vec<FaultPlan> {
     if !scenario.swarm {
         return scenario.faults.clone();
     }
-    let mut dice = Dice::new(seed, "swarm");
-    let weight = *dice.pick(&[0.15, 0.3, 0.5]);
-    scenario.faults.iter().filter(|_| dice.chance(weight)).cloned().collect()
+    let plans = &scenario.faults;
+    let draw = |dice: &mut Dice| {
+        let weight = *dice.pick(&[0.15, 0.3, 0.5]);
+        let enabled = plans.iter().filter(|_| dice.chance(weight));
+        enabled.map(FaultPlan::name).collect::<Vec<_>>().join(", ")
+    };
+    let known = |name: &str| name.is_empty() || plans.iter().any(|plan| plan.name() == name);
+    let names = choices.text("faults", draw, |text| text.split(", ").all(known));
+    let is_on = |plan: &&FaultPlan| names.split(", ").any(|name| name == plan.name());
+    plans.iter().filter(is_on).cloned().collect()
 }
 
-fn network(seed: u64) -> madsim::Config {
-    let slowest = Dice::new(seed, "network").between(2..=6);
+fn network(slowest: u64) -> madsim::Config {
     let mut config = madsim::Config::default();
     config.net.send_latency = Duration::from_millis(1)..Duration::from_millis(slowest);
     config
@@ -138,11 +204,11 @@ fn network(seed: u64) -> madsim::Config {
 async fn simulate(
     scenario: &Scenario,
     plans: &[FaultPlan],
-    seed: u64,
+    (seed, network_seed): (u64, u64),
+    mut choices: Choices,
     recorder: Recorder,
 ) -> Result<(), Failure> {
-    let mut dice = Dice::new(seed, "run");
-    let cluster = Cluster::start(seed, scenario, &mut dice, recorder.clone());
+    let cluster = Cluster::start(network_seed, scenario, &mut choices, recorder.clone());
     recorder.note_wall();
     if recorder.trace.events.is_on() {
         recorder.trace.events.watch(explain::probe(cluster.clone()));
@@ -154,28 +220,34 @@ async fn simulate(
         .build();
     start(&cluster).await?;
     let observing = task::spawn(observe(cluster.clone()));
-    let (partitions, compacted) = create_topics(scenario, &mut dice, &node, &cluster, seed).await?;
+    let departing = task::spawn(depart(cluster.clone()));
+    let (partitions, compacted) =
+        create_topics(scenario, &mut choices, &node, &cluster, network_seed).await?;
     let impatience = plans.iter().find(|plan| plan.kind == FaultKind::ConnectionCut);
     let impatience = impatience.map_or(0.0, |plan| plan.chance);
-    let mut clients = Clients::new(seed, cluster.clone(), partitions, impatience);
+    let mut clients = Clients::new(network_seed, cluster.clone(), partitions, impatience);
     clients.compacted = Arc::new(compacted);
-    let working = clients.spawn(&node, &scenario.workload);
-    let striking = nemesis::unleash(&cluster, plans, scenario.millis, seed);
-    time::sleep(Duration::from_millis(scenario.millis)).await;
+    clients.groups = Arc::new(workload::group_plans(&mut choices, &scenario.workload));
+    let working = clients.spawn(&node, &scenario.workload, &mut choices);
+    let drawn = scenario.millis as i64;
+    let millis = choices.within("millis", &(drawn..=drawn)).max(1) as u64;
+    let striking = nemesis::unleash(&cluster, plans, millis, seed);
+    time::sleep(Duration::from_millis(millis)).await;
     for fault in striking {
         let _ = fault.await;
     }
     clients.stop();
-    let healed = heal(&cluster, plans, &mut dice).await;
+    let healed = heal(&cluster, plans).await;
     for client in working {
         let _ = time::timeout(CLIENTS_END_WITHIN, client).await;
     }
     clients.impatience = 0.0;
     let finished = match healed {
-        Ok(()) => finish(&cluster, &node, &clients, (seed, scenario)).await,
+        Ok(()) => finish(&cluster, &node, &clients, network_seed).await,
         failed => failed,
     };
     observing.abort();
+    departing.abort();
     cluster.observe();
     count_changes(&recorder);
     recorder.trace.events.stop_watching(now_nanos());
@@ -186,6 +258,19 @@ async fn simulate(
 async fn start(cluster: &Cluster) -> Result<(), Failure> {
     let started = cluster.wait_ready(START_WITHIN).await;
     started.map_err(|message| Failure { check: "LV7 starts".into(), message })
+}
+
+/// A run that leaves its script goes another way in everything that has no name, too.
+async fn depart(cluster: Cluster) {
+    let Some(branch) = cluster.recorder.journal.branch() else { return };
+    time::sleep(Duration::from_nanos(branch.nanos.saturating_sub(now_nanos()))).await;
+    cluster.network.draw_from(Dice::new(branch.seed, "links"));
+    for machine in cluster.machines.iter() {
+        machine.disk.draw_from(&format!("disk of broker {}", machine.id), branch.seed);
+    }
+    for _ in 0..=branch.seed % 61 {
+        let _: u64 = rand::random();
+    }
 }
 
 /// Looks at the metadata, and at who leads its quorum, again and again.
@@ -209,22 +294,22 @@ async fn observe(cluster: Cluster) {
 /// those that are.
 async fn create_topics(
     scenario: &Scenario,
-    dice: &mut Dice,
+    choices: &mut Choices,
     node: &NodeHandle,
     cluster: &Cluster,
     seed: u64,
 ) -> Result<(Vec<Partition>, Vec<Partition>), Failure> {
     let shape = &scenario.workload;
     let (mut plain, mut compacted) = (Vec::new(), Vec::new());
-    for number in 0..dice.within(&shape.topics) {
-        let partitions = dice.within(&shape.partitions) as i32;
-        let retention_millis = scenario.broker.retention_millis.as_ref().map(|b| dice.within(b));
+    for number in 0..choices.within("topics", &shape.topics) {
+        let partitions = choices.within("partitions", &shape.partitions) as i32;
+        let retention = scenario.broker.retention_millis.as_ref();
+        let retention_millis = retention.map(|bounds| choices.within("retention_millis", bounds));
         let plan = TopicPlan { partitions, retention_millis, compacted: None };
         plain.extend(create(format!("t{number}"), plan, node, cluster, seed).await?);
     }
-    let mut dice = Dice::new(seed, "compacted topics");
-    for number in 0..dice.within(&shape.compacted_topics) {
-        let deletions_stay = Some(dice.between(0..=1_500) as i64);
+    for number in 0..choices.within("compacted_topics", &shape.compacted_topics) {
+        let deletions_stay = Some(choices.between("deletions_stay_millis", 0..=1_500) as i64);
         let plan = TopicPlan { partitions: 1, retention_millis: None, compacted: deletions_stay };
         compacted.extend(create(format!("c{number}"), plan, node, cluster, seed).await?);
     }
@@ -269,7 +354,8 @@ async fn create(
 
 /// Everything works again; the brokers are stopped once more at times, so that what they
 /// acknowledged must have reached the media.
-async fn heal(cluster: &Cluster, plans: &[FaultPlan], dice: &mut Dice) -> Result<(), Failure> {
+async fn heal(cluster: &Cluster, plans: &[FaultPlan]) -> Result<(), Failure> {
+    let mut choices = cluster.recorder.journal.ending();
     cluster.recorder.note(format_args!("heal"));
     cluster.network.heal();
     for machine in cluster.machines.iter() {
@@ -278,15 +364,22 @@ async fn heal(cluster: &Cluster, plans: &[FaultPlan], dice: &mut Dice) -> Result
         machine.repair_clock();
     }
     let power = plans.iter().any(|plan| plan.kind.may_cost_unsynced_bytes());
-    if power && dice.chance(0.7) {
+    if power && choices.chance("power_cut_at_the_end", 0.7) {
         for machine in cluster.machines.iter() {
-            machine.disk.model().cut_styles = (None, None);
+            let contents = choices.named("contents_at_the_end", &CutStyle::WEIGHTED);
+            let entries = choices.named("entries_at_the_end", &CutStyle::WEIGHTED);
+            {
+                let mut model = machine.disk.model();
+                model.cut_styles = (Some(contents), Some(entries));
+                model.draw_from(choices.fork());
+            }
             machine.cut_power();
         }
         cluster.machines.iter().for_each(Machine::restart);
     } else {
+        let killed = killed_at_the_end(cluster, &mut choices);
         for machine in cluster.machines.iter() {
-            if !machine.is_ready() || dice.chance(0.5) {
+            if !machine.is_ready() || killed.contains(&machine.id.to_string()) {
                 machine.kill();
                 machine.restart();
             }
@@ -295,11 +388,22 @@ async fn heal(cluster: &Cluster, plans: &[FaultPlan], dice: &mut Dice) -> Result
     start(cluster).await
 }
 
+/// The ids of the machines whose brokers are killed although they are well.
+fn killed_at_the_end(cluster: &Cluster, choices: &mut Choices) -> Vec<String> {
+    let ids: Vec<String> = cluster.machines.iter().map(|machine| machine.id.to_string()).collect();
+    let draw = |dice: &mut Dice| {
+        ids.iter().filter(|_| dice.chance(0.5)).cloned().collect::<Vec<_>>().join(" ")
+    };
+    let known = |text: &str| text.split_whitespace().all(|id| ids.iter().any(|known| known == id));
+    let text = choices.text("killed_at_the_end", draw, known);
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
 async fn finish(
     cluster: &Cluster,
     node: &NodeHandle,
     clients: &Clients,
-    (seed, scenario): (u64, &Scenario),
+    seed: u64,
 ) -> Result<(), Failure> {
     let marks = cluster.recorder.history().marks.clone();
     let rotten: BTreeSet<Partition> = marks
@@ -310,10 +414,9 @@ async fn finish(
         })
         .collect();
     let (last, settling) = (clients.clone(), cluster.clone());
-    let groups = workload::group_plans(seed, &scenario.workload);
     let finale = node.spawn(async move {
         workload::converge(&last, &rotten).await?;
-        workload::read_everything(&last, groups).await;
+        workload::read_everything(&last).await;
         settle(&settling).await;
         workload::read_back(&last, seed).await
     });

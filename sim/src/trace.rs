@@ -162,6 +162,7 @@ struct Inner {
     last_nanos: u64,
     line: String,
     lines: Option<Vec<String>>,
+    prefixes: Vec<u16>,
     effects: BTreeMap<Effect, u64>,
 }
 
@@ -188,6 +189,8 @@ impl Trace {
         let _ = write!(line, "{seconds}.{rest:09} {text}");
         inner.hash.update(line.as_bytes());
         inner.hash.update(b"\n");
+        let prefix = (inner.hash.value() >> 112) as u16;
+        inner.prefixes.push(prefix);
         inner.count += 1;
         inner.last_nanos = nanos;
         if let Some(lines) = &mut inner.lines {
@@ -235,6 +238,12 @@ impl Trace {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.inner().lines.clone().unwrap_or_default()
+    }
+
+    /// Sixteen bits of the hash as it was after each event.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<u16> {
+        self.inner().prefixes.clone()
     }
 
     /// A panic elsewhere is a failure of the run that still wants its trace.

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::counts::{Counts, Usage};
 use crate::sim::campaign::Campaign;
-use crate::sim::{self, determinism, mutants, scenario, seeds::Seeds};
+use crate::sim::{self, determinism, freeze, mutants, scenario, seeds::Seeds};
 use crate::{codegen, tidy, workspace};
 
 /// Seeds of every scenario that are run twice.
@@ -171,12 +171,12 @@ fn regressions() -> anyhow::Result<Counts> {
         println!("no failure was frozen yet");
         return Ok(Counts::default());
     }
+    let mut counts = freeze::replay_all(&sim::build_worker()?, &directory)?;
     let scenarios = scenario::all(&directory)?;
-    if scenarios.is_empty() {
-        println!("no failure was frozen yet");
-        return Ok(Counts::default());
+    if !scenarios.is_empty() {
+        counts += run_campaign(scenarios)?;
     }
-    run_campaign(scenarios)
+    Ok(counts)
 }
 
 fn run_campaign(scenarios: Vec<scenario::Scenario>) -> anyhow::Result<Counts> {

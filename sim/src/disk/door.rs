@@ -135,6 +135,13 @@ impl SimDisk {
         self.0.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Draws from other dice from now on.
+    pub fn draw_from(&self, name: &str, seed: u64) {
+        self.model().draw_from(Dice::new(seed, name));
+        let latency = Dice::new(seed, &format!("latency of {name}"));
+        *self.0.dice.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    }
+
     /// Runs an operation as a task of the current machine.
     fn run<T, F>(&self, operation: F) -> BoxFuture<'static, io::Result<T>>
     where

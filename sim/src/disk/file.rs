@@ -31,9 +31,21 @@ pub enum CutStyle {
 impl CutStyle {
     /// Draws a style.
     pub fn draw(dice: &mut Dice) -> Self {
-        use CutStyle::{KeepAll, LoseAll, Prefix, Scatter};
-        *dice.pick(&[LoseAll, LoseAll, LoseAll, Prefix, Prefix, Prefix, Scatter, Scatter, KeepAll])
+        dice.pick(&Self::WEIGHTED).1
     }
+
+    /// The styles by their names, each as often as it is likely.
+    pub const WEIGHTED: [(&'static str, Self); 9] = [
+        ("lose-all", Self::LoseAll),
+        ("lose-all", Self::LoseAll),
+        ("lose-all", Self::LoseAll),
+        ("prefix", Self::Prefix),
+        ("prefix", Self::Prefix),
+        ("prefix", Self::Prefix),
+        ("scatter", Self::Scatter),
+        ("scatter", Self::Scatter),
+        ("keep-all", Self::KeepAll),
+    ];
 }
 
 /// A change that the media has not seen yet.

@@ -143,6 +143,11 @@ impl DiskModel {
         self.tree.lose_power(&mut self.dice, self.cut_styles, &self.trace)
     }
 
+    /// Draws from these dice from now on.
+    pub fn draw_from(&mut self, dice: Dice) {
+        self.dice = dice;
+    }
+
     /// The machine gets a new and empty disk.
     pub fn replace(&mut self) {
         self.kill_process();

@@ -32,15 +32,15 @@ pub use text::chain as as_text;
 #[cfg(madsim)]
 pub use watch::probe;
 
-/// Runs one seed of a scenario and keeps its events for a picture. The run is the same as without.
+/// Runs one course of a scenario and keeps its events for a picture. The run is the same as without.
 #[cfg(madsim)]
 #[must_use]
 pub fn explain(
     scenario: &crate::scenario::Scenario,
-    options: &crate::run::RunOptions,
+    course: crate::run::Course,
     mutant: Option<String>,
 ) -> Picture {
     let trace = crate::trace::Trace::with_events();
-    let (report, judged) = crate::run::run_in(scenario, options, &trace);
-    Picture::new(report, mutant, (&judged.history, judged.evidence), trace.events.take())
+    let (ran, judged) = crate::run::follow_in(scenario, course, &trace);
+    Picture::new(ran.report, mutant, (&judged.history, judged.evidence), trace.events.take())
 }

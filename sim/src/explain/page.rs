@@ -283,6 +283,7 @@ mod tests {
             ops: Ops::default(),
             effects: BTreeMap::new(),
             failure: Some(failure),
+            divergence: None,
             wall_ms: 0,
         };
         let kept = Kept { events, ..Kept::default() };

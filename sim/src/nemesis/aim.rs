@@ -3,6 +3,7 @@
 use super::Nemesis;
 use crate::{
     condition::Expression,
+    dice::Dice,
     history::Partition,
     machine::Machine,
     scenario::{Target, Trigger},
@@ -91,33 +92,49 @@ impl Nemesis {
     }
 
     fn choose(&mut self, mut rest: Vec<Machine>) -> Vec<Machine> {
-        if self.cluster.machines.len() == 1 || self.plan.target == Target::All {
+        if self.cluster.machines.len() == 1 {
             return rest;
         }
-        let count = self.dice.within(&self.plan.nodes).max(1) as usize;
-        let wanted = match &self.plan.target {
-            Target::Leader => self.a_leader(),
-            Target::Controller => self.cluster.controller(),
-            Target::Coordinator => self.cluster.a_coordinator(&mut self.dice),
-            Target::Any | Target::All => None,
-            Target::Named(expression) => {
-                let named = expression.brokers(&self.cluster);
-                rest.retain(|machine| named.contains(&machine.id.0));
-                None
+        if let Target::Named(expression) = &self.plan.target {
+            let named = expression.brokers(&self.cluster);
+            rest.retain(|machine| named.contains(&machine.id.0));
+        }
+        let wanted = self.wanted();
+        let (plan, possible) = (&self.plan, rest.clone());
+        let draw = |dice: &mut Dice| {
+            let count = match plan.target {
+                Target::All => rest.len(),
+                _ => rest.len().min(dice.within(&plan.nodes).max(1) as usize),
+            };
+            let mut targets = Vec::new();
+            if let Some(at) = rest.iter().position(|machine| Some(machine.id) == wanted) {
+                targets.push(rest.swap_remove(at).id.to_string());
             }
+            while targets.len() < count {
+                let at = dice.index(rest.len());
+                targets.push(rest.swap_remove(at).id.to_string());
+            }
+            targets.join(" ")
         };
-        let mut targets = Vec::new();
-        if let Some(at) = rest.iter().position(|machine| Some(machine.id) == wanted) {
-            targets.push(rest.swap_remove(at));
-        }
-        while targets.len() < count && !rest.is_empty() {
-            let at = self.dice.index(rest.len());
-            targets.push(rest.swap_remove(at));
-        }
+        let known = |id: &str| possible.iter().find(|machine| machine.id.to_string() == id);
+        let fits = |text: &str| text.split_whitespace().all(|id| known(id).is_some());
+        let text = self.draw.text("machines", draw, fits);
+        let targets: Vec<Machine> = text.split_whitespace().filter_map(known).cloned().collect();
         if targets.is_empty() {
             self.cluster.recorder.note(format_args!("nobody to strike"));
         }
         targets
+    }
+
+    /// The machine of a role that the plan wants struck, if it has one now.
+    fn wanted(&mut self) -> Option<BrokerId> {
+        let mut dice = self.draw.fork();
+        match self.plan.target {
+            Target::Leader => self.a_leader(&mut dice),
+            Target::Controller => self.cluster.controller(),
+            Target::Coordinator => self.cluster.a_coordinator(&mut dice),
+            Target::Any | Target::All | Target::Named(_) => None,
+        }
     }
 
     /// The brokers that an expression of the plan names now; `None` when it has none.
@@ -127,7 +144,7 @@ impl Nemesis {
     }
 
     /// The leader of some partition of a topic that lives as long as the run.
-    fn a_leader(&mut self) -> Option<BrokerId> {
+    fn a_leader(&self, dice: &mut Dice) -> Option<BrokerId> {
         let lasting = |topic: &usize| {
             let history = self.cluster.recorder.history();
             !history.topics[*topic].deleted
@@ -137,7 +154,7 @@ impl Nemesis {
         if topics.is_empty() {
             return None;
         }
-        let topic = *self.dice.pick(&topics);
+        let topic = *dice.pick(&topics);
         self.cluster.leader_of(Partition { topic, index: 0 })
     }
 }

@@ -3,9 +3,9 @@
 use super::Nemesis;
 use crate::{
     batch,
+    choices::Choices,
     clock::Strobe,
-    dice::Dice,
-    disk::{Latency, TrapOn},
+    disk::{CutStyle, Latency, TrapOn},
     history::{MarkKind, Partition},
     inspect::{self, Place, Segment},
     machine::Machine,
@@ -27,6 +27,16 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(20);
 /// Where a batch header keeps the leader epoch, which its checksum does not cover.
 const LEADER_EPOCH_AT: std::ops::Range<usize> = 12..16;
 
+/// When a machine is stopped, each as often as it is likely.
+const STRIKES: [(&str, Strike); 6] = [
+    ("any-time", Strike::AnyTime),
+    ("any-time", Strike::AnyTime),
+    ("disk-operation", Strike::DiskOperation),
+    ("disk-operation", Strike::DiskOperation),
+    ("rename", Strike::Rename),
+    ("recovery", Strike::Recovery),
+];
+
 impl Nemesis {
     /// A fault that is triggered waits for no other; the others take turns.
     async fn take_turn(&self) -> Option<OwnedMutexGuard<()>> {
@@ -38,19 +48,18 @@ impl Nemesis {
 
     pub(super) async fn stop_and_start(&mut self) {
         let _turn = self.take_turn().await;
-        let drawn = *self.dice.pick(&[
-            Strike::AnyTime,
-            Strike::AnyTime,
-            Strike::DiskOperation,
-            Strike::DiskOperation,
-            Strike::Rename,
-            Strike::Recovery,
-        ]);
+        // Who chose a moment does not want another one.
+        let fixed = self.plan.on.or(self.is_punctual().then_some(Strike::AnyTime));
+        let fixed = STRIKES.iter().find(|(_, strike)| Some(*strike) == fixed);
+        let known = |name: &str| STRIKES.iter().find(|(known, _)| *known == name);
+        let name = self.draw.text(
+            "on",
+            |dice| fixed.unwrap_or_else(|| dice.pick(&STRIKES)).0.to_owned(),
+            |name| known(name).is_some(),
+        );
+        let strike = known(&name).map_or(Strike::AnyTime, |(_, strike)| *strike);
         let (machines, _claim) = self.claimed_targets();
         let Some(first) = machines.first().cloned() else { return };
-        // Who chose a moment does not want another one.
-        let drawn = if self.is_punctual() { Strike::AnyTime } else { drawn };
-        let strike = self.plan.on.unwrap_or(drawn);
         match strike {
             Strike::AnyTime => {}
             Strike::DiskOperation => self.wait_for(&first, TrapOn::Any, 1..=60).await,
@@ -62,6 +71,7 @@ impl Nemesis {
                 self.wait_for(&first, TrapOn::Any, 1..=40).await;
             }
         }
+        self.draw.note("struck", now_nanos() / 1_000_000);
         self.stop(&machines).await;
         self.pause().await;
         self.start_again(&machines).await;
@@ -73,22 +83,35 @@ impl Nemesis {
         on: TrapOn,
         count: std::ops::RangeInclusive<u64>,
     ) {
-        let sprung = machine.disk.trap(on, self.dice.between(count));
+        let sprung = machine.disk.trap(on, self.draw.between("operations", count));
         // Without such an operation the fault strikes when patience ends.
         let _ = time::timeout(TRAP_PATIENCE, sprung).await;
     }
 
     async fn stop(&mut self, machines: &[Machine]) {
         for machine in machines {
-            machine.disk.model().cut_styles = (self.plan.contents, self.plan.entries);
             match self.plan.kind {
-                FaultKind::ProcessKill if self.dice.chance(self.plan.clean) => {
+                FaultKind::ProcessKill if self.draw.chance("cleanly", self.plan.clean) => {
                     machine.shut_down().await;
                 }
                 FaultKind::ProcessKill => machine.kill(),
-                _ => machine.cut_power(),
+                _ => self.cut_power(machine),
             }
         }
+    }
+
+    /// What becomes of unsynced bytes belongs to the strike, not to what the disk did before.
+    fn cut_power(&mut self, machine: &Machine) {
+        let contents = self.plan.contents;
+        let contents = contents.unwrap_or_else(|| self.draw.named("contents", &CutStyle::WEIGHTED));
+        let entries = self.plan.entries;
+        let entries = entries.unwrap_or_else(|| self.draw.named("entries", &CutStyle::WEIGHTED));
+        {
+            let mut model = machine.disk.model();
+            model.cut_styles = (Some(contents), Some(entries));
+            model.draw_from(self.draw.fork());
+        }
+        machine.cut_power();
     }
 
     async fn start_again(&mut self, machines: &[Machine]) {
@@ -169,8 +192,10 @@ impl Nemesis {
         let (machines, _claim) = self.claimed_targets();
         let Some(machine) = machines.first().cloned() else { return };
         let victims = [".log", ".log", ".log", "/topics/", "/topics/", "/metadata"];
-        let drawn = (*self.dice.pick(&victims)).to_owned();
-        let victim = self.plan.files.clone().unwrap_or(drawn);
+        let victim = match &self.plan.files {
+            Some(files) => files.clone(),
+            None => self.draw.named("files", &victims.map(|victim| (victim, victim))).to_owned(),
+        };
         let failed = self.cluster.recorder.trace.effect_count(Effect::SyncFailed);
         {
             let mut model = machine.disk.model();
@@ -193,12 +218,12 @@ impl Nemesis {
     }
 
     async fn stop_anyhow(&mut self, machine: &Machine) {
-        if self.dice.chance(0.6) {
-            machine.cut_power();
+        if self.draw.chance("power_cut", 0.6) {
+            self.cut_power(machine);
         } else {
             machine.kill();
         }
-        time::sleep(Duration::from_millis(self.dice.between(5..=50))).await;
+        time::sleep(Duration::from_millis(self.draw.between("down", 5..=50))).await;
         self.start_again(std::slice::from_ref(machine)).await;
     }
 
@@ -207,8 +232,8 @@ impl Nemesis {
         let (machines, _claim) = self.claimed_targets();
         let Some(machine) = machines.first().cloned() else { return };
         {
-            let spare = self.dice.within(&self.plan.spare).max(0) as u64;
-            let drawn = self.dice.chance(0.7).then(|| ".log".to_owned());
+            let spare = self.draw.within("spare", &self.plan.spare).max(0) as u64;
+            let drawn = self.draw.chance("only_logs", 0.7).then(|| ".log".to_owned());
             let only = self.plan.files.clone().or(drawn);
             let mut model = machine.disk.model();
             match self.plan.kind {
@@ -236,15 +261,15 @@ impl Nemesis {
         if segments.is_empty() {
             return;
         }
-        let (partition, path) = self.dice.pick(&segments).clone();
+        let (partition, path) = self.draw.pick("segment", &segments).clone();
         let found = {
             let model = machine.disk.model();
             let files = model.live_files();
             let bytes = files.iter().find(|(of, _)| *of == path).map(|(_, bytes)| *bytes);
-            bytes.and_then(|bytes| self.dice.batch_byte(bytes))
+            bytes.and_then(|bytes| batch_byte(&mut self.draw, bytes))
         };
         let Some((position, offset)) = found else { return };
-        let bit = self.dice.between(0..=7) as u8;
+        let bit = self.draw.between("bit", 0..=7) as u8;
         if machine.disk.model().flip_bit(&path, position, bit) {
             self.cluster.recorder.mark(machine.id.0, MarkKind::Rotten(partition, offset));
             let path = path.display();
@@ -269,7 +294,7 @@ impl Nemesis {
 
     pub(super) fn step_the_clock(&mut self) {
         let machines = self.targets();
-        let millis = self.dice.within(&self.plan.millis);
+        let millis = self.draw.within("millis", &self.plan.millis);
         for machine in machines {
             self.cluster.recorder.note_wall();
             machine.clock.change(|model| model.step(millis));
@@ -281,8 +306,8 @@ impl Nemesis {
 
     pub(super) async fn strobe_the_clock(&mut self) {
         let Some(machine) = self.target() else { return };
-        let amplitude_millis = self.dice.within(&self.plan.millis);
-        let period_nanos = self.dice.between(1..=40) * 1_000_000;
+        let amplitude_millis = self.draw.within("millis", &self.plan.millis);
+        let period_nanos = self.draw.between("period", 1..=40) * 1_000_000;
         self.cluster.recorder.note_wall();
         let strobe = Strobe { amplitude_millis, period_nanos };
         machine.clock.change(|model| model.strobe(Some(strobe)));
@@ -310,7 +335,7 @@ impl Nemesis {
         let (least, most) = (*self.plan.millis.start(), *self.plan.millis.end());
         let slow = least.max(1) as u64..=most.max(1) as u64;
         // A device may be slow for some files only: then checkpoints overtake the log.
-        let drawn = self.dice.chance(0.5).then(|| ".log".to_owned());
+        let drawn = self.draw.chance("only_logs", 0.5).then(|| ".log".to_owned());
         let only = self.plan.files.clone().or(drawn);
         for machine in &machines {
             let latency = &mut machine.disk.model().faults.latency;
@@ -331,24 +356,22 @@ fn set_pace(machine: &Machine, rate: f64, frozen: bool) {
     });
 }
 
-impl Dice {
-    /// A byte of some batch that its checksum, its place or its framing protects, and the offset of
-    /// that batch.
-    fn batch_byte(&mut self, bytes: &[u8]) -> Option<(u64, i64)> {
-        let (batches, ..) = batch::decode_all(bytes);
-        let chosen = self.index(batches.len().max(1));
-        let mut at = 0;
-        for (index, read) in batches.iter().enumerate() {
-            let (_, size) = batch::decode(&bytes[at..]).ok()?;
-            if index == chosen {
-                let mut byte = self.index(size);
-                if LEADER_EPOCH_AT.contains(&byte) {
-                    byte = LEADER_EPOCH_AT.end;
-                }
-                return Some(((at + byte) as u64, read.base_offset));
+/// A byte of some batch that its checksum, its place or its framing protects, and the offset of
+/// that batch.
+fn batch_byte(draw: &mut Choices, bytes: &[u8]) -> Option<(u64, i64)> {
+    let (batches, ..) = batch::decode_all(bytes);
+    let chosen = draw.between("batch", 0..=batches.len().saturating_sub(1) as u64) as usize;
+    let mut at = 0;
+    for (index, read) in batches.iter().enumerate() {
+        let (_, size) = batch::decode(&bytes[at..]).ok()?;
+        if index == chosen {
+            let mut byte = draw.between("byte", 0..=size as u64 - 1) as usize;
+            if LEADER_EPOCH_AT.contains(&byte) {
+                byte = LEADER_EPOCH_AT.end;
             }
-            at += size;
+            return Some(((at + byte) as u64, read.base_offset));
         }
-        None
+        at += size;
     }
+    None
 }

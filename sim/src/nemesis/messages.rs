@@ -13,16 +13,10 @@ impl Nemesis {
     /// Waits for the messages that the plan wants, and does to them what it says.
     pub(super) async fn catch_a_message(&mut self) {
         let kind = self.plan.message.unwrap_or_else(|| MessageKind {
-            message: self.dice.pick(&Message::NAMES).1,
-            is_reply: self.dice.chance(0.5),
+            message: self.draw.named("message", &Message::NAMES),
+            is_reply: self.draw.chance("is_reply", 0.5),
         });
-        let millis = self.dice.within(&self.plan.millis).max(0) as u64;
-        let catch = match self.plan.kind {
-            FaultKind::DroppedMessage => Catch::Drop,
-            FaultKind::DuplicatedMessage => Catch::Duplicate(millis),
-            FaultKind::DelayedMessage => Catch::Delay(millis),
-            _ => Catch::Hold,
-        };
+        let catch = self.catch();
         let partition = match &self.plan.partition {
             None => None,
             Some(name) => match self.cluster.id_of(name) {
@@ -36,11 +30,11 @@ impl Nemesis {
             to: self.named(&self.plan.to),
             command: self.plan.command,
             partition,
-            nth: self.dice.within(&self.plan.nth).max(1) as u64,
-            count: self.dice.within(&self.plan.count).max(1) as u64,
+            nth: self.draw.within("nth", &self.plan.nth).max(1) as u64,
+            count: self.draw.within("count", &self.plan.count).max(1) as u64,
         };
         let count = wanted.count;
-        let patience = self.dice.within(&self.plan.patience).max(0) as u64;
+        let patience = self.draw.within("patience", &self.plan.patience).max(0) as u64;
         let mut trapped = self.cluster.network.trap(wanted, catch);
         let patience = Duration::from_millis(patience);
         if catch == Catch::Hold {
@@ -52,5 +46,17 @@ impl Nemesis {
             let _ = time::timeout(patience, trapped.caught_all(count)).await;
         }
         trapped.release();
+    }
+
+    /// What becomes of the messages.
+    fn catch(&mut self) -> Catch {
+        let late =
+            |nemesis: &mut Self| nemesis.draw.within("late", &nemesis.plan.millis).max(0) as u64;
+        match self.plan.kind {
+            FaultKind::DroppedMessage => Catch::Drop,
+            FaultKind::DuplicatedMessage => Catch::Duplicate(late(self)),
+            FaultKind::DelayedMessage => Catch::Delay(late(self)),
+            _ => Catch::Hold,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What goes wrong in a run, and when: one task for each enabled fault, striking at moments drawn
-//! from the seed, or when the cluster is in a state that the fault waits for.
+//! from the seed, or when the cluster is in a state that the fault waits for. Each strike has a name,
+//! such as `power-cut#2`, and choices of its own.
 
 mod aim;
 mod machines;
@@ -8,10 +9,11 @@ mod network;
 mod trigger;
 
 use crate::{
+    choices::Choices,
     cluster::Cluster,
     dice::Dice,
     recorder::now_nanos,
-    scenario::{FaultKind, FaultPlan, Trigger},
+    scenario::{Bounds, FaultKind, FaultPlan, Trigger},
     trace::Effect,
 };
 use aim::Struck;
@@ -32,26 +34,30 @@ pub fn unleash(
 ) -> Vec<JoinHandle<()>> {
     // Faults that stop a broker take turns.
     let turn = Arc::new(Mutex::new(()));
+    let journal = &cluster.recorder.journal;
+    journal.expect_kinds(&plans.iter().map(FaultPlan::name).collect::<Vec<_>>());
     let struck = Struck::default();
     let ends_at = now_nanos() + millis * 1_000_000;
     let spawn = |plan: &FaultPlan| {
         let nemesis = Nemesis {
             cluster: cluster.clone(),
             plan: plan.clone(),
-            dice: Dice::new(seed, &plan.name()),
+            draw: journal.aside(seed, &plan.name()),
             turn: turn.clone(),
             struck: struck.clone(),
             ends_at,
         };
-        task::spawn(nemesis.run(millis))
+        task::spawn(nemesis.run(Dice::new(seed, &plan.name()), millis))
     };
     plans.iter().filter(|plan| plan.kind != FaultKind::ConnectionCut).map(spawn).collect()
 }
 
+/// One fault, and the strike of it that goes on.
 struct Nemesis {
     cluster: Cluster,
     plan: FaultPlan,
-    dice: Dice,
+    /// The choices of the strike.
+    draw: Choices,
     turn: Arc<Mutex<()>>,
     /// Those that strike when they are triggered take no turns; what they stop is left alone.
     struck: Struck,
@@ -60,24 +66,41 @@ struct Nemesis {
 }
 
 impl Nemesis {
-    async fn run(mut self, millis: u64) {
-        if self.plan.trigger != Trigger::Drawn {
-            return self.strike_when_triggered().await;
-        }
-        let times = self.dice.within(&self.plan.times).max(0);
-        let mut moments: Vec<u64> =
-            (0..times).map(|_| self.dice.between(millis / 20..=millis * 9 / 10)).collect();
-        moments.sort_unstable();
-        for moment in moments {
+    async fn run(mut self, mut dice: Dice, millis: u64) {
+        let times = dice.within(&self.plan.times).max(0) as u32;
+        let moments = match &self.plan.trigger {
+            Trigger::Drawn => millis as i64 / 20..=millis as i64 * 9 / 10,
+            Trigger::At(at) => at.clone(),
+            Trigger::When(_) | Trigger::After(_) => return self.strike_when_triggered(times).await,
+        };
+        for (moment, draw) in self.strikes_by_time(times, &moments) {
             let now = now_nanos() / 1_000_000;
-            let start = moment.saturating_sub(now);
-            time::sleep(Duration::from_millis(start)).await;
+            time::sleep(Duration::from_millis(moment.saturating_sub(now))).await;
+            self.draw = draw;
             self.strike().await;
         }
     }
 
+    /// The strikes at moments that are known, in order. What a run draws for the time behind the point
+    /// at which it leaves its script does not strike before that.
+    fn strikes_by_time(&self, times: u32, moments: &Bounds) -> Vec<(u64, Choices)> {
+        let journal = &self.cluster.recorder.journal;
+        let mut strikes = Vec::new();
+        for name in journal.strikes(&self.plan.name(), times) {
+            let mut draw = journal.strike(&name);
+            let at = draw.within("at", moments).max(0) as u64;
+            if draw.is_free() && journal.branch_millis().is_some_and(|point| at < point) {
+                journal.forget_strike(&draw.owner());
+            } else {
+                strikes.push((at, draw));
+            }
+        }
+        strikes.sort_by_key(|(at, _)| *at);
+        strikes
+    }
+
     async fn strike(&mut self) {
-        self.cluster.recorder.note(format_args!("fault {}", self.plan.name()));
+        self.cluster.recorder.note(format_args!("fault {}", self.draw.owner()));
         match self.plan.kind {
             FaultKind::PowerCut | FaultKind::ProcessKill => self.stop_and_start().await,
             FaultKind::SyncError => self.fail_a_sync().await,
@@ -87,7 +110,7 @@ impl Nemesis {
             FaultKind::BitRot => self.rot(),
             FaultKind::ClockStep => self.step_the_clock(),
             FaultKind::ClockDrift => {
-                let rate = self.dice.within(&self.plan.pace) as f64 / 100.0;
+                let rate = self.draw.within("pace_percent", &self.plan.pace) as f64 / 100.0;
                 self.change_pace(rate, Effect::ClockDrifted).await;
             }
             FaultKind::ClockFreeze => self.change_pace(0.0, Effect::ClockFrozen).await,

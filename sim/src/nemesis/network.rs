@@ -2,6 +2,7 @@
 
 use super::Nemesis;
 use crate::{
+    dice::Dice,
     network::{Direction, Weather},
     scenario::{FaultKind, Target},
 };
@@ -17,7 +18,10 @@ impl Nemesis {
     pub(super) async fn cut_links(&mut self) {
         let links = match self.plan.kind {
             FaultKind::NetworkPartition => self.halves(),
-            FaultKind::PartialPartition => self.pair_in_plan().map(both_ways).unwrap_or_default(),
+            FaultKind::PartialPartition => {
+                let planned = self.links_in_plan();
+                self.links(&with_back(&planned), |dice| with_back(&one_of(dice, &planned)))
+            }
             FaultKind::OneWayCut => self.one_way(),
             _ => self.all_of_one(),
         };
@@ -28,13 +32,19 @@ impl Nemesis {
 
     /// A link breaks and works again, each for as long as the plan says, until the pause is over.
     pub(super) async fn flap(&mut self) {
-        let both = self.dice.chance(0.5);
-        let Some(pair) = self.pair_in_plan() else { return };
-        let links = if both { both_ways(pair) } else { vec![pair] };
+        let planned = self.links_in_plan();
+        let links = self.links(&with_back(&planned), |dice| {
+            let both = dice.chance(0.5);
+            let link = one_of(dice, &planned);
+            if both { with_back(&link) } else { link }
+        });
+        if links.is_empty() {
+            return;
+        }
         let mut left = self.drawn_pause().unwrap_or(0) as i64;
         while left > 0 {
-            let (broken, whole) =
-                (self.dice.within(&self.plan.millis), self.dice.within(&self.plan.millis));
+            let broken = self.draw.within("broken", &self.plan.millis);
+            let whole = self.draw.within("whole", &self.plan.millis);
             self.cluster.network.cut(&links);
             time::sleep(Duration::from_millis(broken.max(1) as u64)).await;
             self.cluster.network.mend(&links);
@@ -55,9 +65,11 @@ impl Nemesis {
                 Weather { tail_chance: chance, tail, reordering: 0.5, ..Weather::default() }
             }
         };
-        let is_local = self.dice.chance(0.5) || self.plan.from.is_some() || self.plan.to.is_some();
-        if is_local {
-            let Some(link) = self.pair_in_plan() else { return };
+        let is_planned = self.plan.from.is_some() || self.plan.to.is_some();
+        if is_planned || self.draw.chance("one_link", 0.5) {
+            let planned = self.links_in_plan();
+            let links = self.links(&planned, |dice| one_of(dice, &planned));
+            let Some(link) = links.first().copied() else { return };
             self.cluster.network.set(link, Some(weather));
             self.pause().await;
             self.cluster.network.set(link, None);
@@ -70,21 +82,19 @@ impl Nemesis {
 
     /// Every link between two halves of the machines, each with one at least.
     fn halves(&mut self) -> Vec<Direction> {
-        let ids: Vec<BrokerId> = self.cluster.machines.iter().map(|machine| machine.id).collect();
+        let ids = self.ids();
         if self.plan.target != Target::Any {
-            let half: Vec<BrokerId> = self.half().into_iter().collect();
-            let rest = ids.iter().filter(|id| !half.contains(id));
-            return rest.flat_map(|id| half.iter().flat_map(|of| both_ways((*of, *id)))).collect();
+            let crossing = crossing(&ids, &self.half());
+            return self.links(&crossing, |_| crossing.clone());
         }
-        let mut one = Vec::new();
-        let mut other = ids;
-        let count = self.dice.between(1..=other.len().max(2) as u64 - 1);
-        for _ in 0..count {
-            let at = self.dice.index(other.len());
-            one.push(other.swap_remove(at));
-        }
-        let crossing = |from: BrokerId| other.iter().flat_map(move |to| both_ways((from, *to)));
-        one.into_iter().flat_map(crossing).collect()
+        self.links(&all_links(&ids), |dice| {
+            let (mut half, mut rest) = (BTreeSet::new(), ids.clone());
+            for _ in 0..dice.between(1..=ids.len().max(2) as u64 - 1) {
+                let at = dice.index(rest.len());
+                half.insert(rest.swap_remove(at));
+            }
+            crossing(&ids, &half)
+        })
     }
 
     /// The half of the machines that the plan names.
@@ -97,61 +107,88 @@ impl Nemesis {
         }
     }
 
-    /// One link, from the machine that the plan wants or to it.
+    /// One link, from the machine that the plan wants or to it; or all that the plan names.
     fn one_way(&mut self) -> Vec<Direction> {
-        if self.plan.target == Target::Any {
-            if self.plan.from.is_some() || self.plan.to.is_some() {
-                return self.links_in_plan();
-            }
-            return vec![self.pair()];
+        if self.plan.target != Target::Any {
+            let of_hub = self.links_of_target();
+            return self.links(&of_hub, |dice| one_of(dice, &of_hub));
         }
-        let Some(hub) = self.target().map(|machine| machine.id) else { return Vec::new() };
-        let others = self.others(hub);
-        let other = *self.dice.pick(&others);
-        let link = if self.dice.chance(0.5) { (hub, other) } else { (other, hub) };
-        vec![link]
+        let planned = self.links_in_plan();
+        let is_planned = self.plan.from.is_some() || self.plan.to.is_some();
+        self.links(
+            &planned,
+            |dice| if is_planned { planned.clone() } else { one_of(dice, &planned) },
+        )
     }
 
     fn all_of_one(&mut self) -> Vec<Direction> {
-        let Some(hub) = self.target().map(|machine| machine.id) else { return Vec::new() };
-        self.others(hub).into_iter().flat_map(|other| both_ways((hub, other))).collect()
+        let of_hub = self.links_of_target();
+        self.links(&of_hub, |_| of_hub.clone())
     }
 
-    fn others(&self, hub: BrokerId) -> Vec<BrokerId> {
-        let ids = self.cluster.machines.iter().map(|machine| machine.id);
-        ids.filter(|id| *id != hub).collect()
-    }
-
-    /// Two machines, as the plan says from whom to whom; `None` when it names nobody now.
-    fn pair_in_plan(&mut self) -> Option<Direction> {
-        if self.plan.from.is_none() && self.plan.to.is_none() {
-            return Some(self.pair());
-        }
-        let links = self.links_in_plan();
-        (!links.is_empty()).then(|| *self.dice.pick(&links))
+    /// Every link from the machine that the plan wants, and to it.
+    fn links_of_target(&mut self) -> Vec<Direction> {
+        let hub: BTreeSet<BrokerId> = self.target().map(|machine| machine.id).into_iter().collect();
+        crossing(&self.ids(), &hub)
     }
 
     /// Every link from those that the plan names to those that it names.
     fn links_in_plan(&self) -> Vec<Direction> {
         let (from, to) = (self.named(&self.plan.from), self.named(&self.plan.to));
-        let ids: Vec<BrokerId> = self.cluster.machines.iter().map(|machine| machine.id).collect();
         let is_end =
-            |end: &Option<BTreeSet<BrokerId>>, id| end.as_ref().is_none_or(|end| end.contains(id));
-        let links = |from_id: &BrokerId| {
-            let others = ids.iter().filter(|id| *id != from_id && is_end(&to, id));
-            others.map(|id| (*from_id, *id)).collect::<Vec<Direction>>()
-        };
-        ids.iter().filter(|id| is_end(&from, id)).flat_map(links).collect()
+            |end: &Option<BTreeSet<BrokerId>>, id| end.as_ref().is_none_or(|end| end.contains(&id));
+        let mut links = all_links(&self.ids());
+        links.retain(|(one, other)| is_end(&from, *one) && is_end(&to, *other));
+        links
     }
 
-    /// Two machines.
-    fn pair(&mut self) -> Direction {
-        let first = self.dice.pick(&self.cluster.machines).id;
-        let others = self.others(first);
-        (first, *self.dice.pick(&others))
+    fn ids(&self) -> Vec<BrokerId> {
+        self.cluster.machines.iter().map(|machine| machine.id).collect()
+    }
+
+    /// Draws some of the possible links.
+    fn links(
+        &mut self,
+        possible: &[Direction],
+        draw: impl FnOnce(&mut Dice) -> Vec<Direction>,
+    ) -> Vec<Direction> {
+        let named = |name: &str| possible.iter().copied().find(|link| name_of(*link) == name);
+        let text = self.draw.text(
+            "links",
+            |dice| draw(dice).into_iter().map(name_of).collect::<Vec<_>>().join(" "),
+            |text| text.split_whitespace().all(|name| named(name).is_some()),
+        );
+        text.split_whitespace().filter_map(named).collect()
     }
 }
 
-fn both_ways((from, to): Direction) -> Vec<Direction> {
-    vec![(from, to), (to, from)]
+/// The name of a link in scripts, such as `1>3`.
+fn name_of((from, to): Direction) -> String {
+    format!("{from}>{to}")
+}
+
+/// Every link, in both directions.
+fn all_links(ids: &[BrokerId]) -> Vec<Direction> {
+    let from = |from: &BrokerId| {
+        let from = *from;
+        ids.iter().filter(move |to| **to != from).map(move |to| (from, *to))
+    };
+    ids.iter().flat_map(from).collect()
+}
+
+/// Every link between those in the half and the others.
+fn crossing(ids: &[BrokerId], half: &BTreeSet<BrokerId>) -> Vec<Direction> {
+    let mut links = all_links(ids);
+    links.retain(|(from, to)| half.contains(from) != half.contains(to));
+    links
+}
+
+/// One of the links, if there is one.
+fn one_of(dice: &mut Dice, links: &[Direction]) -> Vec<Direction> {
+    if links.is_empty() { Vec::new() } else { vec![*dice.pick(links)] }
+}
+
+/// The links and the ways back.
+fn with_back(links: &[Direction]) -> Vec<Direction> {
+    links.iter().flat_map(|(from, to)| [(*from, *to), (*to, *from)]).collect()
 }

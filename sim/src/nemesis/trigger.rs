@@ -22,31 +22,30 @@ pub(super) struct Watched {
 }
 
 impl Nemesis {
-    /// Strikes whenever the plan's trigger says so, and as often as the plan says.
-    pub(super) async fn strike_when_triggered(&mut self) {
+    /// Strikes whenever the plan's trigger says so, and as often as the plan says. What a script leaves
+    /// out, it leaves out when its turn comes: the others keep theirs.
+    pub(super) async fn strike_when_triggered(&mut self, times: u32) {
         let mut watched = Watched::default();
-        for _ in 0..self.dice.within(&self.plan.times) {
+        for number in 0..times {
             if !self.wait_for_trigger(&mut watched).await {
                 return;
             }
-            let delay = self.dice.within(&self.plan.delay).max(0) as u64;
+            let journal = &self.cluster.recorder.journal;
+            let Some(draw) = journal.triggered(&self.plan.name(), number) else { continue };
+            self.draw = draw;
+            let delay = self.draw.within("delay", &self.plan.delay).max(0) as u64;
             time::sleep(Duration::from_millis(delay)).await;
+            self.draw.note("at", now_nanos() / 1_000_000);
             self.strike().await;
         }
     }
 
     /// Whether the trigger came before the time under faults was over.
-    async fn wait_for_trigger(&mut self, watched: &mut Watched) -> bool {
-        match self.plan.trigger.clone() {
-            Trigger::Drawn => true,
-            Trigger::At(at) => {
-                let at = self.dice.within(&at).unsigned_abs();
-                let now = now_nanos() / 1_000_000;
-                time::sleep(Duration::from_millis(at.saturating_sub(now))).await;
-                true
-            }
-            Trigger::When(condition) => self.becomes_true(&condition, watched).await,
-            Trigger::After(change) => self.has_changed(&change, watched).await,
+    async fn wait_for_trigger(&self, watched: &mut Watched) -> bool {
+        match &self.plan.trigger {
+            Trigger::Drawn | Trigger::At(_) => true,
+            Trigger::When(condition) => self.becomes_true(condition, watched).await,
+            Trigger::After(change) => self.has_changed(change, watched).await,
         }
     }
 
@@ -100,7 +99,7 @@ impl Nemesis {
     /// Milliseconds that the plan says; `None` when it does not.
     pub(super) fn drawn_pause(&mut self) -> Option<u64> {
         let pause = self.plan.pause.clone()?;
-        Some(self.dice.within(&pause).max(0) as u64)
+        Some(self.draw.within("pause", &pause).max(0) as u64)
     }
 
     fn is_over(&self) -> bool {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     clock::SimClock,
+    dice::Dice,
     explain::{Event, EventId, Kind, Lane, message},
     recorder::now_nanos,
     trace::{Effect, Trace},
@@ -140,6 +141,11 @@ impl Network {
             format!("link {}>{}: {words}", link.0, link.1)
         });
         self.state().links.set(link, weather);
+    }
+
+    /// Draws from these dice from now on.
+    pub fn draw_from(&self, dice: Dice) {
+        self.state().links.draw_from(dice);
     }
 
     /// Cuts links, until they are mended as often.

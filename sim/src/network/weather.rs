@@ -108,6 +108,11 @@ impl Links {
         }
     }
 
+    /// Draws from these dice from now on.
+    pub fn draw_from(&mut self, dice: Dice) {
+        self.dice = dice;
+    }
+
     /// The weather of every link that has none of its own.
     pub fn set_everywhere(&mut self, weather: Weather) {
         self.everywhere = weather;

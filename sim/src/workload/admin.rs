@@ -1,14 +1,14 @@
 //! An administrator: creates topics, grows them, deletes them and their records, and changes
 //! configurations, beside the other clients.
 
-use super::{ClientNumber, Clients, session::Session};
+use super::{Turns, session::Session};
 use crate::{
     batch::{Sent, encode},
+    choices::Choices,
     cluster::WALL_AT_START,
-    dice::Dice,
     history::{Outcome, Partition, Produce, Request, Topic},
     recorder::now_nanos,
-    scenario::WorkloadShape,
+    scenario::{Spread, WorkloadShape},
 };
 use highwater_node::{
     client::{ClientError, Connection},
@@ -35,57 +35,84 @@ const LATEST: i64 = -1;
 const TOPIC: i8 = 2;
 
 /// Administers until the run comes to an end.
-pub async fn run(clients: Clients, client: ClientNumber, dice: Dice, shape: WorkloadShape) {
-    let session = Session::new(clients, client);
-    let mut admin = Admin { session, dice, client, own: Vec::new(), names: 0 };
-    let calls = admin.dice.within(&shape.calls) / 3;
+pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
+    let calls = turns.client.within("calls", &shape.calls) / 3;
+    let draw = turns.client.clone();
+    let mut admin = Admin { session, draw, own: Vec::new() };
     for _ in 0..calls {
-        if admin.session.clients.is_stopping() || !admin.session.connected().await {
+        let Some(draw) = turns.next(&mut admin.session).await else { return };
+        admin.draw = draw;
+        let pause = shape.pause.clone().unwrap_or(10..=80);
+        let pause = admin.draw.within("pause", &pause).max(0) as u64;
+        if !admin.session.connected().await {
             return;
         }
         admin.act().await;
-        let pause = shape.pause.clone().unwrap_or(10..=80);
-        let pause = admin.dice.within(&pause).max(0) as u64;
         time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
+/// What an administrator does; the last three in a cluster only.
+#[derive(Clone, Copy)]
+enum Kind {
+    Create,
+    Delete,
+    Grow,
+    Write,
+    DeleteRecords,
+    Configure,
+    MinInsync,
+    Reassign,
+    Elect,
+}
+
 struct Admin {
     session: Session,
-    dice: Dice,
-    client: ClientNumber,
+    /// The choices of the operation.
+    draw: Choices,
     /// The topics that this administrator made and did not delete.
     own: Vec<usize>,
-    names: u32,
 }
 
 impl Admin {
     async fn act(&mut self) {
-        let most = if self.session.is_in_cluster() { 13 } else { 9 };
-        match self.dice.between(0..=most) {
-            0..=2 => self.create().await,
-            3 => self.delete().await,
-            4 => self.grow().await,
-            5 | 6 => self.write_to_own().await,
-            7 | 8 => self.delete_records().await,
-            10 => self.change_min_insync().await,
-            11 | 12 => self.reassign().await,
-            13 => self.elect_preferred_leaders().await,
-            _ => self.configure().await,
+        let kinds = [
+            (3, "create", Kind::Create),
+            (1, "delete", Kind::Delete),
+            (1, "grow", Kind::Grow),
+            (2, "write", Kind::Write),
+            (2, "delete-records", Kind::DeleteRecords),
+            (1, "configure", Kind::Configure),
+            (1, "min-insync", Kind::MinInsync),
+            (2, "reassign", Kind::Reassign),
+            (1, "elect", Kind::Elect),
+        ];
+        let of_one_broker = 6;
+        let kinds = if self.session.is_in_cluster() { &kinds[..] } else { &kinds[..of_one_broker] };
+        match self.draw.weighted("kind", kinds) {
+            Kind::Create => self.create().await,
+            Kind::Delete => self.delete().await,
+            Kind::Grow => self.grow().await,
+            Kind::Write => self.write_to_own().await,
+            Kind::DeleteRecords => self.delete_records().await,
+            Kind::Configure => self.configure().await,
+            Kind::MinInsync => self.change_min_insync().await,
+            Kind::Reassign => self.reassign().await,
+            Kind::Elect => self.elect_preferred_leaders().await,
         }
     }
 
     async fn create(&mut self) {
-        self.names += 1;
         // Some names come again, as another incarnation of the topic (KIP-516).
-        let name = format!("churn-{}-{}", self.client.0, self.names % 4);
+        let number = self.draw.between("name", 0..=3);
+        let name = format!("churn-{}-{number}", self.session.client().0);
         let history_has = |topic: &usize, admin: &Self| {
             admin.session.clients.recorder.history().topics[*topic].name == name
         };
         if self.own.iter().any(|topic| history_has(topic, self)) {
             return;
         }
-        let partitions = self.dice.between(1..=2) as i32;
+        let partitions = self.draw.between("partitions", 1..=2) as i32;
         let plan = TopicPlan { partitions, ..TopicPlan::default() };
         if let Some(topic) = create_topic(&mut self.session, &name, &plan).await {
             self.own.push(topic);
@@ -96,7 +123,8 @@ impl Admin {
         if self.own.is_empty() {
             return;
         }
-        let at = self.dice.index(self.own.len());
+        let last = self.own.len() as u64 - 1;
+        let at = self.draw.between("topic", 0..=last) as usize;
         let topic = self.own.swap_remove(at);
         let name = {
             let mut history = self.session.clients.recorder.history();
@@ -127,9 +155,9 @@ impl Admin {
         if self.own.is_empty() {
             return;
         }
-        let topic = *self.dice.pick(&self.own);
+        let topic = *self.draw.pick("topic", &self.own);
         let name = self.session.clients.recorder.history().topics[topic].name.clone();
-        let count = self.dice.between(2..=3) as i32;
+        let count = self.draw.between("partitions", 2..=3) as i32;
         let wanted = CreatePartitionsTopic { name: name.as_str().into(), count, assignments: None };
         let request = CreatePartitionsRequest {
             topics: vec![wanted],
@@ -152,22 +180,21 @@ impl Admin {
         if self.own.is_empty() {
             return;
         }
-        let partition = Partition { topic: *self.dice.pick(&self.own), index: 0 };
+        let partition = Partition { topic: *self.draw.pick("topic", &self.own), index: 0 };
         let now = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
-        let number = self.session.clients.next_number();
+        let number = self.session.next_number();
         let records = vec![Sent { number, timestamp: now }];
         let produce = Produce { partition, acks: -1, producer: None, records };
         produce_once(&mut self.session, produce).await;
     }
 
     async fn delete_records(&mut self) {
-        let partitions = self.session.clients.partitions.clone();
-        let partition = *self.dice.pick(&partitions);
+        let partition = self.session.choose(Spread::Even, &mut self.draw);
         let Some(Ok((end, _))) = self.session.list_offset(partition, LATEST).await else { return };
         if !self.session.is_connected() || end < 2 {
             return;
         }
-        let before = self.dice.between(0..=end as u64 / 2) as i64;
+        let before = self.draw.between("before", 0..=end as u64 / 2) as i64;
         if !self.session.towards(partition).await {
             return;
         }
@@ -194,9 +221,8 @@ impl Admin {
     }
 
     async fn configure(&mut self) {
-        let partitions = self.session.clients.partitions.clone();
-        let topic = self.dice.pick(&partitions).topic;
-        let bytes = self.dice.between(1_024..=16_384);
+        let topic = self.session.choose(Spread::Even, &mut self.draw).topic;
+        let bytes = self.draw.between("bytes", 1_024..=16_384);
         self.set(topic, "segment.bytes", bytes).await;
     }
 
@@ -205,10 +231,10 @@ impl Admin {
         if self.own.is_empty() {
             return;
         }
-        let topic = *self.dice.pick(&self.own);
+        let topic = *self.draw.pick("topic", &self.own);
         let promise = self.session.clients.recorder.history().promise;
         let (least, most) = (promise.min_insync as u64, promise.replication_factor as u64);
-        let count = self.dice.between(least..=most);
+        let count = self.draw.between("replicas", least..=most);
         self.set(topic, "min.insync.replicas", count).await;
     }
 
@@ -242,15 +268,18 @@ impl Admin {
     /// Gives a partition other replicas, or the same in another order, or takes that back.
     async fn reassign(&mut self) {
         let mut topics: Vec<usize> = self.own.clone();
-        topics.push(self.dice.pick(&self.session.clients.partitions.clone()).topic);
-        let topic = *self.dice.pick(&topics);
+        topics.push(self.session.choose(Spread::Even, &mut self.draw).topic);
+        let topic = *self.draw.pick("topic", &topics);
         let promise = self.session.clients.recorder.history().promise;
         let name = self.session.clients.recorder.history().topics[topic].name.clone();
         let mut rest: Vec<i32> = (1..=promise.brokers).collect();
         let target: Vec<i32> = (0..promise.replication_factor)
-            .map(|_| rest.swap_remove(self.dice.index(rest.len())))
+            .map(|_| {
+                let at = self.draw.between("replica", 0..=rest.len() as u64 - 1);
+                rest.swap_remove(at as usize)
+            })
             .collect();
-        let replicas = (!self.dice.chance(0.15)).then_some(target);
+        let replicas = (!self.draw.chance("take_back", 0.15)).then_some(target);
         let wanted = Request::Admin(format!("reassign {name}-0 to {replicas:?}"));
         let partition = ReassignablePartition { partition_index: 0, replicas };
         let request = AlterPartitionReassignmentsRequest {

@@ -2,14 +2,14 @@
 //! or from anywhere; where there are racks, mostly in one, so that followers answer it.
 
 use super::{
-    ClientNumber, Clients,
+    Turns,
     session::{Fetched, Session},
 };
 use crate::{
+    choices::Choices,
     cluster::{WALL_AT_START, rack_of},
-    dice::Dice,
     history::Partition,
-    scenario::WorkloadShape,
+    scenario::{Spread, WorkloadShape},
 };
 use madsim::time;
 use std::{collections::BTreeMap, time::Duration};
@@ -26,53 +26,69 @@ const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
 
 /// Reads until the run comes to an end.
-pub async fn run(clients: Clients, client: ClientNumber, dice: Dice, shape: WorkloadShape) {
-    let mut rack_dice = Dice::new(clients.seed, &format!("rack {}", client.0));
-    let racks = clients.recorder.history().promise.racks;
-    let rack = (racks > 0 && rack_dice.chance(IN_A_RACK))
-        .then(|| rack_of(rack_dice.between(0..=racks as u64 - 1) as i32));
-    let session = Session::new(clients, client);
-    let mut consumer = Consumer { session, dice, positions: BTreeMap::new(), rack, rack_dice };
+pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
+    let racks = session.clients.recorder.history().promise.racks;
+    let rack = (racks > 0 && turns.client.chance("in_a_rack", IN_A_RACK)).then(|| {
+        let rack = turns.client.between("rack", 0..=racks as u64 - 1);
+        rack_of(rack as i32)
+    });
     let pause = shape.pause.clone().unwrap_or(1..=20);
-    let calls = consumer.dice.within(&shape.calls);
+    let calls = turns.client.within("calls", &shape.calls);
+    let draw = turns.client.clone();
+    let mut consumer = Consumer { session, draw, positions: BTreeMap::new(), rack };
     for _ in 0..calls {
-        if consumer.session.clients.is_stopping() || !consumer.session.connected().await {
+        let Some(draw) = turns.next(&mut consumer.session).await else { return };
+        consumer.draw = draw;
+        let pause = consumer.draw.within("pause", &pause).max(0) as u64;
+        if !consumer.session.connected().await {
             return;
         }
         consumer.act().await;
-        let pause = consumer.dice.within(&pause).max(0) as u64;
         time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
+/// What a consumer does.
+#[derive(Clone, Copy)]
+enum Kind {
+    Seek(i64),
+    Timestamp,
+    Anywhere,
+    Poll,
+}
+
 struct Consumer {
     session: Session,
-    dice: Dice,
+    /// The choices of the operation.
+    draw: Choices,
     positions: BTreeMap<Partition, i64>,
     rack: Option<String>,
-    /// Beside the other, whose draws are the same without racks.
-    rack_dice: Dice,
 }
 
 impl Consumer {
     async fn act(&mut self) {
-        let partitions = self.session.clients.partitions.clone();
-        let partition = *self.dice.pick(&partitions);
-        match self.dice.between(0..=19) {
-            0 => self.seek(partition, EARLIEST).await,
-            1 => self.seek(partition, LATEST).await,
-            2 => self.seek(partition, NEWEST).await,
-            3 => {
-                let timestamp = WALL_AT_START + self.dice.between(0..=3_000) as i64;
+        let partition = self.session.choose(Spread::Even, &mut self.draw);
+        let kinds = [
+            (1, "earliest", Kind::Seek(EARLIEST)),
+            (1, "latest", Kind::Seek(LATEST)),
+            (1, "newest", Kind::Seek(NEWEST)),
+            (1, "timestamp", Kind::Timestamp),
+            (1, "anywhere", Kind::Anywhere),
+            (15, "poll", Kind::Poll),
+        ];
+        match self.draw.weighted("kind", &kinds) {
+            Kind::Seek(special) => self.seek(partition, special).await,
+            Kind::Timestamp => {
+                let timestamp = WALL_AT_START + self.draw.between("after_start", 0..=3_000) as i64;
                 self.seek(partition, timestamp).await;
             }
-            4 => {
+            Kind::Anywhere => {
                 let end = self.positions.get(&partition).copied().unwrap_or(0);
-                let anywhere = self.dice.between(0..=end.max(0) as u64) as i64;
+                let anywhere = self.draw.between("offset", 0..=end.max(0) as u64) as i64;
                 self.positions.insert(partition, anywhere);
                 self.poll(partition).await;
             }
-            _ => self.poll(partition).await,
+            Kind::Poll => self.poll(partition).await,
         }
     }
 
@@ -86,8 +102,8 @@ impl Consumer {
 
     async fn poll(&mut self, partition: Partition) {
         let position = self.positions.get(&partition).copied().unwrap_or(0);
-        let wait = Duration::from_millis(*self.dice.pick(&[0, 10, 60]));
-        let bytes = self.dice.between(1..=8_000) as i32;
+        let wait = Duration::from_millis(*self.draw.pick("wait", &[0, 10, 60]));
+        let bytes = self.draw.between("bytes", 1..=8_000) as i32;
         let Some(fetched) = self.fetch(partition, position, wait, bytes).await else {
             return;
         };
@@ -116,7 +132,7 @@ impl Consumer {
         let Some(rack) = &self.rack else {
             return self.session.fetch(partition, position, wait, bytes).await;
         };
-        if self.rack_dice.chance(ASK_AGAIN) {
+        if self.draw.chance("ask_again", ASK_AGAIN) {
             self.session.forget_preferred(partition);
         }
         self.session.fetch_in_rack(partition, position, (wait, bytes), rack).await

@@ -65,7 +65,7 @@ fn patience(session: &Session) -> Duration {
 
 async fn probe(session: &mut Session, partition: Partition) -> Option<Outcome> {
     let timestamp = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
-    let records = vec![Sent { number: session.clients.next_number(), timestamp }];
+    let records = vec![Sent { number: session.next_number(), timestamp }];
     produce_once(session, Produce { partition, acks: -1, producer: None, records }).await
 }
 

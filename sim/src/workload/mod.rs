@@ -8,19 +8,22 @@ mod group;
 mod keyed;
 mod producer;
 mod session;
+mod turns;
 
 pub use admin::{TopicPlan, create_topic, find_topic};
 pub use finale::{converge, read_back};
-pub use group::{plans as group_plans, read_everything};
+pub use group::{GroupPlan, plans as group_plans, read_everything};
 pub use session::{ClientNumber, Session};
+pub use turns::Turns;
 
 use crate::{
-    cluster::Cluster, dice::Dice, history::Partition, recorder::Recorder, scenario::WorkloadShape,
+    choices::Choices, cluster::Cluster, history::Partition, recorder::Recorder,
+    scenario::WorkloadShape,
 };
 use madsim::{runtime::NodeHandle, task::JoinHandle};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 /// The clients of compacted topics, and where their numbers begin.
@@ -38,10 +41,12 @@ pub struct Clients {
     pub partitions: Arc<Vec<Partition>>,
     /// The partitions of compacted topics.
     pub compacted: Arc<Vec<Partition>>,
+    /// The groups of consumers.
+    pub groups: Arc<Vec<GroupPlan>>,
     /// How likely a client is to give a call up while it waits.
     pub impatience: f64,
+    /// From which everything is drawn that has no name.
     seed: u64,
-    next_number: Arc<AtomicU64>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -54,42 +59,74 @@ impl Clients {
             cluster,
             partitions: Arc::new(partitions),
             compacted: Arc::default(),
+            groups: Arc::default(),
             impatience,
             seed,
-            next_number: Arc::default(),
             stopping: Arc::default(),
         }
     }
 
-    /// Starts everybody on the clients' machine.
+    /// Starts everybody on the clients' machine. Whom a script leaves out keeps its number.
     #[must_use]
-    pub fn spawn(&self, node: &NodeHandle, shape: &WorkloadShape) -> Vec<JoinHandle<()>> {
-        let mut dice = Dice::new(self.seed, "workload");
+    pub fn spawn(
+        &self,
+        node: &NodeHandle,
+        shape: &WorkloadShape,
+        choices: &mut Choices,
+    ) -> Vec<JoinHandle<()>> {
         let mut running = Vec::new();
         let mut number = 1;
         let mut next = |kind: &str| {
             number += 1;
-            (ClientNumber(number), Dice::new(self.seed, &format!("{kind} {number}")))
+            let turns = Turns::of(self, &format!("{kind} {number}"))?;
+            Some((Session::new(self.clone(), ClientNumber(number)), turns))
         };
-        for _ in 0..dice.within(&shape.producers) {
-            let (client, own) = next("producer");
-            running.push(node.spawn(producer::run(self.clone(), client, own, shape.clone())));
+        for _ in 0..choices.within("producers", &shape.producers) {
+            let client = next("producer");
+            running.extend(
+                client.map(|(session, turns)| {
+                    node.spawn(producer::run(session, turns, shape.clone()))
+                }),
+            );
         }
-        for _ in 0..dice.within(&shape.consumers) {
-            let (client, own) = next("consumer");
-            running.push(node.spawn(consumer::run(self.clone(), client, own, shape.clone())));
+        for _ in 0..choices.within("consumers", &shape.consumers) {
+            let client = next("consumer");
+            running.extend(
+                client.map(|(session, turns)| {
+                    node.spawn(consumer::run(session, turns, shape.clone()))
+                }),
+            );
         }
-        for _ in 0..dice.within(&shape.admins) {
-            let (client, own) = next("admin");
-            running.push(node.spawn(admin::run(self.clone(), client, own, shape.clone())));
+        for _ in 0..choices.within("admins", &shape.admins) {
+            let client = next("admin");
+            running.extend(
+                client
+                    .map(|(session, turns)| node.spawn(admin::run(session, turns, shape.clone()))),
+            );
         }
-        for number in 0..if self.compacted.is_empty() { 0 } else { KEYED_CLIENTS } {
-            let client = ClientNumber(FIRST_KEYED_CLIENT + number);
-            let own = Dice::new(self.seed, &format!("keyed {number}"));
-            running.push(node.spawn(keyed::run(self.clone(), client, own, shape.clone())));
-        }
+        running.extend(self.spawn_keyed(node, shape, choices));
         running.extend(group::spawn(self, node, shape));
+        self.recorder.journal.expect_no_other_clients();
         running
+    }
+
+    fn spawn_keyed(
+        &self,
+        node: &NodeHandle,
+        shape: &WorkloadShape,
+        choices: &mut Choices,
+    ) -> Vec<JoinHandle<()>> {
+        if self.compacted.is_empty() {
+            return Vec::new();
+        }
+        let keys = choices.within("keys", &shape.keys);
+        let spawn = |number: u32| {
+            let turns = Turns::of(self, &format!("keyed {number}"))?;
+            let session = Session::new(self.clone(), ClientNumber(number));
+            Some(node.spawn(keyed::run(session, turns, shape.clone(), keys)))
+        };
+        let last = FIRST_KEYED_CLIENT + KEYED_CLIENTS;
+        (FIRST_KEYED_CLIENT..last).filter_map(spawn).collect()
     }
 
     /// Asks everybody to come to an end.
@@ -101,17 +138,5 @@ impl Clients {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// How many keys compacted topics have in this run: the same for everybody who writes.
-    #[must_use]
-    pub fn keys(&self, shape: &WorkloadShape) -> i64 {
-        Dice::new(self.seed, "keys").within(&shape.keys)
-    }
-
-    /// The next record number of the run.
-    #[must_use]
-    pub fn next_number(&self) -> u64 {
-        self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -2,11 +2,11 @@
 //! unknown, and if it is idempotent also tests the broker with repeated batches, gaps and old
 //! epochs.
 
-use super::{ClientNumber, Clients, session::Session};
+use super::{Turns, session::Session};
 use crate::{
     batch::{Producer as Identity, Sent, encode, with_value_bytes},
+    choices::Choices,
     cluster::WALL_AT_START,
-    dice::Dice,
     history::{Outcome, Partition, Produce, Request},
     recorder::now_nanos,
     scenario::WorkloadShape,
@@ -40,15 +40,15 @@ const INVALID_PRODUCER_EPOCH: i16 = 47;
 const UNKNOWN_PRODUCER_ID: i16 = 59;
 
 /// Sends until the run comes to an end.
-pub async fn run(clients: Clients, client: ClientNumber, mut dice: Dice, shape: WorkloadShape) {
-    let acks = *dice.pick(&[-1, -1, -1, 1, 1, 0]);
-    let idempotent = acks == -1 && dice.chance(0.75);
-    let calls = dice.within(&shape.calls);
-    let rate = shape.rate.as_ref().map(|rate| dice.within(rate).max(1) as u64);
-    let session = Session::new(clients, client);
+pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
+    let acks = turns.client.weighted("acks", &[(3, "all", -1), (2, "1", 1), (1, "0", 0)]);
+    let idempotent = acks == -1 && turns.client.chance("idempotent", 0.75);
+    let calls = turns.client.within("calls", &shape.calls);
+    let rate = shape.rate.as_ref().map(|rate| turns.client.within("rate", rate).max(1) as u64);
+    let draw = turns.client.clone();
     let mut producer = Producer {
         session,
-        dice,
+        draw,
         shape,
         acks,
         idempotent,
@@ -58,24 +58,32 @@ pub async fn run(clients: Clients, client: ClientNumber, mut dice: Dice, shape: 
         made: 0,
     };
     for _ in 0..calls {
-        if producer.stopping() || producer.act().await.is_none() {
+        let Some(draw) = turns.next(&mut producer.session).await else { return };
+        producer.draw = draw;
+        let pause = producer.shape.pause.clone().unwrap_or(1..=25);
+        let pause = producer.draw.within("pause", &pause).max(0) as u64;
+        if producer.act().await.is_none() {
             return;
         }
         let made = std::mem::take(&mut producer.made);
-        let pause = match rate {
-            Some(rate) => made * 1_000 / rate,
-            None => {
-                let pause = producer.shape.pause.clone().unwrap_or(1..=25);
-                producer.dice.within(&pause).max(0) as u64
-            }
-        };
+        let pause = rate.map_or(pause, |rate| made * 1_000 / rate);
         time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
+/// What an idempotent producer does.
+#[derive(Clone, Copy)]
+enum Kind {
+    Send,
+    Repeat,
+    Gap,
+    OldEpoch,
+}
+
 struct Producer {
     session: Session,
-    dice: Dice,
+    /// The choices of the operation.
+    draw: Choices,
     shape: WorkloadShape,
     acks: i16,
     idempotent: bool,
@@ -100,20 +108,30 @@ impl Producer {
             return None;
         }
         if self.idempotent && self.identity.is_none() {
-            return self.identify(None).await;
+            self.identify(None).await?;
+            if self.identity.is_none() || !self.session.connected().await {
+                return Some(());
+            }
         }
         if self.acks == 0 {
             return self.send_unanswered().await;
         }
         if self.idempotent {
-            match self.dice.between(0..=19) {
-                0 | 1 => return self.repeat().await,
-                2 => return self.leave_a_gap().await,
-                3 => return self.bump_and_send_old().await,
-                _ => {}
+            let kinds = [
+                (16, "send", Kind::Send),
+                (2, "repeat", Kind::Repeat),
+                (1, "gap", Kind::Gap),
+                (1, "old-epoch", Kind::OldEpoch),
+            ];
+            match self.draw.weighted("kind", &kinds) {
+                Kind::Send => {}
+                Kind::Repeat => return self.repeat().await,
+                Kind::Gap => return self.leave_a_gap().await,
+                Kind::OldEpoch => return self.bump_and_send_old().await,
             }
         }
-        let in_flight = if self.dice.chance(0.3) { self.dice.between(2..=5) } else { 1 };
+        let is_window = self.draw.chance("window", 0.3);
+        let in_flight = if is_window { self.draw.between("in_flight", 2..=5) } else { 1 };
         let partition = self.partition();
         let window: Vec<_> = (0..in_flight).map(|_| self.batch(partition)).collect();
         self.deliver(window).await
@@ -137,7 +155,7 @@ impl Producer {
                     }
                     // A batch behind one that failed: it goes again, behind it.
                     Outcome::Failed(_) | Outcome::Unknown if self.idempotent => rest.push(produce),
-                    _ => rest.extend(self.dice.chance(0.5).then_some(produce)),
+                    _ => rest.extend(self.draw.chance("again", 0.5).then_some(produce)),
                 }
             }
             if lost_identity {
@@ -150,7 +168,8 @@ impl Producer {
                 return None;
             }
             window = rest;
-            let pause = self.dice.between(if in_cluster { 20..=150 } else { 5..=40 });
+            let pause = if in_cluster { 20..=150 } else { 5..=40 };
+            let pause = self.draw.between("retry_pause", pause);
             time::sleep(Duration::from_millis(pause)).await;
         }
         self.forget_identity();
@@ -210,7 +229,7 @@ impl Producer {
         if let Some(produce) = self.recent.back().cloned() {
             let of_partition: Vec<_> =
                 self.recent.iter().filter(|p| p.partition == produce.partition).cloned().collect();
-            let again = self.dice.pick(&of_partition).clone();
+            let again = self.draw.pick("which", &of_partition).clone();
             self.send(&[again]).await;
         }
         Some(())
@@ -226,7 +245,7 @@ impl Producer {
         let mut produce = self.batch(partition);
         self.next = next;
         if let Some(producer) = &mut produce.producer {
-            producer.base_sequence += self.dice.between(1..=50) as i32;
+            producer.base_sequence += self.draw.between("gap", 1..=50) as i32;
         }
         let outcome = self.send(&[produce]).await;
         if outcome != [Outcome::Failed(OUT_OF_ORDER_SEQUENCE_NUMBER)] {
@@ -302,26 +321,25 @@ impl Producer {
     }
 
     fn partition(&mut self) -> Partition {
-        let partitions = self.session.clients.partitions.clone();
-        partitions[self.shape.partition_choice.index(&mut self.dice, partitions.len())]
+        self.session.choose(self.shape.partition_choice, &mut self.draw)
     }
 
     /// The next record's number, with the size that the scenario asks for.
     fn number(&mut self) -> u64 {
-        let number = self.session.clients.next_number();
-        match &self.shape.value_bytes {
-            Some(bytes) => with_value_bytes(number, self.dice.within(bytes).max(0) as u64),
-            None => number,
-        }
+        let number = self.session.next_number();
+        let bytes = self.shape.value_bytes.as_ref();
+        let bytes = bytes.map(|bytes| self.draw.within("value_bytes", bytes).max(0) as u64);
+        bytes.map_or(number, |bytes| with_value_bytes(number, bytes))
     }
 
     /// A batch of new records with the next sequence numbers.
     fn batch(&mut self, partition: Partition) -> Produce {
-        let count = self.dice.within(&self.shape.records);
+        let count = self.draw.within("records", &self.shape.records).max(1);
         let now = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
+        let mut jitter = self.draw.fork();
         let records: Vec<Sent> = (0..count)
             .map(|_| {
-                let jitter = self.dice.between(0..=100) as i64 - 90;
+                let jitter = jitter.between(0..=100) as i64 - 90;
                 Sent { number: self.number(), timestamp: now + jitter }
             })
             .collect();

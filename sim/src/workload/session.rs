@@ -4,9 +4,12 @@
 use super::Clients;
 use crate::{
     batch::{ReadBatch, decode_all},
+    choices::Choices,
     cluster::{client_address, client_clock},
     dice::Dice,
     history::{Outcome, Partition, Request},
+    recorder::now_nanos,
+    scenario::Spread,
     trace::Effect,
 };
 use highwater_core::types::{LeaderEpoch, PartitionIndex, TopicId};
@@ -25,6 +28,13 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(15);
 
 /// How often a client asks for a leader, at most, before it gives up for the moment.
 const LOOKUPS: u32 = 10;
+
+/// Where the numbers of the records of a client begin. Up to client 89, and nobody above writes, they
+/// stay below the bits with a meaning, even when they are multiplied by the number of keys.
+const RECORDS_OF_A_CLIENT: u64 = 200_000_000;
+/// An operation sends fewer records. Odd, so that single records of compacted topics have every key,
+/// and are values and deletions.
+const RECORDS_OF_AN_OPERATION: u64 = 10_001;
 
 /// Names a client in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +88,14 @@ pub struct Session {
     leaders: BTreeMap<Partition, (i32, LeaderEpoch)>,
     /// The followers to read from, as leaders told.
     preferred: BTreeMap<Partition, i32>,
+    /// For what has no name, such as which broker is asked.
     dice: Dice,
+    /// What the client is doing.
+    operation: String,
+    /// How many calls it made for that.
+    calls: u32,
+    /// The number of the next record.
+    next_number: u64,
 }
 
 impl Session {
@@ -96,9 +113,42 @@ impl Session {
             leaders: BTreeMap::new(),
             preferred: BTreeMap::new(),
             dice,
+            operation: format!("client {}", client.0),
+            calls: 0,
+            next_number: first_number(client, 0),
         };
         session.turn();
         session
+    }
+
+    /// The client begins its operation of this number: what follows draws from dice of its own.
+    pub fn begin(&mut self, client: &str, number: u32) {
+        self.operation = format!("{client} op {number}");
+        self.calls = 0;
+        self.next_number = first_number(self.client, number);
+        self.dice = Dice::new(self.clients.seed, &format!("session of {}", self.operation));
+    }
+
+    /// One of the partitions that live as long as the run; its name is written down.
+    pub fn choose(&self, spread: Spread, draw: &mut Choices) -> Partition {
+        choose(&self.clients.partitions, &self.clients, spread, draw)
+    }
+
+    /// One of the partitions of compacted topics; its name is written down.
+    pub fn choose_compacted(&self, spread: Spread, draw: &mut Choices) -> Partition {
+        choose(&self.clients.compacted, &self.clients, spread, draw)
+    }
+
+    /// The number of the next record. No other client and no other operation has it.
+    pub fn next_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub fn client(&self) -> ClientNumber {
+        self.client
     }
 
     /// Whether there is more than one broker.
@@ -262,10 +312,7 @@ impl Session {
     ) -> Option<T> {
         let at = self.at;
         let mut connection = self.connections.remove(&at)?;
-        let patience = match self.dice.chance(self.clients.impatience) {
-            true => Duration::from_millis(self.dice.between(1..=8)),
-            false => CALL_TIMEOUT * 2,
-        };
+        let patience = self.patience();
         match time::timeout(patience, make(&mut connection)).await {
             Ok(Ok(answer)) => {
                 self.connections.insert(at, connection);
@@ -282,6 +329,20 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// How long the next call may take before the client cuts its connection.
+    fn patience(&mut self) -> Duration {
+        self.calls += 1;
+        if self.clients.impatience > 0.0 {
+            let name = format!("connection-cut#{} call {}", self.operation, self.calls);
+            let cut = self.clients.recorder.journal.cut(&name, self.clients.impatience);
+            if let Some(mut strike) = cut {
+                strike.note("at", now_nanos() / 1_000_000);
+                return Duration::from_millis(strike.between("after", 1..=8));
+            }
+        }
+        CALL_TIMEOUT * 2
     }
 
     /// A partition by the names that the protocol uses.
@@ -406,6 +467,24 @@ impl Session {
         self.heard(partition, &outcome);
         answer
     }
+}
+
+fn choose(
+    partitions: &[Partition],
+    clients: &Clients,
+    spread: Spread,
+    draw: &mut Choices,
+) -> Partition {
+    let names: Vec<String> = partitions.iter().map(|of| clients.recorder.name(*of)).collect();
+    let drawn = |dice: &mut Dice| names[spread.index(dice, names.len())].clone();
+    let at = |name: &str| names.iter().position(|known| known == name);
+    let name = draw.text("partition", drawn, |name| at(name).is_some());
+    partitions[at(&name).expect("it was drawn from them, or found to be one")]
+}
+
+/// The number of an operation's first record: readable, and below the bits with a meaning.
+fn first_number(client: ClientNumber, operation: u32) -> u64 {
+    u64::from(client.0) * RECORDS_OF_A_CLIENT + u64::from(operation) * RECORDS_OF_AN_OPERATION
 }
 
 /// What a fetch brought.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::program::Program;
 use super::{Places, Report, Verdict, clients};
-use crate::sim::{self, explain, scenario, worker::Run};
+use crate::sim::{self, explain, scenario, subject::Subject, worker::Run};
 
 /// The name on the command line and in the report.
 pub const NAME: &str = "explain";
@@ -83,7 +83,8 @@ fn pages(places: &Places) -> Result<Vec<PathBuf>> {
         let scenario = found.into_iter().next().context("no scenario of that name")?;
         let page = directory.join(format!("{name}.html"));
         let mutant = Some(mutant.to_owned());
-        let run = |seed| Run { scenario: scenario.clone(), seed, mutant: mutant.clone() };
+        let run =
+            |seed| Subject::Seed(Run { scenario: scenario.clone(), seed, mutant: mutant.clone() });
         let mut found = false;
         for seed in 0..SEEDS {
             found = !explain::explain(&worker, &run(seed), &page)?.passed;

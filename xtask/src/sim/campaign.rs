@@ -251,6 +251,10 @@ fn announce(progress: &Progress, worker: &Worker, (run, report): (&Run, &Report)
             failure.message,
             run.replay_command(),
         ));
+        // A worker that died has left no script.
+        if let Some(script) = worker.script_of(run).filter(|script| script.is_file()) {
+            progress.say(&format!("       cargo xtask sim shrink {}", script.display()));
+        }
         progress.say(&format!("       {}", picture(worker, run, report)));
     } else if nth == FAILURES_SHOWN + 1 {
         progress.say(&format!("FAILED {}: more seeds fail, not shown", report.scenario));

@@ -1,11 +1,13 @@
 //! `cargo xtask sim explain`: what led to the failure of one run, as text and as a page.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
-use super::OneRun;
+use super::scripts::{self, Following};
+use super::subject::{OneRun, Subject};
 use super::worker::{Run, Worker};
 use crate::counts::Counts;
 
@@ -30,15 +32,16 @@ pub struct Explained {
     pub text: String,
 }
 
-/// Runs the seed, explains it, and prints the chain and where the page is.
+/// Runs the seed or the script, explains it, and prints the chain and where the page is.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
-    let run = options.one.run()?;
+    let subject = options.one.subject()?;
     let worker = super::build_worker()?;
-    let page = match &options.html {
-        Some(file) => std::path::absolute(file)?,
-        None => page_of(&worker, &run),
+    let page = match (&options.html, &subject) {
+        (Some(file), _) => std::path::absolute(file)?,
+        (None, Subject::Seed(run)) => page_of(&worker, run),
+        (None, Subject::Script(file)) => file.with_extension("html"),
     };
-    let explained = explain(&worker, &run, &page)?;
+    let explained = explain(&worker, &subject, &page)?;
     print!("{}", explained.text);
     println!("the page is {}", page.display());
     Ok(Counts::one(explained.passed))
@@ -51,29 +54,41 @@ pub fn page_of(worker: &Worker, run: &Run) -> PathBuf {
     worker.directory.join(PAGES).join(format!("{name}-{}.html", run.seed))
 }
 
-/// Runs a seed as it is, then again with its events kept: both runs must have the same hash. Writes
-/// the page.
-pub fn explain(worker: &Worker, run: &Run, page: &Path) -> anyhow::Result<Explained> {
-    let report = worker.run(run);
+/// Runs it as it is, then again with its events kept: both runs must have the same hash. Writes the
+/// page.
+pub fn explain(worker: &Worker, subject: &Subject, page: &Path) -> anyhow::Result<Explained> {
+    let report = match subject {
+        Subject::Seed(run) => worker.run(run),
+        Subject::Script(file) => {
+            scripts::follow(worker, file, &Following::default(), super::RUN_TIMEOUT)
+        }
+    };
     if report.hash.is_empty() {
         let failure = report.failure.unwrap_or_default();
         bail!("the run has no end to explain: {}: {}", failure.check, failure.message);
     }
-    picture(worker, run, &report.hash, page)
+    if let Some(divergence) = report.divergence {
+        println!("it parts from what was recorded: {}\n  {}", divergence.reason, divergence.line);
+    }
+    draw(subject.command(worker, "explain"), &report.hash, page)
 }
 
 /// Runs a seed whose hash is known again, with its events kept, and writes the page.
 pub fn picture(worker: &Worker, run: &Run, hash: &str, page: &Path) -> anyhow::Result<Explained> {
+    draw(worker.command_for("explain", run), hash, page)
+}
+
+/// Lets a worker explain a run whose hash is known.
+fn draw(mut command: Command, hash: &str, page: &Path) -> anyhow::Result<Explained> {
     let directory = page.parent().context("the page has no directory")?;
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
-    let output = worker
-        .command_for("explain", run)
+    let output = command
         .args(["--expect-hash", hash])
         .arg("--html")
         .arg(page)
         .output()
-        .with_context(|| format!("cannot start {}", worker.binary.display()))?;
+        .with_context(|| format!("cannot start {command:?}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     let explained = matches!(output.status.code(), Some(0 | 1));
     ensure!(explained && page.is_file(), "not explained ({}): {}", output.status, errors.trim());
@@ -100,7 +115,7 @@ mod tests {
             "{ENDS}\necho '{{\"passed\":false,\"hash\":\"ab\",\"failure\":{{\"check\":\"L3\"}}}}'; exit 1"
         ));
         let page = scratch.path().join("pages/a.html");
-        let explained = explain(&worker, &run("power-cut", 1), &page).unwrap();
+        let explained = explain(&worker, &Subject::Seed(run("power-cut", 1)), &page).unwrap();
         assert!(!explained.passed && explained.text.contains("FAILED L3"));
         assert!(page.is_file());
     }
@@ -110,7 +125,7 @@ mod tests {
         let (scratch, worker) =
             fake_worker(&format!("{ENDS}\necho '{{\"passed\":true,\"hash\":\"cd\"}}'"));
         let page = scratch.path().join("a.html");
-        let error = explain(&worker, &run("power-cut", 1), &page).unwrap_err();
+        let error = explain(&worker, &Subject::Seed(run("power-cut", 1)), &page).unwrap_err();
         assert!(error.to_string().contains("another hash"), "{error}");
     }
 

@@ -3,16 +3,23 @@
 //! The parent knows nothing about brokers: it spawns the simulator's worker, reads one JSON line
 //! per run and adds up. A worker that crashes, hangs or says something else has failed.
 
+mod branch;
 pub mod campaign;
 pub mod determinism;
 pub mod directed;
 pub mod explain;
+pub mod freeze;
 pub mod mutants;
 pub mod pool;
 pub mod progress;
 mod replay;
 pub mod scenario;
+pub mod scripts;
 pub mod seeds;
+pub mod shrink;
+mod stats;
+pub mod subject;
+mod table;
 pub mod worker;
 
 use std::num::NonZeroUsize;
@@ -42,9 +49,17 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print one run as readable lines.
+    /// Print one run as readable lines: of a seed, or of the script of a failure.
     Replay(replay::Options),
-    /// Tell what led to the failure of one run, as text and as a page of HTML.
+    /// Find the least of a failure's script that still fails the same check.
+    Shrink(shrink::Options),
+    /// Make a failure a regression that every test run replays.
+    Freeze(freeze::Options),
+    /// Find the moment at which a failure became likely.
+    Branch(branch::Options),
+    /// Say how many clean seeds show that a failure is gone.
+    Stats(stats::Options),
+    /// Tell what led to the failure of one run, of a seed or of a script, as text and as a page.
     Explain(explain::Options),
     /// Run every seed twice, in two processes, and compare the trace hashes.
     Determinism(SelectionOptions),
@@ -67,30 +82,6 @@ struct CampaignOptions {
     /// As many seeds of each scenario as its `[budget]` has for a night.
     #[arg(long, conflicts_with_all = ["seeds", "seed"])]
     nightly: bool,
-}
-
-/// One run.
-#[derive(Args)]
-pub struct OneRun {
-    /// The scenario, by name or file.
-    #[arg(value_name = "SCENARIO")]
-    scenario: String,
-    /// The seed.
-    #[arg(long, value_name = "N")]
-    seed: u64,
-    /// Plant this bug.
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<String>,
-}
-
-impl OneRun {
-    /// The run; an error names the scenarios when there is none of that name.
-    pub fn run(&self) -> anyhow::Result<worker::Run> {
-        let directory = workspace::root().join("scenarios");
-        let scenarios = std::slice::from_ref(&self.scenario);
-        let scenario = scenario::select(&directory, scenarios)?.remove(0);
-        Ok(worker::Run { scenario, seed: self.seed, mutant: self.mutant.clone() })
-    }
 }
 
 /// Which scenarios, which seeds, and how many processes at once.
@@ -124,6 +115,10 @@ impl SelectionOptions {
 pub fn run(options: &Options) -> anyhow::Result<Option<Counts>> {
     match &options.command {
         Some(Command::Replay(options)) => replay::run(options).map(Some),
+        Some(Command::Shrink(options)) => shrink::run(options).map(Some),
+        Some(Command::Freeze(options)) => freeze::run(options).map(Some),
+        Some(Command::Branch(options)) => branch::run(options).map(Some),
+        Some(Command::Stats(options)) => stats::run(options).map(|()| None),
         Some(Command::Explain(options)) => explain::run(options).map(Some),
         Some(Command::Determinism(selection)) => {
             let scenarios = selection.scenarios()?;
@@ -188,7 +183,8 @@ pub fn build_worker() -> anyhow::Result<Worker> {
         .context("cannot start cargo to build the simulator")?;
     anyhow::ensure!(status.success(), "the simulator does not build ({status})");
     let binary = workspace::root().join(workspace::SIMULATION_TARGET).join("debug/highwater-sim");
-    Ok(Worker { binary, directory: workspace::root(), timeout: RUN_TIMEOUT })
+    let failures = Some(scripts::failures()?);
+    Ok(Worker { binary, directory: workspace::root(), timeout: RUN_TIMEOUT, failures })
 }
 
 #[cfg(test)]
@@ -226,11 +222,25 @@ mod tests {
             parse("determinism --seeds 0..2").unwrap().command,
             Some(Command::Determinism(_))
         ));
+        let line = "shrink a.json --seconds 9 --tries 2 --jobs 1";
+        assert!(matches!(parse(line).unwrap().command, Some(Command::Shrink(_))));
+        assert!(matches!(parse("branch a.json").unwrap().command, Some(Command::Branch(_))));
+        let line = "freeze a.json --name lost-tail";
+        assert!(matches!(parse(line).unwrap().command, Some(Command::Freeze(_))));
+        let line = "stats --failures 3 --seeds 200";
+        assert!(matches!(parse(line).unwrap().command, Some(Command::Stats(_))));
     }
 
     #[test]
     fn bad_usage_is_refused() {
-        for line in ["--seeds 9..3", "--seeds x", "--seed 1 --seeds 0..2", "--jobs 0", "replay"] {
+        for line in [
+            "--seeds 9..3",
+            "--seeds x",
+            "--seed 1 --seeds 0..2",
+            "--jobs 0",
+            "replay",
+            "stats --failures 3",
+        ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("`{line}` was accepted"));
             assert_eq!(error.exit_code(), 2, "{line}");
         }

@@ -1,15 +1,19 @@
 //! `cargo xtask sim mutants`: every planted bug must turn a seed red.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::directed::{self, Place};
 use super::pool;
 use super::scenario::{self, Scenario};
+use super::scripts;
 use super::seeds::Seeds;
+use super::shrink::{self, LimitOptions};
+use super::table::{self, Row};
 use super::worker::{Report, Run, Worker};
 use crate::counts::{Counts, Usage};
 use crate::workspace;
@@ -25,9 +29,12 @@ pub struct Options {
     /// These scenarios instead of those that `sim/mutants.toml` names; may be given more than once.
     #[arg(long = "scenario", value_name = "SCENARIO")]
     scenarios: Vec<String>,
-    /// Processes at once.
-    #[arg(long, value_name = "J")]
-    jobs: Option<NonZeroUsize>,
+    /// Also shrink the failure of each bug that is found, and put both sizes into the table of
+    /// `docs/lab.md`.
+    #[arg(long)]
+    shrink: bool,
+    #[command(flatten)]
+    limits: LimitOptions,
 }
 
 /// How one planted bug was found.
@@ -36,6 +43,7 @@ struct Found {
     oracle: String,
     seed: u64,
     seeds_needed: u64,
+    script: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -49,7 +57,68 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
         let scenarios = scenario::select(&root.join("scenarios"), &options.scenarios)?;
         known.iter().map(|name| (name.clone(), Place::Scenarios(scenarios.clone()))).collect()
     };
-    hunt_all(&worker, &options.mutants, &places, options.seeds, super::jobs(options.jobs))
+    if options.shrink {
+        return shrink_all(&worker, options, &places);
+    }
+    let jobs = super::jobs(options.limits.jobs);
+    hunt_all(&worker, &options.mutants, &places, options.seeds, jobs)
+}
+
+/// Hunts the mutants named, or all, and shrinks what they do.
+fn shrink_all(
+    worker: &Worker,
+    options: &Options,
+    places: &BTreeMap<String, Place>,
+) -> anyhow::Result<Counts> {
+    let jobs = super::jobs(options.limits.jobs);
+    let known = worker.mutants()?;
+    refuse_unknown(&options.mutants, &known)?;
+    let mutants = if options.mutants.is_empty() { &known } else { &options.mutants };
+    let mut counts = Counts::default();
+    for mutant in mutants {
+        let Place::Scenarios(scenarios) = &places[mutant] else { continue };
+        let row = hunt(worker, mutant, scenarios, options.seeds, jobs)
+            .map_err(anyhow::Error::msg)
+            .and_then(|found| shrink_found(worker, mutant, &found, &options.limits));
+        counts += Counts::one(row.is_ok());
+        match row {
+            Ok(row) => table::update(&table::file(), &[row])?,
+            Err(reason) => println!("FAILED {mutant}: {reason:#}"),
+        }
+    }
+    Ok(counts)
+}
+
+fn shrink_found(
+    worker: &Worker,
+    mutant: &str,
+    found: &Found,
+    limits: &LimitOptions,
+) -> anyhow::Result<Row> {
+    let script = found.script.as_ref().context("the worker kept no script")?;
+    let shrunk = shrink::shrink_script(worker, &scripts::read(script)?, limits, false)?;
+    println!("{mutant}: {}", shrunk.summary());
+    let small = script.with_extension("min.json");
+    scripts::write(&small, &shrunk.after.to_text())?;
+    let of = [&shrunk.before, &shrunk.after].map(|script| &script.decisions);
+    Ok(Row {
+        mutant: mutant.to_owned(),
+        scenario: found.scenario.clone(),
+        check: found.oracle.clone(),
+        seeds: found.seeds_needed,
+        faults: of.map(|decisions| decisions.fault_events()),
+        operations: of.map(|decisions| decisions.operations()),
+        seconds: shrunk.elapsed.as_secs(),
+        runs: shrunk.runs,
+    })
+}
+
+fn refuse_unknown(wanted: &[String], known: &[String]) -> anyhow::Result<()> {
+    if let Some(name) = wanted.iter().find(|name| !known.contains(name)) {
+        let message = format!("no mutant is called `{name}`; known: {}", known.join(", "));
+        return Err(Usage(message).into());
+    }
+    Ok(())
 }
 
 /// Where the repository says that these bugs are to be found: all of them, and no others.
@@ -69,10 +138,7 @@ pub fn hunt_all(
     jobs: usize,
 ) -> anyhow::Result<Counts> {
     let known = worker.mutants()?;
-    if let Some(name) = wanted.iter().find(|name| !known.contains(name)) {
-        let message = format!("no mutant is called `{name}`; known: {}", known.join(", "));
-        return Err(Usage(message).into());
-    }
+    refuse_unknown(wanted, &known)?;
     let mutants = if wanted.is_empty() { &known } else { wanted };
     let width = mutants.iter().map(String::len).max().unwrap_or(0).max("mutant".len());
     println!("| {:width$} | scenario | oracle | seed | seeds needed |", "mutant");
@@ -89,7 +155,7 @@ pub fn hunt_all(
         let found = hunt(worker, mutant, scenarios, seeds, jobs);
         counts += Counts::one(found.is_ok());
         match found {
-            Ok(Found { scenario, oracle, seed, seeds_needed }) => {
+            Ok(Found { scenario, oracle, seed, seeds_needed, .. }) => {
                 println!("| {mutant:width$} | {scenario} | {oracle} | {seed} | {seeds_needed} |");
             }
             Err(reason) => println!("| {mutant:width$} | {reason} | | | |"),
@@ -140,7 +206,9 @@ fn hunt(
         let tried = seeds.count();
         return Err(format!("NOT FOUND in {tried} seeds ({red_anyway} runs are red without it)"));
     };
+    let script = worker.script_of(&run);
     Ok(Found {
+        script,
         scenario: run.scenario.name,
         oracle: report.failure.unwrap_or_default().check,
         seed: run.seed,

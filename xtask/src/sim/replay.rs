@@ -1,4 +1,4 @@
-//! `cargo xtask sim replay`: one run as readable lines.
+//! `cargo xtask sim replay`: one run as readable lines, of a seed or of a script.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::OneRun;
+use super::subject::OneRun;
 use crate::counts::Counts;
 
 #[derive(Args)]
@@ -20,14 +20,14 @@ pub struct Options {
 
 /// Runs the worker with a trace and prints the trace, then what the worker says about the run.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
-    let run = options.one.run()?;
+    let subject = options.one.subject()?;
     let worker = super::build_worker()?;
     let trace = match &options.trace {
         Some(file) => std::path::absolute(file)?,
         None => worker.binary.with_file_name(format!("replay-{}.trace", std::process::id())),
     };
-    let output = worker
-        .command(&run)
+    let output = subject
+        .command(&worker, "run")
         .arg("--trace")
         .arg(&trace)
         .stderr(Stdio::inherit())

@@ -77,7 +77,9 @@ pub fn all(directory: &Path) -> anyhow::Result<Vec<Scenario>> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        // A frozen script is replayed as it is; the scenario beside it is for people.
+        let is_of_script = path.with_extension("json").is_file();
+        if path.extension().is_some_and(|extension| extension == "toml") && !is_of_script {
             files.push(path);
         }
     }
@@ -143,6 +145,8 @@ mod tests {
         scratch.write("a.toml", "# First.\n");
         scratch.write("README.md", "no scenario");
         scratch.write("regressions/old.toml", "seed = 7\nseeds = [9, 11]\n");
+        scratch.write("regressions/script.toml", "# Of a script.\n");
+        scratch.write("regressions/script.json", "{}");
         scratch
     }
 
@@ -159,6 +163,7 @@ mod tests {
         let scratch = scratch();
         let by_name = select(scratch.path(), &["regressions/old".to_owned()]).unwrap();
         let listed = all(&scratch.path().join("regressions")).unwrap();
+        assert_eq!(listed.len(), 1, "a frozen script is no scenario");
         for found in [&by_name[0], &listed[0]] {
             assert_eq!(found.name, "regressions/old");
             assert_eq!(found.frozen_seeds, [7, 9, 11]);

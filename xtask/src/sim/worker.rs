@@ -24,6 +24,8 @@ pub struct Worker {
     pub directory: PathBuf,
     /// How long one run may take on the wall clock.
     pub timeout: Duration,
+    /// Where the scripts of failed runs go.
+    pub failures: Option<PathBuf>,
 }
 
 /// One run to do.
@@ -38,6 +40,14 @@ pub struct Run {
 }
 
 impl Run {
+    /// The name of the file for this run's script.
+    #[must_use]
+    pub fn script_name(&self) -> String {
+        let scenario = self.scenario.name.replace(['/', '\\'], "-");
+        let mutant = self.mutant.as_ref().map_or(String::new(), |mutant| format!("-{mutant}"));
+        format!("{scenario}-{}{mutant}.json", self.seed)
+    }
+
     /// The one command line that shows this run again.
     #[must_use]
     pub fn replay_command(&self) -> String {
@@ -74,8 +84,22 @@ pub struct Report {
     pub effects: BTreeMap<String, u64>,
     /// The first thing found wrong.
     pub failure: Option<Failure>,
+    /// Where a run that follows a script parted from it.
+    pub divergence: Option<Divergence>,
     /// How long it took outside, in milliseconds.
     pub wall_ms: u64,
+}
+
+/// Where a run parted from its script.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Divergence {
+    /// The number of the first event that may differ.
+    pub event: u64,
+    /// Its line, as it is now.
+    pub line: String,
+    /// What does not apply any more, or what is known otherwise.
+    pub reason: String,
 }
 
 /// What the clients of a run got.
@@ -104,15 +128,40 @@ impl Worker {
     /// Does one run and waits for it. Never fails: whatever goes wrong is a failed report.
     #[must_use]
     pub fn run(&self, run: &Run) -> Report {
+        let mut command = self.command(run);
+        if let Some(script) = self.script_of(run) {
+            command.arg("--script-out").arg(script);
+        }
+        let mut report = self.finish(&mut command, self.timeout);
+        report.scenario.clone_from(&run.scenario.name);
+        report.seed = run.seed;
+        report
+    }
+
+    /// Where the script of a run is, if it failed.
+    #[must_use]
+    pub fn script_of(&self, run: &Run) -> Option<PathBuf> {
+        self.failures.as_ref().map(|directory| directory.join(run.script_name()))
+    }
+
+    /// Waits for a run that a command line describes. Never fails, like [`Worker::run`].
+    #[must_use]
+    pub fn finish(&self, command: &mut Command, timeout: Duration) -> Report {
         let started = Instant::now();
-        let mut report = self.try_run(run).unwrap_or_else(|error| Report {
+        let mut report = self.try_run(command, timeout).unwrap_or_else(|error| Report {
             failure: Some(Failure { check: "worker".into(), message: format!("{error:#}") }),
             ..Report::default()
         });
-        report.scenario.clone_from(&run.scenario.name);
-        report.seed = run.seed;
         report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         report
+    }
+
+    /// The command line of something that is done with one run, without which one.
+    #[must_use]
+    pub fn bare_command(&self, what: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(&self.directory).arg(what);
+        command
     }
 
     /// The command line of one run, with its results as a line of JSON or as readable text.
@@ -124,8 +173,7 @@ impl Worker {
     /// The command line of something else that is done with one run.
     #[must_use]
     pub fn command_for(&self, what: &str, run: &Run) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.current_dir(&self.directory).arg(what);
+        let mut command = self.bare_command(what);
         command.arg("--scenario").arg(&run.scenario.file).args(["--seed", &run.seed.to_string()]);
         if let Some(mutant) = &run.mutant {
             command.args(["--mutant", mutant]);
@@ -146,16 +194,15 @@ impl Worker {
         Ok(names.map(str::to_owned).collect())
     }
 
-    fn try_run(&self, run: &Run) -> anyhow::Result<Report> {
-        let mut child = self
-            .command(run)
+    fn try_run(&self, command: &mut Command, timeout: Duration) -> anyhow::Result<Report> {
+        let mut child = command
             .arg("--json")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        let ended = collect(&mut child, self.timeout)?;
+        let ended = collect(&mut child, timeout)?;
         judge(&ended)
     }
 }
@@ -244,6 +291,7 @@ pub mod tests {
             binary: scratch.executable("worker.sh"),
             directory: scratch.path().to_path_buf(),
             timeout: Duration::from_secs(20),
+            failures: None,
         };
         (scratch, worker)
     }
@@ -317,6 +365,15 @@ pub mod tests {
             let (_scratch, worker) = fake_worker(script);
             assert_eq!(failure(worker.run(&run("power-cut", 1))).check, "worker", "{script}");
         }
+    }
+
+    #[test]
+    fn the_script_of_a_failure_has_a_name_of_its_own() {
+        let (_scratch, mut worker) = fake_worker(r#"echo '{"passed":true,"hash":"'$7'"}'"#);
+        worker.failures = Some(PathBuf::from("kept"));
+        assert_eq!(worker.run(&run("regressions/x", 3)).hash, "kept/regressions-x-3.json");
+        let planted = Run { mutant: Some("early".into()), ..run("a", 9) };
+        assert_eq!(planted.script_name(), "a-9-early.json");
     }
 
     #[test]

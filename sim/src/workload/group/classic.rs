@@ -65,7 +65,7 @@ impl Member {
         match said {
             Said::Well(_) => self.beat_later(),
             Said::Refused(REBALANCE_IN_PROGRESS) => {
-                if self.dice.chance(0.7) {
+                if self.draw.chance("commit_first", 0.7) {
                     self.commit().await;
                 }
                 self.join().await;
@@ -78,7 +78,7 @@ impl Member {
     /// Whether this is the leader and a topic has more partitions than it has assigned, or is new.
     async fn has_grown(&mut self) -> bool {
         let Some(counted) = self.counted.clone() else { return false };
-        if !self.dice.chance(0.3) {
+        if !self.draw.chance("counts", 0.3) {
             return false;
         }
         let topics = counted.keys().copied().collect();
@@ -193,7 +193,9 @@ impl Member {
         match said {
             Said::Well(assigned) => assigned.ok(),
             Said::Refused(code) => {
-                if matches!(code, UNKNOWN_MEMBER_ID | ILLEGAL_GENERATION) || self.dice.chance(0.5) {
+                if matches!(code, UNKNOWN_MEMBER_ID | ILLEGAL_GENERATION)
+                    || self.draw.chance("gives_up", 0.5)
+                {
                     self.refused(code);
                 }
                 None
@@ -261,7 +263,7 @@ impl Member {
 
     pub(super) async fn leave_classic(&mut self) {
         // A static member that leaves for good says so by its instance; most just go (KIP-345).
-        if self.voice.instance.is_some() && self.dice.chance(0.7) {
+        if self.voice.instance.is_some() && self.draw.chance("just_goes", 0.7) {
             return;
         }
         let member = MemberIdentity {

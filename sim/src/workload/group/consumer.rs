@@ -35,7 +35,7 @@ impl Member {
         if self.generation.is_some() && !self.is_time_to_beat() {
             return;
         }
-        if self.is_restless() && self.dice.chance(0.03) {
+        if self.is_restless() && self.draw.chance("old_beat", 0.03) {
             self.repeat_an_old_beat().await;
         }
         let epoch = self.generation.unwrap_or(JOIN);
@@ -49,8 +49,8 @@ impl Member {
                 self.next_beat = now_nanos() + BEAT_EVERY.as_nanos() as u64;
                 if let Some(target) = assigned {
                     self.target = target;
-                    if self.dice.chance(0.2) {
-                        let slowly = Duration::from_millis(self.dice.between(50..=700));
+                    if self.draw.chance("dally", 0.2) {
+                        let slowly = Duration::from_millis(self.draw.between("slowly", 50..=700));
                         self.holds_until = now_nanos() + slowly.as_nanos() as u64;
                     }
                 }
@@ -87,7 +87,7 @@ impl Member {
             if now_nanos() < self.holds_until {
                 return false;
             }
-            if self.dice.chance(0.7) {
+            if self.draw.chance("commit_first", 0.7) {
                 self.commit().await;
             }
             let target = self.target.clone();
@@ -104,7 +104,7 @@ impl Member {
         let owned: Partitions = self.positions.keys().copied().collect();
         let joins = epoch == JOIN;
         // What has not changed need not be said.
-        let says_all = joins || self.dice.chance(0.3);
+        let says_all = joins || self.draw.chance("says_all", 0.3);
         if says_all {
             self.topics = self.living_topics();
         }
@@ -136,7 +136,7 @@ impl Member {
     }
 
     pub(super) async fn leave_consumer(&mut self) {
-        let epoch = match self.voice.instance.is_some() && self.dice.chance(0.7) {
+        let epoch = match self.voice.instance.is_some() && self.draw.chance("for_now", 0.7) {
             true => LEAVE_FOR_NOW,
             false => LEAVE,
         };

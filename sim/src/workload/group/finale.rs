@@ -8,7 +8,7 @@ use super::{
 use crate::{
     group::{FinalGroup, Partitions},
     recorder::now_nanos,
-    workload::{ClientNumber, Clients, Session},
+    workload::{ClientNumber, Clients, Session, Turns},
 };
 use madsim::{task, time};
 use std::{
@@ -28,8 +28,8 @@ const MOST_MEMBERS: usize = 3;
 const LATEST: i64 = -1;
 
 /// Lets healthy members read everything and commit it; how far they come is judged by oracles.
-pub async fn read_everything(clients: &Clients, plans: Vec<GroupPlan>) {
-    for plan in plans.into_iter().filter(|plan| !plan.members.is_empty()) {
+pub async fn read_everything(clients: &Clients) {
+    for plan in clients.groups.iter().filter(|plan| !plan.members.is_empty()) {
         let watch = Arc::new(Watch::default());
         let members: Vec<_> = plan
             .members
@@ -39,12 +39,13 @@ pub async fn read_everything(clients: &Clients, plans: Vec<GroupPlan>) {
                 let client = ClientNumber(before.client.0 + CLIENTS_BEHIND);
                 let fresh = MemberPlan { client, instance: None, ..before.clone() };
                 let temper = Temper { unrest: 0.0, until_stopped: false };
-                let mut member = Member::new(clients, &plan.name, &fresh, temper);
+                let turns = Turns::aside(clients, &format!("member {}", client.0));
+                let mut member = Member::new(clients, &plan.name, &fresh, temper, turns);
                 member.watch = watch.clone();
                 task::spawn(member.run())
             })
             .collect();
-        let last = watch_over(clients, &plan, &watch).await;
+        let last = watch_over(clients, plan, &watch).await;
         clients.recorder.history().final_groups.push(last);
         watch.over.store(true, Ordering::Relaxed);
         for member in members {

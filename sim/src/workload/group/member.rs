@@ -6,13 +6,13 @@ use super::{
     voice::{Said, Voice},
 };
 use crate::{
-    dice::Dice,
+    choices::Choices,
     group::Partitions,
     history::Partition,
     recorder::now_nanos,
     scenario::GroupProtocol,
     trace::Effect,
-    workload::{Clients, Session},
+    workload::{Clients, Session, Turns},
 };
 use madsim::time;
 use std::{
@@ -45,6 +45,15 @@ pub struct Temper {
     pub until_stopped: bool,
 }
 
+/// How a member misbehaves.
+#[derive(Clone, Copy)]
+enum Unrest {
+    Slow,
+    Die,
+    Leave,
+    CutOff,
+}
+
 /// What is seen of members from outside.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -63,7 +72,9 @@ impl Watch {
 /// One member.
 pub struct Member {
     pub(super) voice: Voice,
-    pub(super) dice: Dice,
+    turns: Turns,
+    /// The choices of the step.
+    pub(super) draw: Choices,
     protocol: GroupProtocol,
     temper: Temper,
     pub(super) watch: Arc<Watch>,
@@ -91,12 +102,19 @@ pub struct Member {
 
 impl Member {
     /// A member that has not joined yet.
-    pub(super) fn new(clients: &Clients, group: &str, plan: &MemberPlan, temper: Temper) -> Self {
-        let dice = Dice::new(clients.seed, &format!("member {}", plan.client.0));
+    pub(super) fn new(
+        clients: &Clients,
+        group: &str,
+        plan: &MemberPlan,
+        temper: Temper,
+        turns: Turns,
+    ) -> Self {
+        let draw = turns.client.clone();
         let session = Session::new(clients.clone(), plan.client);
         Self {
             voice: Voice::new(session, group, plan.instance.clone()),
-            dice,
+            turns,
+            draw,
             protocol: plan.protocol,
             temper,
             watch: Arc::default(),
@@ -118,16 +136,32 @@ impl Member {
     pub async fn run(mut self) {
         self.begin();
         while !self.is_over() {
-            if self.dice.chance(self.temper.unrest) {
+            let Some(draw) = self.next_step().await else {
+                // The script leaves out whatever it did from here on; it is a member nevertheless.
+                time::sleep(BEAT_EVERY).await;
+                continue;
+            };
+            self.draw = draw;
+            let pause = Duration::from_millis(self.draw.between("pause", 10..=60));
+            if self.draw.chance("misbehave", self.temper.unrest) {
                 self.misbehave().await;
             } else {
                 self.step().await;
             }
             self.show();
-            time::sleep(Duration::from_millis(self.dice.between(10..=60))).await;
+            time::sleep(pause).await;
         }
-        if self.temper.unrest == 0.0 || self.dice.chance(0.5) {
+        self.draw = self.turns.client.clone();
+        if self.temper.unrest == 0.0 || self.draw.chance("leaves", 0.5) {
             self.leave().await;
+        }
+    }
+
+    async fn next_step(&mut self) -> Option<Choices> {
+        let session = &mut self.voice.session;
+        match self.temper.until_stopped {
+            true => self.turns.next(session).await,
+            false => Some(self.turns.next_aside(session)),
         }
     }
 
@@ -149,8 +183,8 @@ impl Member {
         };
         self.left_out = None;
         self.topics = self.living_topics();
-        if self.temper.unrest > 0.0 && self.topics.len() > 1 && self.dice.chance(0.2) {
-            self.left_out = Some(*self.dice.pick(&self.topics));
+        if self.temper.unrest > 0.0 && self.topics.len() > 1 && self.draw.chance("picky", 0.2) {
+            self.left_out = Some(*self.draw.pick("left_out", &self.topics));
             self.topics = self.living_topics();
         }
     }
@@ -184,14 +218,14 @@ impl Member {
             _ => self.classic_step().await,
         }
         if self.generation.is_none() {
-            time::sleep(Duration::from_millis(self.dice.between(10..=100))).await;
+            time::sleep(Duration::from_millis(self.draw.between("rejoin", 10..=100))).await;
             return;
         }
         if self.positions.values().any(Option::is_none) {
             self.find_positions().await;
         }
         self.poll().await;
-        if self.dice.chance(0.3) {
+        if self.draw.chance("commit", 0.3) {
             self.commit().await;
         }
     }
@@ -240,8 +274,8 @@ impl Member {
         if !self.is_restless() {
             return self.read_all(behind).await;
         }
-        let (partition, position) = *self.dice.pick(&behind);
-        let wait = Duration::from_millis(*self.dice.pick(&[0, 10, 40]));
+        let (partition, position) = *self.draw.pick("partition", &behind);
+        let wait = Duration::from_millis(*self.draw.pick("wait", &[0, 10, 40]));
         self.read_on(partition, position, wait, 8_000).await;
     }
 
@@ -270,7 +304,7 @@ impl Member {
         wait: Duration,
         most_bytes: u64,
     ) -> Option<i64> {
-        let bytes = self.dice.between(most_bytes / 10..=most_bytes) as i32;
+        let bytes = self.draw.between("bytes", most_bytes / 10..=most_bytes) as i32;
         let fetched = self.voice.session.fetch(partition, position, wait, bytes).await?;
         let next = match fetched.error {
             0 => fetched.batches.last().map(|last| last.last_offset + 1),
@@ -314,29 +348,35 @@ impl Member {
 
     async fn misbehave(&mut self) {
         let trace = self.voice.session.clients.recorder.trace.clone();
-        match self.dice.between(0..=5) {
-            0 | 1 => {
+        let kinds = [
+            (2, "slow", Unrest::Slow),
+            (1, "die", Unrest::Die),
+            (1, "leave", Unrest::Leave),
+            (2, "cut-off", Unrest::CutOff),
+        ];
+        match self.draw.weighted("kind", &kinds) {
+            Unrest::Slow => {
                 trace.effect(Effect::MemberSlow, 1);
-                let late = Duration::from_millis(self.dice.between(800..=3_000));
+                let late = Duration::from_millis(self.draw.between("late", 800..=3_000));
                 time::sleep(late).await;
                 // It does not know how late it is, and goes on where it was.
                 self.poll().await;
                 self.commit().await;
             }
-            2 => {
+            Unrest::Die => {
                 trace.effect(Effect::MemberDied, 1);
-                time::sleep(Duration::from_millis(self.dice.between(50..=2_500))).await;
+                time::sleep(Duration::from_millis(self.draw.between("dead", 50..=2_500))).await;
                 self.begin();
             }
-            3 => {
+            Unrest::Leave => {
                 trace.effect(Effect::MemberLeft, 1);
                 self.leave().await;
-                time::sleep(Duration::from_millis(self.dice.between(10..=1_000))).await;
+                time::sleep(Duration::from_millis(self.draw.between("away", 10..=1_000))).await;
                 self.begin();
             }
-            _ => {
+            Unrest::CutOff => {
                 trace.effect(Effect::MemberCutOff, 1);
-                let silence = Duration::from_millis(self.dice.between(300..=3_000));
+                let silence = Duration::from_millis(self.draw.between("silence", 300..=3_000));
                 self.voice.cut_off(silence);
             }
         }
@@ -346,7 +386,7 @@ impl Member {
         if self.generation.is_none() {
             return;
         }
-        if self.dice.chance(0.5) {
+        if self.draw.chance("commits_last", 0.5) {
             self.commit().await;
         }
         match self.protocol {

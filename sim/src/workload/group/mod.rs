@@ -11,9 +11,9 @@ mod voice;
 
 pub use finale::read_everything;
 
-use super::{ClientNumber, Clients};
+use super::{ClientNumber, Clients, Turns};
 use crate::{
-    dice::Dice,
+    choices::Choices,
     scenario::{GroupProtocol, WorkloadShape},
 };
 use madsim::{runtime::NodeHandle, task::JoinHandle};
@@ -38,25 +38,26 @@ struct MemberPlan {
     instance: Option<String>,
 }
 
-/// The groups of a run, from its seed.
+/// The groups of a run.
 #[must_use]
-pub fn plans(seed: u64, shape: &WorkloadShape) -> Vec<GroupPlan> {
-    let mut dice = Dice::new(seed, "groups");
+pub fn plans(choices: &mut Choices, shape: &WorkloadShape) -> Vec<GroupPlan> {
     let mut client = FIRST_CLIENT;
-    let groups = dice.within(&shape.groups);
+    let groups = choices.within("groups", &shape.groups);
     let plan = |number| {
-        let protocol = *dice.pick(&shape.group_protocols);
-        let count = dice.within(&shape.group_members);
+        let protocols: Vec<_> =
+            shape.group_protocols.iter().map(|of| (name_of(*of), *of)).collect();
+        let protocol = choices.named("group_protocol", &protocols);
+        let count = choices.within("group_members", &shape.group_members);
         let member = |at: i64| {
             client += 1;
             let protocol = match protocol {
-                GroupProtocol::Mixed if dice.chance(0.5) => GroupProtocol::Classic,
+                GroupProtocol::Mixed if choices.chance("is_classic", 0.5) => GroupProtocol::Classic,
                 GroupProtocol::Mixed => GroupProtocol::Consumer,
                 one => one,
             };
-            let is_static = dice.chance(shape.group_static);
+            let is_static = choices.chance("is_static", shape.group_static);
             // Some share an instance id, as one that was started twice.
-            let twin = at > 0 && dice.chance(0.2);
+            let twin = choices.chance("is_twin", 0.2) && at > 0;
             let instance = is_static.then(|| format!("i{}", if twin { at - 1 } else { at }));
             MemberPlan { client: ClientNumber(client), protocol, instance }
         };
@@ -65,14 +66,25 @@ pub fn plans(seed: u64, shape: &WorkloadShape) -> Vec<GroupPlan> {
     (0..groups).map(plan).collect()
 }
 
+/// As scenario files have it.
+const fn name_of(protocol: GroupProtocol) -> &'static str {
+    match protocol {
+        GroupProtocol::Classic => "classic",
+        GroupProtocol::Consumer => "consumer",
+        GroupProtocol::Mixed => "mixed",
+    }
+}
+
 /// Starts the members of all groups on the clients' machine.
 #[must_use]
 pub fn spawn(clients: &Clients, node: &NodeHandle, shape: &WorkloadShape) -> Vec<JoinHandle<()>> {
     let mut running = Vec::new();
-    for plan in plans(clients.seed, shape) {
-        for member in plan.members {
+    for plan in clients.groups.iter() {
+        for member in &plan.members {
+            let name = format!("member {}", member.client.0);
+            let Some(turns) = Turns::of(clients, &name) else { continue };
             let temper = Temper { unrest: shape.group_unrest, until_stopped: true };
-            let member = Member::new(clients, &plan.name, &member, temper);
+            let member = Member::new(clients, &plan.name, member, temper, turns);
             running.push(node.spawn(member.run()));
         }
     }
