@@ -69,8 +69,8 @@ pub struct Client {
 
 impl Client {
     pub(super) async fn connect(brokers: &[String], id: &str) -> Result<Self, CallError> {
-        let connecting = Cluster::connect(&brokers.join(","), id, client_clock());
-        let cluster = timed(connecting).await?;
+        let addresses = brokers.join(",");
+        let cluster = timed(Cluster::connect(&addresses, id, client_clock())).await?;
         Ok(Self { cluster, known: BTreeMap::new() })
     }
 

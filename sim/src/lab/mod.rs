@@ -2,7 +2,7 @@
 //! cluster as a [`Workload`], and a property of it as a [`Check`], both under the faults of any
 //! scenario.
 //!
-//! A [`Lab`] holds them. [`Lab::run`] runs one seed in this process; [`main`] gives a program of
+//! A [`Lab`] holds them. [`Lab::run`] runs one seed in this process; [`fn@main`] gives a program of
 //! yours the command line of `highwater-sim`, so that `cargo xtask sim --worker PROGRAM` runs
 //! campaigns with it. What an application does must be decided by its [`Process`] alone: its dice,
 //! its clock, its connections. Whatever comes from elsewhere (the system's clock, entropy, threads,
@@ -13,21 +13,27 @@
 //! of Highwater itself are judged first.
 
 mod client;
+mod command;
 mod process;
 
 pub use client::{CallError, Client, Message};
+pub use command::main;
 pub use process::Process;
 
 use crate::{
     history::History,
-    oracle::Verdict,
+    oracle::{Verdict, Violation},
     report::Report,
-    run::{self, RunOptions},
+    run::{Course, follow},
     scenario::Scenario,
-    trace::Trace,
+    workload::Clients,
 };
 use highwater_node::env::BoxFuture;
-use std::sync::Arc;
+use madsim::{runtime::NodeHandle, task::JoinHandle, time};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// How long an application has for its end, in simulated time.
+const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
 /// An application under test.
 pub trait Workload: Send + Sync {
@@ -79,8 +85,8 @@ pub struct Lab {
 impl Lab {
     /// Highwater alone.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { workloads: Vec::new(), checks: Vec::new() }
     }
 
     /// With this application, too.
@@ -101,17 +107,52 @@ impl Lab {
     /// apart.
     #[must_use]
     pub fn run(&self, scenario: &Scenario, seed: u64) -> Report {
-        let options = RunOptions { seed, keep_trace: false };
-        run::run_in(scenario, &options, &Trace::new(false), self).0
+        let course = Course { lab: self.clone(), ..Course::of_seed(seed) };
+        follow(scenario, course, false).report
     }
 
-    /// The applications.
-    pub(crate) fn workloads(&self) -> &[Arc<dyn Workload>] {
-        &self.workloads
+    /// Starts every process of every application on the clients' machine.
+    pub(crate) fn spawn(
+        &self,
+        node: &NodeHandle,
+        clients: &Clients,
+        seed: u64,
+    ) -> Vec<JoinHandle<()>> {
+        let processes = self.workloads.iter().flat_map(|workload| {
+            (0..workload.processes()).map(move |number| (workload, number))
+        });
+        let started = processes.map(|(workload, number)| {
+            let process = Process::new(clients.clone(), seed, workload.name(), number);
+            node.spawn(workload.run(process))
+        });
+        started.collect()
     }
 
-    /// The checks.
-    pub(crate) fn checks(&self) -> &[Arc<dyn Check>] {
-        &self.checks
+    /// Lets every application come to its end; the error says which one could not.
+    pub(crate) async fn finish(&self, clients: &Clients, seed: u64) -> Result<(), String> {
+        for workload in &self.workloads {
+            let name = workload.name();
+            let process = Process::new(clients.clone(), seed, name, workload.processes());
+            match time::timeout(FINISH_WITHIN, workload.finish(process)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(format!("{name} did not finish: {error}")),
+                Err(_) => return Err(format!("{name} did not finish within {FINISH_WITHIN:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first of the checks that does not hold, with what it found.
+    pub(crate) fn first_violation(&self, history: &History) -> Option<(&dyn Check, Violation)> {
+        let checks = self.checks.iter().map(Arc::as_ref);
+        checks.into_iter().find_map(|check| Some((check, check.judge(history).err()?)))
+    }
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workloads = self.workloads.iter().map(|workload| workload.name());
+        let checks = self.checks.iter().map(|check| check.name());
+        formatter.debug_list().entries(workloads).entries(checks).finish()
     }
 }
