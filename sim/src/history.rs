@@ -96,9 +96,26 @@ pub struct History {
     pub walls: Vec<(Moment, i64)>,
     /// Behind the last record of each partition that was acknowledged with acks=all.
     pub acknowledged_ends: BTreeMap<Partition, i64>,
+    /// What applications of others observed.
+    pub observations: Vec<Observation>,
     /// The newest generation or member epoch of each group that a member was told.
     pub generations: BTreeMap<String, i32>,
     next: Moment,
+}
+
+/// Something that an application saw or promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// When.
+    pub at: Moment,
+    /// The application's name.
+    pub workload: String,
+    /// The number of its process; what it observes in the end has the number behind the last.
+    pub process: u32,
+    /// What kind of observation it is.
+    pub what: String,
+    /// What was observed.
+    pub value: String,
 }
 
 /// One call of one client.

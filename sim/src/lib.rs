@@ -19,6 +19,8 @@ pub mod group;
 pub mod history;
 pub mod inspect;
 #[cfg(madsim)]
+pub mod lab;
+#[cfg(madsim)]
 mod machine;
 #[cfg(madsim)]
 mod nemesis;

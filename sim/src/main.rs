@@ -3,11 +3,8 @@
 use std::process::ExitCode;
 
 #[cfg(madsim)]
-mod command;
-
-#[cfg(madsim)]
 fn main() -> ExitCode {
-    command::main()
+    highwater_sim::lab::main(&highwater_sim::lab::Lab::new())
 }
 
 /// Outside the simulation build there is no simulated time to run on.

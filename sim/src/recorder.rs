@@ -4,7 +4,7 @@ use crate::{
     choices::Journal,
     clock::SimClock,
     explain,
-    history::{History, MarkKind, Moment, Outcome, Partition, Request},
+    history::{History, MarkKind, Moment, Observation, Outcome, Partition, Request},
     trace::Trace,
 };
 use highwater_node::env::Clock;
@@ -95,6 +95,14 @@ impl Recorder {
             self.trace.events.add(|| event);
         }
         self.history().mark(machine, kind)
+    }
+
+    /// An application of others saw or promised something.
+    pub fn observe(&self, workload: &str, process: u32, what: &str, value: String) {
+        self.trace.event(now_nanos(), format_args!("{workload} {process}: {what} {value}"));
+        let mut history = self.history();
+        let (at, workload, what) = (history.tick(), workload.to_owned(), what.to_owned());
+        history.observations.push(Observation { at, workload, process, what, value });
     }
 
     /// Anything else that happened.

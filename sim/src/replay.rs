@@ -3,6 +3,7 @@
 
 use crate::{
     choices::Branch,
+    lab::Lab,
     report::{Divergence, Report},
     run::{Course, Ran, follow},
     scenario::Scenario,
@@ -25,28 +26,29 @@ pub enum ReplayError {
 /// what the script recorded, if it did.
 ///
 /// A bug stays planted until another one is, or the process ends.
-pub fn replay(script: &Script, keep_trace: bool) -> Result<Ran, ReplayError> {
-    follow_script(script, keep_trace || script.recorded.is_some(), None)
+pub fn replay(script: &Script, keep_trace: bool, lab: &Lab) -> Result<Ran, ReplayError> {
+    follow_script(script, keep_trace || script.recorded.is_some(), None, lab)
 }
 
 /// Follows a script up to a point, and draws everything anew from there on.
-pub fn leave(script: &Script, branch: Branch) -> Result<Ran, ReplayError> {
-    follow_script(&script.unrecorded(), false, Some(branch))
+pub fn leave(script: &Script, branch: Branch, lab: &Lab) -> Result<Ran, ReplayError> {
+    follow_script(&script.unrecorded(), false, Some(branch), lab)
 }
 
 fn follow_script(
     script: &Script,
     keep_trace: bool,
     branch: Option<Branch>,
+    lab: &Lab,
 ) -> Result<Ran, ReplayError> {
-    let (scenario, course) = prepare(script)?;
+    let (scenario, course) = prepare(script, lab)?;
     let mut ran = follow(&scenario, Course { branch, ..course }, keep_trace);
     ran.report.divergence = divergence(script.recorded.as_ref(), &ran);
     Ok(ran)
 }
 
 /// What a script says: its scenario and how the run goes. Plants the bug that it names.
-pub fn prepare(script: &Script) -> Result<(Scenario, Course), ReplayError> {
+pub fn prepare(script: &Script, lab: &Lab) -> Result<(Scenario, Course), ReplayError> {
     let scenario = Scenario::parse(&script.scenario.name, &script.scenario.text)?;
     if let Some(name) = &script.mutant {
         let mutant = Mutant::named(name);
@@ -54,7 +56,8 @@ pub fn prepare(script: &Script) -> Result<(Scenario, Course), ReplayError> {
     }
     let Script { seed, network_seed, .. } = *script;
     let given = Some(script.decisions.clone());
-    Ok((scenario, Course { seed, network_seed, given, branch: None }))
+    let lab = lab.clone();
+    Ok((scenario, Course { seed, network_seed, given, branch: None, lab }))
 }
 
 /// The script of a run.

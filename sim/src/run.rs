@@ -7,6 +7,7 @@ use crate::{
     disk::CutStyle,
     explain,
     history::{FinalLog, FinalReplicas, History, MarkKind, Partition},
+    lab::Lab,
     machine::Machine,
     nemesis,
     oracle::{self, Evidence},
@@ -66,13 +67,15 @@ pub struct Course {
     pub given: Option<Decisions>,
     /// From when on everything is drawn nevertheless.
     pub branch: Option<Branch>,
+    /// The applications that run beside the clients, and the checks of those who brought them.
+    pub lab: Lab,
 }
 
 impl Course {
     /// Everything is drawn from one seed.
     #[must_use]
     pub const fn of_seed(seed: u64) -> Self {
-        Self { seed, network_seed: seed, given: None, branch: None }
+        Self { seed, network_seed: seed, given: None, branch: None, lab: Lab::new() }
     }
 }
 
@@ -118,7 +121,7 @@ pub fn follow(scenario: &Scenario, course: Course, keep_trace: bool) -> Ran {
 #[must_use]
 pub fn follow_in(scenario: &Scenario, course: Course, trace: &Trace) -> (Ran, Judged) {
     let started = stopwatch();
-    let Course { seed, network_seed, given, branch } = course;
+    let Course { seed, network_seed, given, branch, lab } = course;
     let journal = Journal::following(seed, given, branch, trace.clone());
     let recorder = Recorder::new(trace.clone(), journal.clone());
     let mut choices = journal.run();
@@ -129,7 +132,8 @@ pub fn follow_in(scenario: &Scenario, course: Course, trace: &Trace) -> (Ran, Ju
         let mut runtime = Runtime::with_seed_and_config(network_seed, network(slowest));
         runtime.set_time_limit(TIME_LIMIT + Duration::from_millis(scenario.millis));
         let seeds = (seed, network_seed);
-        runtime.block_on(simulate(scenario, &plans, seeds, choices, recorder.clone()))
+        let brought = (&lab, recorder.clone());
+        runtime.block_on(simulate(scenario, &plans, seeds, choices, brought))
     }));
     let mut failure = match outcome {
         Ok(Ok(())) => None,
@@ -144,6 +148,12 @@ pub fn follow_in(scenario: &Scenario, course: Course, trace: &Trace) -> (Ran, Ju
             evidence = *found.evidence;
             Failure { check: check.name.into(), message: found.message }
         });
+    }
+    if failure.is_none()
+        && let Some((check, found)) = lab.first_violation(&history)
+    {
+        evidence = *found.evidence;
+        failure = Some(Failure { check: check.name().into(), message: found.message });
     }
     if failure.is_none() && Mutant::Canary.is_planted() {
         let message = "the canary fails every run".into();
@@ -208,7 +218,7 @@ async fn simulate(
     plans: &[FaultPlan],
     (seed, network_seed): (u64, u64),
     mut choices: Choices,
-    recorder: Recorder,
+    (lab, recorder): (&Lab, Recorder),
 ) -> Result<(), Failure> {
     let cluster = Cluster::start(network_seed, scenario, &mut choices, recorder.clone());
     recorder.note_wall();
@@ -230,7 +240,8 @@ async fn simulate(
     let mut clients = Clients::new(network_seed, cluster.clone(), partitions, impatience);
     clients.compacted = Arc::new(compacted);
     clients.groups = Arc::new(workload::group_plans(&mut choices, &scenario.workload));
-    let working = clients.spawn(&node, &scenario.workload, &mut choices);
+    let mut working = clients.spawn(&node, &scenario.workload, &mut choices);
+    working.extend(lab.spawn(&node, &clients, network_seed));
     let drawn = scenario.millis as i64;
     let millis = choices.within("millis", &(drawn..=drawn)).max(1) as u64;
     let striking = nemesis::unleash(&cluster, plans, millis, seed);
@@ -245,7 +256,7 @@ async fn simulate(
     }
     clients.impatience = 0.0;
     let finished = match healed {
-        Ok(()) => finish(&cluster, &node, &clients, network_seed).await,
+        Ok(()) => finish(&cluster, &node, &clients, (network_seed, lab)).await,
         failed => failed,
     };
     observing.abort();
@@ -405,7 +416,7 @@ async fn finish(
     cluster: &Cluster,
     node: &NodeHandle,
     clients: &Clients,
-    seed: u64,
+    (seed, lab): (u64, &Lab),
 ) -> Result<(), Failure> {
     let marks = cluster.recorder.history().marks.clone();
     let rotten: BTreeSet<Partition> = marks
@@ -415,12 +426,13 @@ async fn finish(
             _ => None,
         })
         .collect();
-    let (last, settling) = (clients.clone(), cluster.clone());
+    let (last, settling, lab) = (clients.clone(), cluster.clone(), lab.clone());
     let finale = node.spawn(async move {
         workload::converge(&last, &rotten).await?;
         workload::read_everything(&last).await;
         settle(&settling).await;
-        workload::read_back(&last, seed).await
+        workload::read_back(&last, seed).await?;
+        lab.finish(&last, seed).await
     });
     let outcome = finale.await.unwrap_or_else(|_| Err("the last reader was lost".into()));
     note_replicas(cluster);

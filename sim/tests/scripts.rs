@@ -9,6 +9,7 @@ use highwater_script::{
 };
 use highwater_sim::{
     choices::Branch,
+    lab::Lab,
     replay::{leave, replay, script_of},
     run::{Course, Ran, follow},
     scenario::Scenario,
@@ -54,7 +55,7 @@ impl Laboratory for Here {
                 return None;
             }
             self.left -= 1;
-            let ran = replay(candidate, false).unwrap();
+            let ran = replay(candidate, false, &Lab::new()).unwrap();
             let Script { scenario, network_seed, mutant, .. } = candidate.clone();
             let script = script_of(scenario, network_seed, mutant, &ran);
             if script.check() == Some(&self.check) {
@@ -79,7 +80,7 @@ fn the_failure_of_a_planted_bug_shrinks_to_what_it_needs() {
     let least = shrink(&script, &mut here, 2);
     let (faults, operations) = size(&least);
     assert!(faults <= 5 && operations <= 20, "{faults} fault events, {operations} operations");
-    let again = replay(&Script::parse(&least.to_text()).unwrap(), false).unwrap();
+    let again = replay(&Script::parse(&least.to_text()).unwrap(), false, &Lab::new()).unwrap();
     assert_eq!(again.report.divergence, None);
     assert_eq!(again.report.failure.unwrap().check, "L3 immutable");
 }
@@ -95,7 +96,7 @@ fn a_script_gives_the_same_run_again() {
         ("zombie-leader", include_str!("../../scenarios/zombie-leader.toml")),
     ] {
         let (ran, script) = record(name, text, 3, Mutant::Canary);
-        let again = replay(&Script::parse(&script.to_text()).unwrap(), false).unwrap();
+        let again = replay(&Script::parse(&script.to_text()).unwrap(), false, &Lab::new()).unwrap();
         assert_eq!(again.report.divergence, None, "{name}");
         assert_eq!(again.report.hash, ran.report.hash, "{name}");
         assert_eq!(again.decisions, ran.decisions, "{name}");
@@ -111,7 +112,7 @@ fn a_script_that_was_changed_parts_where_the_change_shows() {
     let strike = changed.decisions.strikes.values_mut().next().unwrap();
     let at = strike.number("at").unwrap();
     strike.set("at", vec![Value::Number(at + 1)]);
-    let ran = replay(&changed, true).unwrap();
+    let ran = replay(&changed, true, &Lab::new()).unwrap();
     let divergence = ran.report.divergence.unwrap();
     let nanos = |line: &str| {
         let (seconds, rest) = line.split_once(' ').unwrap().0.split_once('.').unwrap();
@@ -127,7 +128,7 @@ fn a_decision_that_does_not_apply_is_the_first_divergence() {
     let mut script = lossy();
     let strike = script.decisions.strikes.values_mut().next().unwrap();
     strike.set("on", vec![Value::Text("full-moon".into())]);
-    let divergence = replay(&script, false).unwrap().report.divergence.unwrap();
+    let divergence = replay(&script, false, &Lab::new()).unwrap().report.divergence.unwrap();
     assert!(divergence.reason.contains("its on is full-moon"), "{divergence:?}");
 }
 
@@ -135,12 +136,12 @@ fn a_decision_that_does_not_apply_is_the_first_divergence() {
 fn a_run_that_leaves_its_script_is_the_same_up_to_that_point() {
     let _alone = alone();
     let script = lossy();
-    let before = replay(&script, true).unwrap();
+    let before = replay(&script, true, &Lab::new()).unwrap();
     let point = before.lines.len() / 2;
     let (seconds, rest) = before.lines[point].split_once('.').unwrap();
     let millis = seconds.parse::<u64>().unwrap() * 1_000 + rest[..3].parse::<u64>().unwrap();
     let branch = Branch { nanos: millis * 1_000_000, seed: 5 };
-    let left = leave(&script, branch).unwrap();
+    let left = leave(&script, branch, &Lab::new()).unwrap();
     let same = before.prefixes.iter().zip(&left.prefixes).take_while(|(one, other)| one == other);
     let same = same.count();
     assert!(same < before.prefixes.len(), "it never left");

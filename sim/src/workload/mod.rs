@@ -129,6 +129,12 @@ impl Clients {
         (FIRST_KEYED_CLIENT..last).filter_map(spawn).collect()
     }
 
+    /// How many brokers there are.
+    #[must_use]
+    pub fn brokers(&self) -> i32 {
+        self.recorder.history().promise.brokers
+    }
+
     /// Asks everybody to come to an end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);

@@ -154,7 +154,7 @@ impl Session {
     /// Whether there is more than one broker.
     #[must_use]
     pub fn is_in_cluster(&self) -> bool {
-        self.brokers() > 1
+        self.clients.brokers() > 1
     }
 
     /// Connects to some broker if needed. `false` when everybody shall stop before that worked.
@@ -272,12 +272,8 @@ impl Session {
     /// Turns to any broker.
     pub fn turn(&mut self) {
         if self.is_in_cluster() {
-            self.at = self.dice.between(1..=self.brokers() as u64) as i32;
+            self.at = self.dice.between(1..=self.clients.brokers() as u64) as i32;
         }
-    }
-
-    fn brokers(&self) -> i32 {
-        self.clients.recorder.history().promise.brokers
     }
 
     /// Whether there is a connection that may work to the broker that is turned to.

@@ -2,9 +2,8 @@
 //! picture of it. Exit status 0 when the run passed, 1 when a check failed, 2 when the command was
 //! wrong.
 
-use highwater_core::{mutant::Mutant, situation::Situation};
-use highwater_script::{Script, Source};
-use highwater_sim::{
+use super::Lab;
+use crate::{
     choices::Branch,
     explain::{self, explain},
     replay::{leave, prepare, replay, script_of},
@@ -12,6 +11,8 @@ use highwater_sim::{
     run::{Course, Ran, follow},
     scenario::{Scenario, with_reference},
 };
+use highwater_core::{mutant::Mutant, situation::Situation};
+use highwater_script::{Script, Source};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -29,7 +30,9 @@ const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant
                      highwater-sim mutants\n       highwater-sim situations\n       \
                      highwater-sim check FILE...\n       highwater-sim reference FILE";
 
-pub fn main() -> ExitCode {
+/// Does what the arguments of this process say, with these applications and checks.
+#[must_use]
+pub fn main(lab: &Lab) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match Command::parse(&arguments) {
         Ok(Command::Mutants) => {
@@ -40,8 +43,8 @@ pub fn main() -> ExitCode {
             Situation::ALL.iter().for_each(|it| println!("{}\t{}", it.name(), it.explanation()));
             return ExitCode::SUCCESS;
         }
-        Ok(Command::Run(command)) => command.execute(),
-        Ok(Command::Explain(command)) => command.explain(),
+        Ok(Command::Run(command)) => command.execute(lab),
+        Ok(Command::Explain(command)) => command.explain(lab),
         Ok(Command::Check(files)) => Ok(check(&files)),
         Ok(Command::Reference(file)) => renew_reference(&file),
         Err(message) => Err(format!("{message}\n{USAGE}")),
@@ -148,10 +151,10 @@ impl RunCommand {
     }
 
     /// Runs; the error is one of the command, not of the run.
-    fn execute(&self) -> Result<ExitCode, String> {
+    fn execute(&self, lab: &Lab) -> Result<ExitCode, String> {
         let (ran, script) = match &self.script {
-            Some(path) => self.follow_script(path)?,
-            None => self.run_seed()?,
+            Some(path) => self.follow_script(path, lab)?,
+            None => self.run_seed(lab)?,
         };
         if let Some(path) = &self.trace {
             write(path, &(ran.lines.join("\n") + "\n"))?;
@@ -163,8 +166,8 @@ impl RunCommand {
         Ok(exit_code(&ran.report))
     }
 
-    fn run_seed(&self) -> Result<(Ran, Script), String> {
-        let (source, scenario, course) = self.seed_of_scenario()?;
+    fn run_seed(&self, lab: &Lab) -> Result<(Ran, Script), String> {
+        let (source, scenario, course) = self.seed_of_scenario(lab)?;
         let network_seed = course.network_seed;
         let ran = follow(&scenario, course, self.trace.is_some());
         if !self.json && !scenario.stakes.promise.is_empty() {
@@ -176,13 +179,14 @@ impl RunCommand {
     }
 
     /// The scenario and the seed that are named, with the bug planted.
-    fn seed_of_scenario(&self) -> Result<(Source, Scenario, Course), String> {
+    fn seed_of_scenario(&self, lab: &Lab) -> Result<(Source, Scenario, Course), String> {
         let path = self.scenario.as_deref().unwrap_or_else(|| Path::new(""));
         let (source, scenario) = read_scenario(path)?;
         if let Some(mutant) = self.mutant {
             mutant.plant();
         }
-        Ok((source, scenario, Course::of_seed(self.seed.unwrap_or_default())))
+        let course = Course::of_seed(self.seed.unwrap_or_default());
+        Ok((source, scenario, Course { lab: lab.clone(), ..course }))
     }
 
     fn read_script(&self, path: &Path) -> Result<Script, String> {
@@ -194,14 +198,14 @@ impl RunCommand {
         }
     }
 
-    fn follow_script(&self, path: &Path) -> Result<(Ran, Script), String> {
+    fn follow_script(&self, path: &Path, lab: &Lab) -> Result<(Ran, Script), String> {
         let script = self.read_script(path)?;
         let ran = match self.leave_at {
             Some(millis) => {
                 let branch = Branch { nanos: millis * 1_000_000, seed: self.leave_seed };
-                leave(&script, branch)
+                leave(&script, branch, lab)
             }
-            None => replay(&script, self.trace.is_some()),
+            None => replay(&script, self.trace.is_some(), lab),
         };
         let ran = ran.map_err(|error| error.to_string())?;
         let Script { scenario, network_seed, mutant, .. } = script;
@@ -211,15 +215,15 @@ impl RunCommand {
 
     /// Runs with events, writes the picture as a page and as text, and prints the text when no file
     /// is named for it.
-    fn explain(&self) -> Result<ExitCode, String> {
+    fn explain(&self, lab: &Lab) -> Result<ExitCode, String> {
         let (scenario, course, mutant) = match &self.script {
             Some(path) => {
                 let script = self.read_script(path)?;
-                let (scenario, course) = prepare(&script).map_err(|error| error.to_string())?;
+                let (scenario, course) = prepare(&script, lab).map_err(|error| error.to_string())?;
                 (scenario, course, script.mutant)
             }
             None => {
-                let (_, scenario, course) = self.seed_of_scenario()?;
+                let (_, scenario, course) = self.seed_of_scenario(lab)?;
                 (scenario, course, self.mutant.map(|mutant| mutant.name().to_owned()))
             }
         };
