@@ -21,6 +21,8 @@ const BAR: usize = 40;
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
+    program: super::Program,
+    #[command(flatten)]
     script: ScriptArgument,
     /// How often the run goes on from each point.
     #[arg(long, value_name = "K", default_value_t = 4)]
@@ -53,7 +55,7 @@ struct Branches<'a> {
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let script = options.script.read()?;
     let check = script.check().context("the script does not say which check failed")?.to_owned();
-    let worker = super::build_worker()?;
+    let worker = options.program.worker()?;
     let last = script.decisions.run.number("millis").unwrap_or(0).max(0) as u64;
     let mut points: Vec<Point> = (0..POINTS)
         .map(|point| Point { millis: point * last / (POINTS - 1), failed: 0, runs: 0 })

@@ -17,6 +17,8 @@ pub const PAGES: &str = "target/sim-failures";
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
+    program: super::Program,
+    #[command(flatten)]
     one: OneRun,
     /// Write the page to this file.
     #[arg(long, value_name = "FILE")]
@@ -35,7 +37,7 @@ pub struct Explained {
 /// Runs the seed or the script, explains it, and prints the chain and where the page is.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let subject = options.one.subject()?;
-    let worker = super::build_worker()?;
+    let worker = options.program.worker()?;
     let page = match &options.html {
         Some(file) => std::path::absolute(file)?,
         None => page_for(&worker, &subject),

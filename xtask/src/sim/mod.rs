@@ -23,12 +23,13 @@ mod table;
 pub mod worker;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Usage};
 use crate::workspace;
 use scenario::Scenario;
 use seeds::Seeds;
@@ -134,6 +135,35 @@ pub fn jobs(wanted: Option<NonZeroUsize>) -> usize {
     wanted.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
+/// Which program carries out the runs.
+#[derive(Args)]
+pub struct Program {
+    /// Run this program instead of the simulator: one that calls `highwater_sim::lab::main` (see
+    /// docs/lab.md).
+    #[arg(long, value_name = "PROGRAM")]
+    worker: Option<PathBuf>,
+}
+
+impl Program {
+    /// The program as a worker; the simulator is built first.
+    pub fn worker(&self) -> anyhow::Result<Worker> {
+        let Some(program) = &self.worker else { return build_worker() };
+        let binary = std::path::absolute(program)?;
+        if !binary.is_file() {
+            let message = format!("--worker {}: there is no such file", program.display());
+            return Err(Usage(message).into());
+        }
+        Ok(Worker { binary, ..worker_in("debug")? })
+    }
+
+    /// What the command lines that were printed lack, when another program has run.
+    pub fn print_hint(&self) {
+        if let Some(program) = &self.worker {
+            println!("these were runs of another program: add --worker {}", program.display());
+        }
+    }
+}
+
 /// Builds the simulator once and names its worker.
 pub fn build_worker() -> anyhow::Result<Worker> {
     build_worker_with(&[], "debug")
@@ -152,8 +182,12 @@ fn build_worker_with(arguments: &[&str], directory: &str) -> anyhow::Result<Work
         .status()
         .context("cannot start cargo to build the simulator")?;
     anyhow::ensure!(status.success(), "the simulator does not build ({status})");
+    worker_in(directory)
+}
+
+fn worker_in(profile: &str) -> anyhow::Result<Worker> {
     let target = workspace::root().join(workspace::SIMULATION_TARGET);
-    let binary = target.join(directory).join("highwater-sim");
+    let binary = target.join(profile).join("highwater-sim");
     let failures = Some(scripts::failures()?);
     Ok(Worker { binary, directory: workspace::root(), timeout: RUN_TIMEOUT, failures })
 }

@@ -12,6 +12,8 @@ use crate::counts::Counts;
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
+    program: super::Program,
+    #[command(flatten)]
     one: OneRun,
     /// Write the readable lines to this file instead of printing them.
     #[arg(long, value_name = "FILE")]
@@ -21,7 +23,7 @@ pub struct Options {
 /// Runs the worker with a trace and prints the trace, then what the worker says about the run.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let subject = options.one.subject()?;
-    let worker = super::build_worker()?;
+    let worker = options.program.worker()?;
     let trace = match &options.trace {
         Some(file) => std::path::absolute(file)?,
         None => worker.binary.with_file_name(format!("replay-{}.trace", std::process::id())),

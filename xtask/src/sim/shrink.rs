@@ -19,6 +19,8 @@ use crate::counts::Counts;
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
+    program: super::Program,
+    #[command(flatten)]
     script: ScriptArgument,
     #[command(flatten)]
     limits: LimitOptions,
@@ -54,7 +56,7 @@ pub struct Shrunk {
 /// Shrinks a script and writes what is left of it beside it.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let script = options.script.read()?;
-    let worker = super::build_worker()?;
+    let worker = options.program.worker()?;
     let shrunk = shrink_script(&worker, &script, &options.limits, true)?;
     let written = write_beside(&options.script, &shrunk.after)?;
     println!("{}", shrunk.summary());

@@ -32,6 +32,8 @@ const STOPPED: i32 = 130;
 pub struct CampaignOptions {
     #[command(flatten)]
     pub selection: SelectionOptions,
+    #[command(flatten)]
+    program: sim::Program,
     /// Begin no run after this time (90s, 10m, 2h, 1h30m); without seeds, go through them from 0
     /// upward until then.
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
@@ -59,7 +61,7 @@ pub fn run(options: &CampaignOptions) -> anyhow::Result<Counts> {
     let plan = options.plan(options.selection.scenarios()?);
     refuse_empty_part(&plan)?;
     options.json.as_deref().map_or(Ok(()), refuse_lost_report)?;
-    let worker = sim::build_worker()?;
+    let worker = options.program.worker()?;
     if let Some(name) = &options.mutant {
         let known = worker.mutants()?;
         if !known.contains(name) {
@@ -71,6 +73,7 @@ pub fn run(options: &CampaignOptions) -> anyhow::Result<Counts> {
     let campaign = options.campaign(plan, &worker, &identity)?;
     stop_on_signals(&campaign.interrupt)?;
     let mut summary = campaign.run(&worker)?;
+    options.program.print_hint();
     summary.campaign = Some(identity);
     if let Some(file) = &options.json {
         write(&summary, file)?;
