@@ -88,21 +88,45 @@ mod tests {
         assert!(check(&places, &["early".into(), "odd".into(), "new".into()]).is_err());
     }
 
-    #[test]
-    fn every_scenario_that_names_a_bug_is_where_that_bug_is_hunted() {
-        let root = crate::workspace::root();
-        let places = read(&root).unwrap();
-        for scenario in scenario::all(&root.join("scenarios")).unwrap() {
+    /// What a scenario without a bug says instead.
+    const NONE: &str = "# No planted bug: ";
+
+    /// The text of every scenario of the catalogue, and the bug that it names.
+    fn catalogue() -> Vec<(Scenario, String, Option<String>)> {
+        let scenarios = scenario::all(&crate::workspace::root().join("scenarios")).unwrap();
+        let named = |scenario: Scenario| {
             let text = std::fs::read_to_string(&scenario.file).unwrap();
             let table: toml::Table = text.parse().unwrap();
-            let checks = table.get("checks").and_then(toml::Value::as_table);
-            let mutant = checks.and_then(|checks| checks.get("mutant")?.as_str());
+            let mutant = table.get("checks").and_then(|checks| checks.get("mutant"));
+            let mutant = mutant.and_then(|mutant| mutant.as_str()).map(str::to_owned);
+            (scenario, text, mutant)
+        };
+        scenarios.into_iter().map(named).collect()
+    }
+
+    #[test]
+    fn every_scenario_that_names_a_bug_is_where_that_bug_is_hunted() {
+        let places = read(&crate::workspace::root()).unwrap();
+        for (scenario, _, mutant) in catalogue() {
             let Some(mutant) = mutant else { continue };
             let is_there = matches!(
-                &places[mutant],
-                Place::Scenarios(hunted) if hunted.iter().any(|one| one.name == scenario.name)
+                places.get(&mutant),
+                Some(Place::Scenarios(hunted)) if hunted.iter().any(|one| one.name == scenario.name)
             );
             assert!(is_there, "sim/mutants.toml does not hunt {mutant} with {}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn every_scenario_names_a_bug_that_it_shows_or_says_why_it_has_none() {
+        for (scenario, text, mutant) in catalogue() {
+            let reason = text.lines().find_map(|line| line.strip_prefix(NONE));
+            let says_why = reason.is_some_and(|reason| !reason.trim().is_empty());
+            let name = scenario.name;
+            match mutant {
+                Some(_) => assert!(reason.is_none(), "{name} names a bug and says it has none"),
+                None => assert!(says_why, "{name} names no bug: say why with `{NONE}...`"),
+            }
         }
     }
 
