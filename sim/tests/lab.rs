@@ -71,3 +71,42 @@ fn an_application_that_cannot_finish_fails_the_run() {
     assert!(failure.message.contains("stuck did not finish"), "{failure:?}");
     assert!(failure.message.contains("no such topic-0 has no leader"), "{failure:?}");
 }
+
+/// The blocks of a language in the guide.
+fn blocks(language: &str) -> Vec<String> {
+    let guide = include_str!("../../docs/lab.md");
+    let mut found = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for line in guide.lines() {
+        let bare = line.trim_start();
+        let indent = line.len() - bare.len();
+        match &mut open {
+            Some((_, block)) if bare == "```" => {
+                found.push(std::mem::take(block));
+                open = None;
+            }
+            Some((from, block)) => {
+                block.push_str(line.get(*from..).unwrap_or_default());
+                block.push('\n');
+            }
+            None if bare == format!("```{language}") => open = Some((indent, String::new())),
+            None => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_guide_shows_what_is_tested_here() {
+    let shown = blocks("rust");
+    for file in [
+        include_str!("../examples/bookings/workload.rs"),
+        include_str!("../examples/bookings/check.rs"),
+    ] {
+        assert!(file.lines().count() < 50, "an example is short");
+        assert!(shown.iter().any(|block| block == file), "docs/lab.md shows it as it is: {file}");
+    }
+    let ideas = blocks("toml");
+    assert_eq!(ideas.len(), 1);
+    assert!(Lab::new().run(&scenario(&ideas[0]), 5).passed);
+}

@@ -13,24 +13,19 @@ impl Workload for Bookings {
         "bookings"
     }
 
-    fn processes(&self) -> u32 {
-        2
-    }
-
     fn run(&self, mut process: Process) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let mut number = 0;
-            while !process.is_stopping() {
-                let pause = process.dice().between(1..=40);
+            for number in 0.. {
+                let pause = process.dice().between(5..=50);
                 process.sleep(Duration::from_millis(pause)).await;
+                if process.is_stopping() {
+                    return;
+                }
                 let Ok(mut client) = process.client().await else { continue };
-                while !process.is_stopping() && client.create_topic(TOPIC, 1).await.is_ok() {
-                    number += 1;
+                if client.create_topic(TOPIC, 1).await.is_ok() {
                     let order = format!("{}-{number}", process.number());
-                    match client.send(TOPIC, 0, None, order.as_bytes()).await {
-                        Ok(_) => process.observe("booked", order),
-                        Err(_) => process.observe("refused", order),
-                    }
+                    let sent = client.send(TOPIC, 0, None, order.as_bytes()).await;
+                    process.observe(if sent.is_ok() { "booked" } else { "refused" }, order);
                 }
             }
         })

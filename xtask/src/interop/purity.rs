@@ -51,9 +51,6 @@ pub(super) fn run(places: &Places, binary: &Path, report: &mut Report) {
     let simulator = places.root.join(SIMULATION_TARGET).join("debug/highwater-sim");
     for (what, file) in [("planted-bugs", MUTANTS), ("situations", SITUATIONS)] {
         let file = places.root.join(file);
-        if !file.is_file() {
-            continue;
-        }
         step(&format!("no-{what}"), &|| none_there(&bytes, &names(&file)?));
         if is_newer(&simulator, &file) {
             step(&format!("{what}-in-the-simulator"), &|| {
