@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     mutant::Mutant,
+    producers::ProducerStates,
     time::{Instant, Now},
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId},
 };
@@ -417,11 +418,15 @@ impl Partition {
         }
         self.check_readable().map_err(|_| ReplicaFetchError::StorageFailed)?;
         let (log_start_offset, log_end_offset) = (self.log_start_offset, self.log_end_offset);
-        let out_of_range = ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset };
+        let out_of_range = || ReplicaFetchError::OffsetOutOfRange {
+            log_start_offset,
+            log_end_offset,
+            producers: self.producers_below_start(),
+        };
         if position.fetch_offset < log_start_offset
             || (position.fetch_offset > log_end_offset && Mutant::OutOfRangeResets.is_planted())
         {
-            return Err(out_of_range);
+            return Err(out_of_range());
         }
         let diverging = match position.last_fetched_epoch {
             Some(epoch) if !Mutant::NoDivergenceCheck.is_planted() => {
@@ -431,7 +436,7 @@ impl Partition {
             _ => None,
         };
         if diverging.is_none() && position.fetch_offset > log_end_offset {
-            return Err(out_of_range);
+            return Err(out_of_range());
         }
         let end = self.written_offset;
         Ok(ReplicaReadable {
@@ -445,6 +450,13 @@ impl Partition {
             diverging,
             hurry: false,
         })
+    }
+
+    fn producers_below_start(&self) -> ProducerStates {
+        if Mutant::ProducersLeftBehind.is_planted() {
+            return ProducerStates::default();
+        }
+        self.journal.producers().below(self.log_start_offset)
     }
 
     fn note_fetched(

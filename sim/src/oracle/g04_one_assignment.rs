@@ -152,7 +152,7 @@ mod tests {
         let with = |indexes: &[i32]| {
             let mut example = Example::new();
             example.joined_as("b", 1, "i");
-            example.led("b", 1, "b", &partitions(&[1]));
+            example.led("a", 1, "b", &partitions(&[1]));
             example.joined_as("c", 1, "i");
             let ask = Ask::Sync { generation: 1, given: BTreeMap::new() };
             let heard = Outcome::Heard(Heard::Assigned(partitions(indexes)));
