@@ -96,6 +96,10 @@ mutants! {
     ProducersNotTruncated = "producers-not-truncated",
     /// A follower judges the sequence numbers of what its leader has appended (KAFKA-6003).
     FollowerChecksSequence = "follower-checks-sequence",
+    /// A follower serves consumers what it has received, and does not know to be committed (KIP-392).
+    FollowerServesUncommitted = "follower-serves-uncommitted",
+    /// A log that starts over knows nothing of the producers whose batches are gone.
+    ProducersLeftBehind = "producers-left-behind",
     /// A follower that is ahead of its leader starts over from the leader's log start (KAFKA-2143).
     OutOfRangeResets = "out-of-range-resets",
     /// A change of the metadata forgets the progress of replicas outside of the ISR.

@@ -129,8 +129,7 @@ impl Partition {
         }
     }
 
-    /// Up to where a deletion reaches. What is below the log start is gone here; the answer says that
-    /// it is everywhere, and a new leader does not know that before its followers have shown it.
+    /// Up to where a deletion reaches. What is gone already needs no more than its answer.
     fn deletion_target(&self, before: Option<Offset>) -> Result<Offset, PartitionError> {
         self.check_leads()?;
         if self.health != LogHealth::Healthy {
@@ -145,7 +144,7 @@ impl Partition {
             let lowest = self.log_start_offset;
             return Err(PartitionError::OffsetOutOfRange { offset, lowest, highest });
         }
-        Ok(offset.max(self.log_start_offset))
+        Ok(offset)
     }
 
     /// Continues a deletion that reaches beyond what was flushed, which only

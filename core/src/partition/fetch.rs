@@ -134,7 +134,10 @@ impl Partition {
     }
 
     fn readable_end(&self) -> Offset {
-        if Mutant::ReadPastHighWatermark.is_planted() {
+        let follows = !self.is_leader();
+        if Mutant::ReadPastHighWatermark.is_planted()
+            || follows && Mutant::FollowerServesUncommitted.is_planted()
+        {
             return self.log_end_offset;
         }
         self.high_watermark()

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     epochs::EpochEnd,
     mutant::Mutant,
-    producers::ProducerVerdict,
+    producers::{ProducerStates, ProducerVerdict},
     record::{BATCH_HEADER_BYTES, Batch, BatchHeader, Origin, PlacedBatch},
     sometimes,
     time::Now,
@@ -92,19 +92,19 @@ impl Partition {
                 self.settle(now);
                 self.follow_log_start(batches.log_start_offset, effects);
             }
-            Err(ReplicaFetchError::OffsetOutOfRange { log_start_offset, .. })
+            Err(ReplicaFetchError::OffsetOutOfRange { log_start_offset, producers, .. })
                 if self.log_end_offset < log_start_offset
                     || Mutant::OutOfRangeResets.is_planted() =>
             {
                 sometimes!(StartsOverBelowLeader, self.log_end_offset > self.log_start_offset);
-                self.reset_to(log_start_offset, effects);
+                self.reset_to(log_start_offset, producers.with_ages_from(now.monotonic), effects);
             }
             Err(ReplicaFetchError::OffsetOutOfRange { log_end_offset, .. })
                 if self.log_end_offset > log_end_offset
                     && self.log_end_offset == self.log_start_offset =>
             {
                 // Nothing is left to compare. Only an unclean election leads here.
-                self.reset_to(log_end_offset, effects);
+                self.reset_to(log_end_offset, ProducerStates::default(), effects);
             }
             // The leader or this broker knows too little; the driver asks again later.
             Err(_) => {}
@@ -135,7 +135,8 @@ impl Partition {
         let to = self.journal.batch_boundary(agreed);
         if to < self.log_start_offset {
             // Nothing is left that may agree.
-            return self.reset_to(agreed.min(self.log_start_offset), effects);
+            let to = agreed.min(self.log_start_offset);
+            return self.reset_to(to, ProducerStates::default(), effects);
         }
         self.truncate(now, to, effects);
     }
@@ -164,8 +165,10 @@ impl Partition {
         self.wake_fetches(effects);
     }
 
-    /// Gives up the whole log, which ends below the leader's start, and goes on from there.
-    fn reset_to(&mut self, to: Offset, effects: &mut Effects) {
+    /// Gives up the whole log, which ends below the leader's start, and goes on from there, with what
+    /// is known of the producers before.
+    fn reset_to(&mut self, to: Offset, producers: ProducerStates, effects: &mut Effects) {
+        let producers = producers.below(to);
         self.log_start_offset = to;
         self.requested_log_start = to;
         self.written_offset = to;
@@ -173,11 +176,11 @@ impl Partition {
         self.log_end_offset = to;
         self.high_watermark = to;
         self.epochs = Default::default();
-        self.journal.reset(to);
+        self.journal.reset(to, producers.clone());
         self.tail = super::tail::Tail::new();
         let write = self.take_write_id();
         self.unflushed_reset = Some(write);
-        effects.push(Effect::Reset { write, to });
+        effects.push(Effect::Reset { write, to, producers });
         self.wake_fetches(effects);
     }
 
@@ -194,7 +197,8 @@ impl Partition {
             let Ok(batch) = Batch::parse(bytes, usize::MAX, Origin::Log) else { return };
             if self.begins_within(&batch.header) {
                 sometimes!(EmptyLogBeginsInBatch);
-                self.reset_to(batch.header.base_offset, effects);
+                let known = self.journal.producers().clone();
+                self.reset_to(batch.header.base_offset, known, effects);
             }
             let is_refused = |header| {
                 let verdict = self.journal.producers().check(header);

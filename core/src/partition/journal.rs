@@ -128,11 +128,11 @@ impl Journal {
         cut
     }
 
-    /// The log is empty and goes on at `to`. The producers went with their batches.
-    pub(super) fn reset(&mut self, to: Offset) {
+    /// The log is empty and goes on at `to`, with the producers as of there.
+    pub(super) fn reset(&mut self, to: Offset, producers: ProducerStates) {
         self.settled_offset = to;
-        self.settled = ProducerStates::default();
-        self.producers = ProducerStates::default();
+        self.settled = producers.clone();
+        self.producers = producers;
         self.unsettled.clear();
     }
 

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     epochs::EpochEnd,
     mutant::Mutant,
+    producers::ProducerStates,
     sometimes,
     time::{Instant, Now},
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId},
@@ -447,12 +448,16 @@ impl Partition {
         }
         self.check_readable().map_err(|_| ReplicaFetchError::StorageFailed)?;
         let (log_start_offset, log_end_offset) = (self.log_start_offset, self.log_end_offset);
-        let out_of_range = ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset };
+        let out_of_range = || ReplicaFetchError::OffsetOutOfRange {
+            log_start_offset,
+            log_end_offset,
+            producers: self.producers_below_start(),
+        };
         if position.fetch_offset < log_start_offset
             || (position.fetch_offset > log_end_offset && Mutant::OutOfRangeResets.is_planted())
         {
             sometimes!(FollowerBelowLogStart, position.fetch_offset < log_start_offset);
-            return Err(out_of_range);
+            return Err(out_of_range());
         }
         sometimes!(FollowerAheadOfLeader, position.fetch_offset > log_end_offset);
         let diverging = match position.last_fetched_epoch {
@@ -463,7 +468,7 @@ impl Partition {
             _ => None,
         };
         if diverging.is_none() && position.fetch_offset > log_end_offset {
-            return Err(out_of_range);
+            return Err(out_of_range());
         }
         let is_below = |parts: EpochEnd| parts.end_offset < self.high_watermark;
         sometimes!(DivergenceBelowHighWatermark, diverging.is_some_and(is_below));
@@ -479,6 +484,13 @@ impl Partition {
             diverging,
             hurry: false,
         })
+    }
+
+    fn producers_below_start(&self) -> ProducerStates {
+        if Mutant::ProducersLeftBehind.is_planted() {
+            return ProducerStates::default();
+        }
+        self.journal.producers().below(self.log_start_offset)
     }
 
     fn note_fetched(

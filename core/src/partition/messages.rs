@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::TopicConfig,
-    producers::ProducerDescription,
+    producers::{ProducerDescription, ProducerStates},
     record::{Batch, PlacedBatch},
     time::{Instant, Timestamp},
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
@@ -271,6 +271,8 @@ pub enum Effect {
         write: WriteId,
         /// Where the empty log begins.
         to: Offset,
+        /// The producers as of there: no batch that is to come tells of them.
+        producers: ProducerStates,
     },
     /// Ask the controller for another ISR, and report [`Input::IsrAnswered`].
     ProposeIsr {

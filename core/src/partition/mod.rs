@@ -41,6 +41,9 @@
 //!   has fetched from this leader since the request came, so that none of them leads.
 //! * **Beginning.** Of a producer that nothing is known of any sequence number is accepted
 //!   (KAFKA-7190), but none behind a batch of it that this broker has just refused for now (KAFKA-14359).
+//! * **Starting over.** A follower whose log ends below its leader's log start goes on from there. With
+//!   the log start it is told what its leader knows of the producers whose batches are below, and so
+//!   knows as much as if it had had them: no replica of a partition forgets what was acknowledged.
 //! * **Deleting** is answered when the log start is durable on the maximal ISR, and not below
 //!   `min.insync.replicas`: no clean election brings a record back that was said to be deleted.
 //!

@@ -2,6 +2,7 @@
 
 use crate::{
     epochs::EpochEnd,
+    producers::ProducerStates,
     types::{LeaderEpoch, Offset},
 };
 use bytes::Bytes;
@@ -38,7 +39,7 @@ pub struct ReplicaBatches {
 }
 
 /// Why a leader gives a follower nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplicaFetchError {
     /// This broker does not lead the partition, or knows nothing of it (yet).
     NotLeader,
@@ -55,6 +56,9 @@ pub enum ReplicaFetchError {
         log_start_offset: Offset,
         /// The leader's log end, exclusive.
         log_end_offset: Offset,
+        /// What is known of the producers whose batches are below the leader's log start: a log that
+        /// starts over there begins with them, or their next leader would know less than this one.
+        producers: ProducerStates,
     },
     /// The leader's log cannot be read.
     StorageFailed,
@@ -67,7 +71,7 @@ impl fmt::Display for ReplicaFetchError {
             Self::FencedLeaderEpoch => formatter.write_str("the follower's leader epoch is old"),
             Self::UnknownLeaderEpoch => formatter.write_str("the leader's own epoch is older"),
             Self::NotReplica => formatter.write_str("the follower is no replica, or an old one"),
-            Self::OffsetOutOfRange { log_start_offset, log_end_offset } => write!(
+            Self::OffsetOutOfRange { log_start_offset, log_end_offset, .. } => write!(
                 formatter,
                 "the leader's log reaches from {log_start_offset} to {log_end_offset}"
             ),

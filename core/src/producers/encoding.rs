@@ -11,10 +11,38 @@ use crate::{
     types::{Offset, ProducerEpoch, ProducerId, Sequence},
 };
 use alloc::vec::Vec;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 const PRODUCER_BYTES: usize = 11;
+const RANGE_BYTES: usize = 32;
+
+/// As the stable encoding, between brokers.
+impl Serialize for ProducerStates {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(self.encoded_bytes());
+        self.encode(&mut bytes);
+        bytes.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProducerStates {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = Vec::deserialize(deserializer)?;
+        let mut decoder = Decoder::new(&bytes);
+        let states = Self::decode(&mut decoder).map_err(D::Error::custom)?;
+        decoder.finish().map_err(D::Error::custom)?;
+        Ok(states)
+    }
+}
 
 impl ProducerStates {
+    /// How many bytes [`ProducerStates::encode`] appends.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        let ranges: usize = self.iter().map(|(_, state)| state.batches().len()).sum();
+        size_of::<u32>() + self.len() * PRODUCER_BYTES + ranges * RANGE_BYTES
+    }
+
     /// Appends the stable encoding. Ages are not part of it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_count(out, self.len());

@@ -93,6 +93,14 @@ impl ProducerStates {
         self.producers.retain(|_, state| state.truncate(to));
     }
 
+    /// What a log that begins at `start` cannot tell by itself: the remembered batches wholly below it.
+    /// Whoever replays the log from there over this knows as much as who has had all of it.
+    #[must_use]
+    pub fn below(&self, start: Offset) -> Self {
+        let kept = |(id, state): (&ProducerId, &ProducerState)| Some((*id, state.below(start)?));
+        Self { producers: self.producers.iter().filter_map(kept).collect() }
+    }
+
     /// Forgets a producer.
     pub fn remove(&mut self, id: ProducerId) {
         self.producers.remove(&id);

@@ -160,6 +160,13 @@ impl ProducerState {
         !self.window.is_empty()
     }
 
+    /// The same with the batches wholly below `start` only; `None` when there are none.
+    pub(super) fn below(&self, start: Offset) -> Option<Self> {
+        let kept = self.window.iter().filter(|range| range.last_offset < start);
+        let window: Vec<BatchRange> = kept.copied().collect();
+        (!window.is_empty()).then_some(Self { window, ..*self })
+    }
+
     fn duplicate_of(&self, batch: &ProducerIdentity) -> Option<BatchRange> {
         self.batches()
             .iter()

@@ -184,6 +184,44 @@ fn random_states_survive_encoding_and_decoding() {
 }
 
 #[test]
+fn what_is_known_below_an_offset_and_the_batches_behind_it_are_all_that_is_known() {
+    let mut random = ChaCha8Rng::seed_from_u64(17);
+    for _ in 0..200 {
+        let (mut headers, mut next) = (Vec::new(), [(0_i16, 0_i32); 3]);
+        let mut end = 0;
+        for _ in 0..random.random_range(0..30) {
+            let id = random.random_range(0..next.len());
+            let (epoch, base) = &mut next[id];
+            if random.random_bool(0.1) {
+                (*epoch, *base) = (*epoch + 1, 0);
+            }
+            let count = random.random_range(1..4);
+            headers.push(header(id as u64, *epoch, *base, count, end));
+            *base += count as i32;
+            end += u64::from(count);
+        }
+        let record = |mut states: ProducerStates, headers: &[BatchHeader]| {
+            headers.iter().for_each(|header| states.record(START, header));
+            states
+        };
+        let all = record(ProducerStates::default(), &headers);
+        let start = random.random_range(0..=end);
+        let behind = headers.partition_point(|header| header.last_offset().0 < start);
+        let again = record(all.below(Offset(start)), &headers[behind..]);
+        assert_eq!(again, all, "from {start} of {end}");
+    }
+}
+
+#[test]
+fn what_brokers_tell_each_other_has_the_bytes_of_the_encoding() {
+    let states = after(&[(0, 0, 3), (0, 3, 1)]);
+    let mut bytes = Vec::new();
+    states.encode(&mut bytes);
+    assert_eq!(states.encoded_bytes(), bytes.len());
+    assert_eq!(ProducerStates::default().encoded_bytes(), 4);
+}
+
+#[test]
 fn hostile_encodings_are_refused_without_a_panic() {
     let mut bytes = Vec::new();
     after(&[(0, 0, 3), (0, 3, 1)]).encode(&mut bytes);

@@ -1,6 +1,6 @@
 //! One broker: a machine with a clock of its own, a disk, and at most one process.
 
-use crate::disk::Disk;
+use crate::{clients::Place, disk::Disk};
 use highwater_core::{
     config::TopicConfig,
     epochs::EpochCache,
@@ -16,32 +16,13 @@ pub const LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What a request waits for.
 pub enum Expected {
-    Produced {
-        producer: Option<u64>,
-        identity: u32,
-        acks: Acks,
-        /// Everything before it in its producer's order was acknowledged when it was sent.
-        is_next: bool,
-    },
-    Replica {
-        follower: BrokerId,
-        incarnation: u64,
-        position: ReplicaPosition,
-    },
-    Readable {
-        offset: u64,
-        is_current: bool,
-    },
-    Latest {
-        is_current: bool,
-    },
-    Deleted {
-        to: u64,
-    },
+    Produced { producer: Option<u64>, identity: u32, acks: Acks, place: Place },
+    Replica { follower: BrokerId, incarnation: u64, position: ReplicaPosition },
+    Readable { offset: u64, is_current: bool },
+    Latest { is_current: bool },
+    Deleted { to: u64 },
     Producers,
-    EpochEnd {
-        epoch: u32,
-    },
+    EpochEnd { epoch: u32 },
 }
 
 /// What is gone when the process ends.

@@ -20,6 +20,16 @@ pub struct Producer {
     pub done: Vec<Batch>,
 }
 
+/// Where a batch stands among those of its producer.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// Everything before it was acknowledged.
+    Next,
+    /// It was acknowledged, and at most four batches are behind it: brokers must remember it.
+    Repeated,
+    Other,
+}
+
 /// Makes batches that are all different.
 #[derive(Default)]
 pub struct Mint {
@@ -49,6 +59,19 @@ impl Producer {
         }
         let count = random.random_range(1..=self.open.len());
         self.open.iter().take(count).map(|(batch, _)| batch.clone()).collect()
+    }
+
+    /// Where a batch stands that is sent now.
+    pub fn place_of(&self, batch: &Batch) -> Place {
+        let is_it = |other: &Batch| other.header.crc == batch.header.crc;
+        let remembered = IN_FLIGHT.saturating_sub(self.open.len());
+        if self.open.front().is_some_and(|(first, _)| is_it(first)) {
+            Place::Next
+        } else if self.done.iter().rev().take(remembered).any(is_it) {
+            Place::Repeated
+        } else {
+            Place::Other
+        }
     }
 
     pub fn acknowledged(&mut self, crc: u32) {

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use highwater_core::{
     partition::SideState,
+    producers::ProducerStates,
     record::{BatchHeader, PlacedBatch},
     types::{Offset, WriteId},
 };
@@ -37,12 +38,14 @@ pub struct Log {
     pub entries: Vec<Entry>,
     /// Where an empty log continues.
     pub base: u64,
+    /// The producers as of there.
+    producers: ProducerStates,
 }
 
 enum Change {
     Append(Entry),
     Truncate(u64),
-    Reset(u64),
+    Reset(u64, ProducerStates),
 }
 
 impl Log {
@@ -55,9 +58,10 @@ impl Log {
         self.entries.partition_point(|entry| entry.base() < offset)
     }
 
-    /// The side state of the batches below `end`, from nothing.
+    /// The side state of the batches below `end`, from what the log began with.
     pub fn replayed(&self, end: u64) -> SideState {
         let mut side = SideState::starting_at(Offset(self.base));
+        side.producers = self.producers.clone();
         for entry in self.entries.iter().take_while(|entry| entry.end() <= end) {
             side.replay(&entry.header).expect("the log is sound");
         }
@@ -75,7 +79,9 @@ impl Log {
                 self.entries.truncate(kept);
                 assert_eq!(self.end(), *to, "a truncation goes to a batch boundary");
             }
-            Change::Reset(to) => *self = Self { entries: Vec::new(), base: *to },
+            Change::Reset(to, producers) => {
+                *self = Self { entries: Vec::new(), base: *to, producers: producers.clone() };
+            }
         }
     }
 }
@@ -111,8 +117,8 @@ impl Disk {
         self.push(write, Change::Truncate(to));
     }
 
-    pub fn reset(&mut self, write: WriteId, to: u64) {
-        self.push(write, Change::Reset(to));
+    pub fn reset(&mut self, write: WriteId, to: u64, producers: ProducerStates) {
+        self.push(write, Change::Reset(to, producers));
     }
 
     fn push(&mut self, write: WriteId, change: Change) {
@@ -142,7 +148,7 @@ impl Disk {
             match change {
                 Change::Append(_) => {}
                 Change::Truncate(to) => self.cut = Some(self.cut.map_or(to, |cut| cut.min(to))),
-                Change::Reset(to) => (self.start, self.cut) = (to, Some(0)),
+                Change::Reset(to, _) => (self.start, self.cut) = (to, Some(0)),
             }
             newest = Some(write);
         }

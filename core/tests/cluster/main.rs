@@ -98,6 +98,7 @@ fn every_planted_bug_of_replication_is_found() {
         Mutant::ProducersNotTruncated,
         Mutant::FollowerChecksSequence,
         Mutant::OutOfRangeResets,
+        Mutant::FollowerServesUncommitted,
         Mutant::ReadmissionForgotten,
         Mutant::AllMeansLeader,
         Mutant::AckBeforeFsync,

@@ -2,6 +2,7 @@
 
 use crate::{
     broker::{Expected, Stamp},
+    clients::Place,
     world::{FetchAnswer, Message, World},
 };
 use highwater_core::{
@@ -38,7 +39,7 @@ impl World {
                 broker.disk.truncate(write, to.0);
                 broker.trusted_live = broker.trusted_live.min(self.ghost.count_below(to.0));
             }
-            Effect::Reset { write, to } => {
+            Effect::Reset { write, to, producers } => {
                 self.statistics.resets += 1;
                 let agreed = self.ghost.agreement(&broker.disk.live, &mut broker.trusted_live);
                 let live = &broker.disk.live;
@@ -48,7 +49,7 @@ impl World {
                 let kept = to.0.max(self.ghost.deleted);
                 assert!(is_empty || kept >= agreed, "R13: a reset takes nothing that is committed");
                 assert!(is_empty || to.0 > broker.disk.live.end(), "R13: a reset goes forward");
-                broker.disk.reset(write, to.0);
+                broker.disk.reset(write, to.0, producers);
                 broker.trusted_live = self.ghost.count_below(to.0);
             }
             Effect::ProposeIsr { leader_epoch, proposal } => {
@@ -89,10 +90,18 @@ impl World {
         let has_failed = process.has_failed;
         match (expected, response) {
             (
-                Expected::Produced { is_next: true, .. },
+                Expected::Produced { place: Place::Next, .. },
                 Response::Error(PartitionError::Sequence(SequenceError::OutOfOrder { .. })),
             ) if self.settings.config.producer_id_expiration.as_secs() > 100 => {
                 panic!("I8: all before it were acknowledged, and it was called out of order");
+            }
+            (
+                Expected::Produced { place: Place::Repeated, .. },
+                Response::Error(PartitionError::Sequence(error)),
+            ) if self.settings.config.producer_id_expiration.as_secs() > 100 => {
+                panic!(
+                    "I1: it was acknowledged, is among the newest five, and is refused: {error}"
+                );
             }
             (Expected::Produced { producer, identity, acks, .. }, response) => {
                 self.check_produced(who, (producer, identity, acks), response);
@@ -117,6 +126,13 @@ impl World {
             (Expected::Deleted { to }, Response::RecordsDeleted { low_watermark }) => {
                 self.statistics.deletions += 1;
                 assert!(to <= low_watermark.0);
+                let told = self.ghost.told_deleted;
+                let leads = process.partition.leader_epoch().0 == self.controller.leader_epoch;
+                let goes_back = leads && low_watermark.0 < told;
+                assert!(
+                    !goes_back,
+                    "L15: a low watermark of {low_watermark} was told after {told}"
+                );
                 self.ghost.told_deleted = self.ghost.told_deleted.max(low_watermark.0);
                 for member in process.partition.isr().into_iter().flatten() {
                     let start = self.brokers[Self::index_of(member)].disk.start;

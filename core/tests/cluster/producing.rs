@@ -2,6 +2,7 @@
 
 use crate::{
     broker::{Broker, Expected, Process},
+    clients::Place,
     world::World,
 };
 use highwater_core::{
@@ -15,8 +16,7 @@ use std::time::Duration;
 pub struct Sent {
     to: (usize, u64),
     batch: Batch,
-    /// Everything before it was acknowledged when it was sent.
-    is_next: bool,
+    place: Place,
 }
 
 impl World {
@@ -43,8 +43,8 @@ impl World {
             let Some(process) = self.brokers[who].process.as_ref() else { return };
             let to = (who, process.incarnation);
             for batch in batches {
-                let is_next = self.is_next(client, &batch);
-                self.arriving[client].push_back(Sent { to, batch, is_next });
+                let place = self.producers[client].place_of(&batch);
+                self.arriving[client].push_back(Sent { to, batch, place });
             }
             let at_once = self.random.random_range(0..6);
             self.arrive(client, at_once);
@@ -60,11 +60,6 @@ impl World {
         }
     }
 
-    fn is_next(&self, client: usize, batch: &Batch) -> bool {
-        let first = self.producers[client].open.front();
-        first.is_some_and(|(first, _)| first.header.crc == batch.header.crc)
-    }
-
     /// Batches that a producer sent arrive in their order, if their connection still exists.
     pub fn arrive(&mut self, client: usize, count: usize) {
         for _ in 0..count {
@@ -76,8 +71,8 @@ impl World {
             if !broker.process.as_ref().is_some_and(connected) {
                 self.arriving[client].clear();
             } else if broker.is_live() {
-                let Sent { batch, is_next, .. } = self.arriving[client].pop_front().expect("seen");
-                self.take_batch(who, batch, (Some(client as u64), is_next), Acks::All);
+                let Sent { batch, place, .. } = self.arriving[client].pop_front().expect("seen");
+                self.take_batch(who, batch, (Some(client as u64), place), Acks::All);
             } else {
                 return;
             }
@@ -85,19 +80,20 @@ impl World {
     }
 
     pub fn produce_batch(&mut self, who: usize, batch: Batch, producer: Option<u64>, acks: Acks) {
-        let is_next = producer.is_some_and(|client| self.is_next(client as usize, &batch));
-        self.take_batch(who, batch, (producer, is_next), acks);
+        let place_of = |client: u64| self.producers[client as usize].place_of(&batch);
+        let place = producer.map_or(Place::Other, place_of);
+        self.take_batch(who, batch, (producer, place), acks);
     }
 
     fn take_batch(
         &mut self,
         who: usize,
         batch: Batch,
-        (producer, is_next): (Option<u64>, bool),
+        (producer, place): (Option<u64>, Place),
         acks: Acks,
     ) {
         let identity = batch.header.crc;
-        let request = self.expect(who, Expected::Produced { producer, identity, acks, is_next });
+        let request = self.expect(who, Expected::Produced { producer, identity, acks, place });
         let wait = Duration::from_millis(self.random.random_range(1..3000));
         let deadline = self.brokers[who].now(self.time).monotonic.after(wait);
         self.step(who, Input::Produce { request, acks, batch, deadline });

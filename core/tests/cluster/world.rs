@@ -144,7 +144,7 @@ impl World {
             producers: (0..idempotent).map(Producer::new).collect(),
             arriving: (0..idempotent).map(|_| VecDeque::new()).collect(),
             mint: Mint::default(),
-            ghost: Ghost::new(!expires && !deletes),
+            ghost: Ghost::new(!expires),
             lossy: BTreeSet::new(),
             next_request: 0,
             next_incarnation: 0,
@@ -461,6 +461,10 @@ impl World {
         let mut pick = || self.random.random_range(next..=newest);
         let image = pick().max(pick());
         self.tell(who, image);
+        // A new leader is asked before it has heard of anybody.
+        if self.settings.deletes && self.random.random_bool(0.1) {
+            self.delete(who);
+        }
     }
 
     pub fn tell(&mut self, who: usize, image: usize) {
@@ -511,7 +515,9 @@ impl World {
             let process = self.brokers[who].process.as_ref().expect("it is live");
             let high_watermark = process.partition.high_watermark().0;
             let low = self.brokers[who].disk.start.min(high_watermark);
-            let to = self.random.random_range(low..=high_watermark);
+            // At times what is gone already.
+            let is_gone = self.random.random_bool(0.25);
+            let to = if is_gone { 0 } else { self.random.random_range(low..=high_watermark) };
             let request = self.expect(who, Expected::Deleted { to });
             self.step(who, Input::DeleteRecords { request, before: Some(Offset(to)) });
         }

@@ -314,9 +314,9 @@ impl PartitionDriver {
                 tracing::info!(partition = %self.id, %to, "truncating to where the leader agrees");
                 self.log.truncate(now, write, to, state.machine.side_state());
             }
-            Effect::Reset { write, to } => {
+            Effect::Reset { write, to, producers } => {
                 tracing::warn!(partition = %self.id, %to, "starting over: the leader begins later");
-                self.log.reset(now, write, to);
+                self.log.reset(now, write, to, producers);
             }
             Effect::ProposeIsr { leader_epoch, proposal } => {
                 if let Some(driver) = self.this.upgrade() {

@@ -108,8 +108,16 @@ pub async fn serve(
                 shared.throttles.leader.record(now, &driver.id, bytes);
                 read
             }
-            Err(error) => Err(*error),
+            Err(error) => Err(error.clone()),
         };
+        if let Err(ReplicaFetchError::OffsetOutOfRange { producers, .. }) = &outcome {
+            let bytes = producers.encoded_bytes();
+            // It is asked for again at once, and some time first.
+            if bytes > room && !partitions.is_empty() {
+                continue;
+            }
+            room = room.saturating_sub(bytes);
+        }
         partitions.push(FetchedPartition {
             topic: wanted.topic,
             index: wanted.index,

@@ -25,6 +25,7 @@ use crate::env::OpenMode;
 use highwater_core::{
     epochs::EpochCache,
     partition::SideState,
+    producers::ProducerStates,
     sometimes,
     time::Now,
     types::{Offset, WriteId},
@@ -42,7 +43,8 @@ pub(super) struct Cut {
 pub(super) enum CutKind {
     /// With the state as of the new end or before.
     Truncate(SideState),
-    Reset,
+    /// With the producers as of the new start.
+    Reset(ProducerStates),
 }
 
 impl Cut {
@@ -63,7 +65,11 @@ pub(super) async fn carry_out(shared: &Shared) -> Result<(), LogError> {
         CutKind::Truncate(side) if cut.to >= stored_start => {
             truncate(shared, cut.now, cut.to, side).await?;
         }
-        CutKind::Truncate(_) | CutKind::Reset => restart(shared, cut.now, cut.to).await?,
+        // Only an unclean election cuts below the log start.
+        CutKind::Truncate(_) => {
+            restart(shared, cut.now, cut.to, ProducerStates::default()).await?;
+        }
+        CutKind::Reset(producers) => restart(shared, cut.now, cut.to, producers).await?,
     }
     let reports = {
         let mut state = shared.lock();
@@ -171,11 +177,17 @@ async fn reopened(
     })
 }
 
-async fn restart(shared: &Shared, now: Now, to: Offset) -> Result<(), LogError> {
+async fn restart(
+    shared: &Shared,
+    now: Now,
+    to: Offset,
+    producers: ProducerStates,
+) -> Result<(), LogError> {
     let (disk, dir) = (&*shared.disk, &shared.dir);
     // A truncation becomes a restart when its end turns out to lie below the stored log start.
     shared.lock().raise_start(to);
-    let checkpoint = Checkpoint::of_empty_log(to, now.wall);
+    let mut checkpoint = Checkpoint::of_empty_log(to, now.wall);
+    checkpoint.side.producers = producers;
     Checkpoint { restarting: true, ..checkpoint.clone() }.save(disk, dir).await?;
     remove_all_segments(disk, dir).await?;
     checkpoint.save(disk, dir).await?;
@@ -191,8 +203,8 @@ impl State {
         if !self.is_open() {
             return false;
         }
-        if cut.to < self.log_start_offset {
-            cut.kind = CutKind::Reset;
+        if matches!(cut.kind, CutKind::Truncate(_)) && cut.to < self.log_start_offset {
+            cut.kind = CutKind::Reset(ProducerStates::default());
         }
         let to = cut.to;
         match &cut.kind {
@@ -208,7 +220,7 @@ impl State {
                 self.epochs.truncate_from_end(to);
                 self.compacted_to = self.compacted_to.min(to);
             }
-            CutKind::Reset => {
+            CutKind::Reset(_) => {
                 self.queue.clear();
                 (self.log_start_offset, self.flushed, self.end) = (to, to, to);
                 self.epochs = EpochCache::default();
@@ -234,7 +246,7 @@ impl State {
         }
         let limits = self.queued_cuts().map(|cut| match cut.kind {
             CutKind::Truncate(_) => cut.to,
-            CutKind::Reset => Offset(0),
+            CutKind::Reset(_) => Offset(0),
         });
         limits.min().unwrap_or(Offset(u64::MAX))
     }

@@ -43,6 +43,7 @@ use crate::{env::Disk, tasks::Tasks};
 use cut::{Cut, CutKind};
 use highwater_core::{
     partition::{Recovered, SegmentSummary, SideState},
+    producers::ProducerStates,
     record::PlacedBatch,
     time::Now,
     types::{Offset, WriteId},
@@ -217,11 +218,12 @@ impl Log {
     /// Drops the whole log, in order with the appends, and restarts it empty at `to`, wherever it
     /// was before: that is the log start and where the next append follows. When this returns, new
     /// readers see nothing. [`LogEvent::Flushed`] follows when it is durable. A crash before that
-    /// leaves the log as it was, or the empty one.
+    /// leaves the log as it was, or the empty one. `producers` are those as of `to`, of which no batch
+    /// will tell.
     ///
     /// Failures are reported as those of an append. A log that has failed or was closed ignores it.
-    pub fn reset(&self, now: Now, write: WriteId, to: Offset) {
-        self.cut(Cut { now, write, to, kind: CutKind::Reset });
+    pub fn reset(&self, now: Now, write: WriteId, to: Offset, producers: ProducerStates) {
+        self.cut(Cut { now, write, to, kind: CutKind::Reset(producers) });
     }
 
     fn cut(&self, cut: Cut) {

@@ -242,7 +242,9 @@ mod tests {
     use super::*;
     use crate::peer::messages::{AnswerStamp, FetchedPartition, ReplicaFetched};
     use highwater_core::{
+        encoding::Decoder,
         partition::ReplicaFetchError,
+        producers::ProducerStates,
         time::Instant,
         types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId},
     };
@@ -334,6 +336,39 @@ mod tests {
         ];
         let first = first.concat();
         assert_eq!(frame[58..58 + first.len()], first);
+    }
+
+    #[test]
+    fn the_bytes_of_a_log_start_and_its_producers_never_change() {
+        let known = [
+            &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 2, 1][..], // producer 7, epoch 2, one batch
+            &[0, 0, 0, 0, 0, 0, 0, 1],                          // its sequence numbers
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],  // its offsets
+            &[0; 8],                                            // its timestamp
+        ];
+        let known = known.concat();
+        let producers = ProducerStates::decode(&mut Decoder::new(&known)).expect("as encoded");
+        let (log_start_offset, log_end_offset) = (Offset(3), Offset(9));
+        let error =
+            ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset, producers };
+        let PeerReply::Fetched(mut fetched) = fetched() else { unreachable!() };
+        fetched.partitions.truncate(1);
+        fetched.partitions[0].outcome = Err(error);
+        let frame = frame_of(1, PeerReply::Fetched(fetched.clone()));
+        // Err, the variant, log start, log end, and the encoding as a string of bytes.
+        let outcome = [
+            &[1, 0, 0, 0, 4, 0, 0, 0][..],
+            &[3, 0, 0, 0, 0, 0, 0, 0],
+            &[9, 0, 0, 0, 0, 0, 0, 0],
+            &[47, 0, 0, 0, 0, 0, 0, 0],
+            &known,
+        ];
+        let (outcome, frame_bytes) = (outcome.concat(), frame.to_vec());
+        assert!(
+            frame_bytes.windows(outcome.len()).any(|bytes| bytes == outcome),
+            "{frame_bytes:?}"
+        );
+        assert_eq!(decode(&frame).expect("sound"), (1, PeerReply::Fetched(fetched)));
     }
 
     #[test]

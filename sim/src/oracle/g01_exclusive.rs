@@ -7,10 +7,7 @@ use super::{
     groups::{self, Asked},
     index::Index,
 };
-use crate::{
-    group::{Ask, Heard},
-    history::Partition,
-};
+use crate::group::{Ask, Heard};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -22,7 +19,8 @@ pub const CHECK: Check = Check {
 fn judge(index: &Index<'_>) -> Verdict {
     let everything = groups::by_group(index.history);
     for (group, calls) in everything.into_iter().filter(|(_, calls)| groups::is_classic(calls)) {
-        let mut given: BTreeMap<(i32, Partition), &Asked<'_>> = BTreeMap::new();
+        // By name, as it was given: a topic that was made anew is another one.
+        let mut given: BTreeMap<(i32, &str, i32), &Asked<'_>> = BTreeMap::new();
         for asked in &calls {
             let (Ask::Sync { generation, .. }, Some(Heard::Assigned(partitions))) =
                 (&asked.of.ask, asked.heard())
@@ -30,7 +28,8 @@ fn judge(index: &Index<'_>) -> Verdict {
                 continue;
             };
             for partition in partitions {
-                let before = given.insert((*generation, *partition), asked);
+                let topic = &*index.history.topics[partition.topic].name;
+                let before = given.insert((*generation, topic, partition.index), asked);
                 if let Some(before) = before.filter(|before| !is_same(before, asked)) {
                     let (one, other) = (&before.of.member, &asked.of.member);
                     let message = format!(
@@ -61,6 +60,7 @@ fn is_same(one: &Asked<'_>, other: &Asked<'_>) -> bool {
 mod tests {
     use super::super::example::{Example, partitions};
     use super::CHECK;
+    use crate::history::Partition;
 
     #[test]
     fn a_partition_that_two_members_of_a_generation_have_is_found() {
@@ -73,5 +73,16 @@ mod tests {
         assert!(with(1, &[2]));
         assert!(with(2, &[1]));
         assert!(!with(1, &[1, 2]));
+    }
+
+    #[test]
+    fn a_partition_that_two_members_know_as_of_two_topics_of_one_name_is_found() {
+        let mut example = Example::new();
+        example.history.topics.push(example.history.topics[0].clone());
+        example.synced("a", 1, &partitions(&[0]));
+        example.synced("b", 1, &[Partition { topic: 1, index: 1 }].into());
+        assert!(example.holds(&CHECK));
+        example.synced("c", 1, &[Partition { topic: 1, index: 0 }].into());
+        assert!(!example.holds(&CHECK));
     }
 }

@@ -22,8 +22,16 @@ fn refused(fetch_offset: u64, error: ReplicaFetchError) -> Input {
 }
 
 fn out_of_range(start: u64, end: u64) -> ReplicaFetchError {
+    beginning_with(ProducerStates::default(), start, end)
+}
+
+fn beginning_with(producers: ProducerStates, start: u64, end: u64) -> ReplicaFetchError {
     let (log_start_offset, log_end_offset) = (Offset(start), Offset(end));
-    ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset }
+    ReplicaFetchError::OffsetOutOfRange { log_start_offset, log_end_offset, producers }
+}
+
+fn reset(write: u64, to: u64, producers: ProducerStates) -> Effect {
+    Effect::Reset { write: WriteId(write), to: Offset(to), producers }
 }
 
 fn from_follower(offset: u64, last_fetched: Option<u32>) -> Input {
@@ -172,7 +180,7 @@ fn a_divergence_that_is_told_again_after_the_logs_agreed_is_dropped() {
 #[test]
 fn a_log_that_ends_below_the_leader_s_start_is_given_up() {
     let mut fixture = following(&[1, 1], 1);
-    let reset = Effect::Reset { write: WriteId(1), to: Offset(5) };
+    let reset = reset(1, 5, ProducerStates::default());
     assert_eq!(fixture.step(refused(2, out_of_range(5, 9))), [reset]);
     let position = fixture.partition.fetch_position().expect("it follows").1;
     let empty =
@@ -189,11 +197,65 @@ fn an_empty_log_begins_with_the_batch_that_its_leader_s_log_begins_in() {
     let mut fixture = following(&[1, 1], 1);
     fixture.step(refused(2, out_of_range(5, 9)));
     let sent = placed(batch(3), 4, 2);
-    let reset = Effect::Reset { write: WriteId(2), to: Offset(4) };
+    let reset = reset(2, 4, ProducerStates::default());
     assert_eq!(
         fixture.received(batches(4, core::slice::from_ref(&sent))),
         [reset, copied(3, &sent)]
     );
+}
+
+/// Two batches of two records of producer 1, the second behind offset 4.
+fn known() -> ProducerStates {
+    let mut known = ProducerStates::default();
+    for (base, offset) in [(0, 1), (2, 4)] {
+        known.record(Instant(0), &placed(idempotent(base, 2), offset, 3).header);
+    }
+    known
+}
+
+#[test]
+fn a_log_that_starts_over_knows_the_producers_of_what_is_gone() {
+    let mut fixture = following(&[1, 1], 1);
+    let told = beginning_with(known(), 6, 9);
+    assert_eq!(fixture.step(refused(2, told)), [reset(1, 6, known())]);
+    fixture.flushed(1);
+    assert_eq!(fixture.partition.side_state().producers, known(), "and so does its checkpoint");
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(1, 1, &[1]) });
+    let original = Response::Produced {
+        base_offset: Offset(4),
+        log_append_time: None,
+        log_start_offset: Offset(6),
+    };
+    assert_eq!(fixture.produce(1, Acks::All, idempotent(2, 2)), [respond(1, original)]);
+    let appended = fixture.produce(2, Acks::All, idempotent(4, 1));
+    assert!(matches!(appended[..], [Effect::Append { .. }]), "{appended:?}");
+}
+
+#[test]
+fn a_log_that_begins_inside_of_a_batch_is_not_told_of_that_batch() {
+    let mut fixture = following(&[1, 1], 1);
+    let first = known().below(Offset(5));
+    let told = beginning_with(known(), 5, 9);
+    assert_eq!(fixture.step(refused(2, told)), [reset(1, 5, first.clone())]);
+    let sent = placed(idempotent(2, 2), 4, 3);
+    let again = [reset(2, 4, first), copied(3, &sent)];
+    assert_eq!(fixture.received(batches(4, core::slice::from_ref(&sent))), again);
+}
+
+#[test]
+fn a_follower_is_told_of_the_producers_below_the_log_start() {
+    let mut fixture = Fixture::leading(&[1]);
+    for (request, base) in [(1, 0), (2, 2), (3, 4)] {
+        fixture.produce(request, Acks::None, idempotent(base, 2));
+    }
+    fixture.flushed(3);
+    fixture.step(Input::LogStartPersisted { to: Offset(3) });
+    let position = ReplicaPosition { last_fetched_epoch: None, ..at(0, 0) };
+    let mut told = ProducerStates::default();
+    told.record(Instant(0), &placed(idempotent(0, 2), 0, 3).header);
+    let error = beginning_with(told, 3, 6);
+    let answer = respond(900, Response::ReplicaRefused(error));
+    assert_eq!(fixture.ask(2, registration(2).0, position, false), [answer]);
 }
 
 #[test]

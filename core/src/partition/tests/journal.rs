@@ -74,10 +74,15 @@ fn an_offset_inside_of_an_unsettled_batch_is_rounded_down() {
 }
 
 #[test]
-fn a_reset_forgets_everything() {
+fn a_reset_forgets_everything_but_the_producers_that_are_told() {
     let mut journal = five();
-    journal.reset(Offset(9));
-    assert_eq!(journal.settled_offset(), Offset(9));
+    journal.reset(Offset(8), ProducerStates::default());
     assert!(journal.producers().is_empty() && journal.settled().is_empty());
+    let mut told = ProducerStates::default();
+    told.record(NOW, &header(7, 8));
+    journal.reset(Offset(9), told);
+    assert_eq!(journal.settled_offset(), Offset(9));
+    assert_eq!(last_sequence(journal.producers()), Some(7));
+    assert_eq!(last_sequence(journal.settled()), Some(7));
     assert_eq!(journal.end_of(WriteId(9)), None);
 }

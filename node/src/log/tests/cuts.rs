@@ -60,8 +60,8 @@ fn cut(log: &Log, history: &mut History, rng: &mut ChaCha8Rng) {
         let (write, to, side) = history.truncate(rng);
         log.truncate(at(0), write, to, side);
     } else {
-        let (write, to) = history.reset(rng);
-        log.reset(at(0), write, to);
+        let (write, to, producers) = history.reset(rng);
+        log.reset(at(0), write, to, producers);
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use highwater_core::{
     partition::SideState,
+    producers::ProducerStates,
     record::PlacedBatch,
     types::{Offset, WriteId},
 };
@@ -22,6 +23,8 @@ struct Version {
     truncated_to: Option<Offset>,
     /// Where its first batch begins.
     base: Offset,
+    /// The producers as of there.
+    producers: ProducerStates,
     batches: Vec<(WriteId, PlacedBatch)>,
     /// The log start that was asked for, and the one that was promised.
     start_asked: Offset,
@@ -63,6 +66,7 @@ impl Version {
     /// The state behind that many batches.
     fn side(&self, count: usize) -> SideState {
         let mut side = SideState::starting_at(self.base);
+        side.producers = self.producers.clone();
         for (_, batch) in &self.batches[..count] {
             side.replay(&batch.header).expect("the batches follow one another");
         }
@@ -130,13 +134,16 @@ impl History {
         (write, to, side)
     }
 
-    /// A reset to some offset below, within or above the log.
-    pub(super) fn reset(&mut self, rng: &mut impl Rng) -> (WriteId, Offset) {
+    /// A reset to some offset below, within or above the log, with what is known of producers there.
+    pub(super) fn reset(&mut self, rng: &mut impl Rng) -> (WriteId, Offset, ProducerStates) {
         let write = self.write();
         let base = self.present().base.0;
         let to = Offset(rng.random_range(base.saturating_sub(10)..=self.end().0 + 20));
-        self.begin(Version { began: write, ..Version::starting_at(to) });
-        (write, to)
+        let present = self.present();
+        let producers = present.side(present.batches.len()).producers.below(to);
+        let version = Version { began: write, ..Version::starting_at(to) };
+        self.begin(Version { producers: producers.clone(), ..version });
+        (write, to, producers)
     }
 
     fn begin(&mut self, version: Version) {

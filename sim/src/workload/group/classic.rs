@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     group::{Ask, Heard, Partitions},
-    history::Partition,
+    history::{History, Partition},
 };
 use bytes::Bytes;
 use highwater_node::client::{ClientError, Connection};
@@ -91,11 +91,12 @@ impl Member {
         self.topics = self.living_topics();
         let Some(joined) = self.enter().await else { return };
         let generation = joined.generation_id;
-        let given = match *joined.leader == *self.voice.member && !joined.members.is_empty() {
+        let leads = *joined.leader == *self.voice.member && !joined.members.is_empty();
+        let given = match leads {
             true => self.assign(&joined).await,
             false => Some(BTreeMap::new()),
         };
-        let Some(given) = given else { return };
+        let Some(given) = given.map(|given| given_as_told(given, &joined)) else { return };
         let Some(assigned) = self.sync(generation, given).await else { return };
         self.generation = Some(generation);
         self.positions = assigned.into_iter().map(|of| (of, None)).collect();
@@ -180,11 +181,11 @@ impl Member {
             protocol_name: Some(PROTOCOL.into()),
             assignments: assignments.collect(),
         };
-        let named = self.named();
+        let recorder = self.voice.session.clients.recorder.clone();
         let syncing = async |connection: &mut Connection| -> Result<_, ClientError> {
             let answer = connection.call(&request).await?;
             Ok(match answer.error_code {
-                0 => Ok(decode(answer.assignment, &named)),
+                0 => Ok(decode(answer.assignment, &named(&recorder.history()))),
                 code => Err(code),
             })
         };
@@ -206,7 +207,7 @@ impl Member {
 
     /// As the leader: shares out the partitions among the members of the generation.
     async fn assign(&mut self, joined: &JoinGroupResponse) -> Option<BTreeMap<String, Partitions>> {
-        let named = self.named();
+        let named = named(&self.voice.session.clients.recorder.history());
         let mut members = BTreeMap::new();
         for member in &joined.members {
             let read = consumer_protocol::decode_subscription(member.metadata.clone()).ok()?;
@@ -234,13 +235,6 @@ impl Member {
             Some((number, described.partitions.len() as i32))
         });
         Some(counts.collect())
-    }
-
-    /// The newest topic of each name.
-    fn named(&self) -> BTreeMap<String, usize> {
-        let history = self.voice.session.clients.recorder.history();
-        let topics = history.topics.iter().enumerate();
-        topics.map(|(number, topic)| (topic.name.clone(), number)).collect()
     }
 
     fn encode(&self, partitions: &Partitions) -> Bytes {
@@ -286,7 +280,24 @@ impl Member {
     }
 }
 
-/// The partitions of an assignment whose topics are known.
+/// What the leader of a generation gives. A static one that comes back to a generation that has its
+/// assignment is told to give none (KIP-814): it leads to watch the topics, and another assignment
+/// would not count.
+fn given_as_told(
+    given: BTreeMap<String, Partitions>,
+    joined: &JoinGroupResponse,
+) -> BTreeMap<String, Partitions> {
+    if joined.skip_assignment { BTreeMap::new() } else { given }
+}
+
+/// The newest topic of each name.
+fn named(known: &History) -> BTreeMap<String, usize> {
+    let topics = known.topics.iter().enumerate();
+    topics.map(|(number, topic)| (topic.name.clone(), number)).collect()
+}
+
+/// The partitions of an assignment whose topics are known when it is there: a leader may give of a
+/// topic that nobody knew when the member asked.
 fn decode(bytes: Bytes, named: &BTreeMap<String, usize>) -> Partitions {
     let Ok(assignment) = consumer_protocol::decode_assignment(bytes) else {
         return Partitions::new();
@@ -296,4 +307,39 @@ fn decode(bytes: Bytes, named: &BTreeMap<String, usize>) -> Partitions {
         Some(topic.partitions.iter().map(move |index| Partition { topic: number, index: *index }))
     });
     known.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Topic;
+
+    fn topic(name: &str, id: u8) -> Topic {
+        let id = [id; 16];
+        Topic { name: name.into(), id, retention_millis: None, compacted: false, deleted: false }
+    }
+
+    #[test]
+    fn a_member_takes_the_newest_topic_of_the_name_that_it_was_given() {
+        let given = consumer_protocol_assignment::TopicPartition {
+            topic: "t".into(),
+            partitions: vec![0, 2],
+        };
+        let assignment =
+            ConsumerProtocolAssignment { assigned_partitions: vec![given], ..Default::default() };
+        let bytes = consumer_protocol::encode_assignment(&assignment, PROTOCOL_VERSION).unwrap();
+        let mut history = History::default();
+        assert_eq!(decode(bytes.clone(), &named(&history)), Partitions::new());
+        history.topics.extend([topic("t", 1), topic("u", 2), topic("t", 3)]);
+        let newest = [0, 2].map(|index| Partition { topic: 2, index });
+        assert_eq!(decode(bytes, &named(&history)), newest.into());
+    }
+
+    #[test]
+    fn a_leader_that_is_told_to_skip_the_assignment_gives_none() {
+        let given: BTreeMap<_, _> = [("a".to_owned(), Partitions::new())].into();
+        let joined = |skip_assignment| JoinGroupResponse { skip_assignment, ..Default::default() };
+        assert_eq!(given_as_told(given.clone(), &joined(false)), given);
+        assert!(given_as_told(given, &joined(true)).is_empty());
+    }
 }

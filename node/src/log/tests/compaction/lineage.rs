@@ -6,6 +6,7 @@ use super::{
 };
 use highwater_core::{
     partition::SideState,
+    producers::ProducerStates,
     record::{BATCH_HEADER_BYTES, Batch, Compression, Origin, PlacedBatch},
     types::Offset,
 };
@@ -68,7 +69,7 @@ async fn a_compacted_log_can_be_cut_anywhere() {
 async fn a_reset_leaves_nothing_of_a_compacted_log() {
     let mut bench = compacted().await;
     let write = bench.write_id();
-    bench.log.reset(at(0), write, Offset(100));
+    bench.log.reset(at(0), write, Offset(100), ProducerStates::default());
     settle().await;
     let recovered = bench.power_cut(3).await;
     assert_eq!((recovered.log_start_offset, recovered.log_end_offset), (Offset(100), Offset(100)));
