@@ -173,6 +173,8 @@ situations! {
     /// Records are to be deleted that are committed and not flushed: the log must not begin behind
     /// its end.
     DeletionBeyondFlushed = "deletion-beyond-flushed",
+    /// The disk refuses a new log start: the deletion failed, and the log goes on.
+    DeletionNotStored = "deletion-not-stored",
     /// A segment's newest timestamp lies in the future and says nothing of its age (KAFKA-18929).
     FutureTimestampIgnored = "future-timestamp-ignored",
     /// All of a log has expired, the active segment too: it is closed so that it can go.
@@ -343,8 +345,6 @@ situations! {
     StaticMemberBackWhileJoining = "static-member-back-while-joining",
     /// A static member that was replaced is alive and goes on: it is fenced (KIP-345).
     OldStaticMemberFenced = "old-static-member-fenced",
-    /// A member commits offsets of a generation whose assignment is not known yet.
-    CommitDuringRebalance = "commit-during-rebalance",
     /// A member commits offsets of a generation that is over: somebody else may have the partition.
     CommitOfOldGeneration = "commit-of-old-generation",
     /// A coordinator loads a generation that was begun and never assigned: its number is used up.
@@ -402,8 +402,6 @@ situations! {
     TopicUnknownAfterLoad = "topic-unknown-after-load",
     /// By the wall clock an offset has expired, and this coordinator has not watched for as long.
     WallClockAheadOfExpiry = "wall-clock-ahead-of-expiry",
-    /// An offset was committed in the future, by a clock that was wrong.
-    StampOfTheFuture = "stamp-of-the-future",
 
     // The log.
     /// Recovery cuts the torn end of a log: what was acknowledged must not be in it.
@@ -425,8 +423,6 @@ situations! {
     WriteOvertakenByCut = "write-overtaken-by-cut",
     /// A cut reaches into a closed segment, which becomes the active one again.
     CutReopensSegment = "cut-reopens-segment",
-    /// A cut reaches below the checkpoint: recovery must not believe what is gone.
-    CutLowersCheckpoint = "cut-lowers-checkpoint",
     /// A checkpoint cannot be stored: which one is on the disk is not known.
     CheckpointFailed = "checkpoint-failed",
     /// A log is cut under a read.

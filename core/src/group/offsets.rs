@@ -327,7 +327,6 @@ struct Watched {
 impl Watched {
     fn has_expired(&self, now: Now, offset: &CommittedOffset, retention: Duration) -> bool {
         // A stamp that lies in the future of the moment when it was loaded is a mistake.
-        sometimes!(StampOfTheFuture, offset.committed_at > self.committed.wall);
         let committed_at = offset.committed_at.min(self.committed.wall);
         let (since, since_wall, retention) = match offset.expires_at {
             Some(end) => {

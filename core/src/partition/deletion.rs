@@ -69,6 +69,7 @@ impl Partition {
     /// Fails the deletions that waited for this log start, and wants it no more: another deletion
     /// or the next offer of segments asks again.
     pub(super) fn on_log_start_not_persisted(&mut self, to: Offset, effects: &mut Effects) {
+        sometimes!(DeletionNotStored);
         while let Some((target, request)) = self.parked_deletions.pop_first() {
             if target > to {
                 self.parked_deletions.insert((target, request));

@@ -94,7 +94,6 @@ async fn truncate(shared: &Shared, now: Now, to: Offset, side: SideState) -> Res
         (state.go_on_in(active), state.stored)
     };
     if stored.recovery_offset > to || stored.high_watermark > to {
-        sometimes!(CutLowersCheckpoint, stored.recovery_offset > to);
         shared.lower_checkpoint(to, side).await?;
     }
     for name in removed {

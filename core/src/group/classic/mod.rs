@@ -188,7 +188,6 @@ impl ClassicGroups {
             false => group.check_generation(identity)?,
         }
         if group.state == State::CompletingRebalance {
-            sometimes!(CommitDuringRebalance);
             return Err(GroupError::RebalanceInProgress);
         }
         group.is_alive(step, &identity.member);
