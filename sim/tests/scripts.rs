@@ -76,8 +76,8 @@ impl Laboratory for Here {
 fn the_failure_of_a_planted_bug_shrinks_to_what_it_needs() {
     let _alone = alone();
     let script = lossy();
-    let mut here = Here { check: "L3 immutable".into(), left: 250 };
-    let least = shrink(&script, &mut here, 2);
+    let mut here = Here { check: "L3 immutable".into(), left: 800 };
+    let least = shrink(&script, &mut here, 8);
     let (faults, operations) = size(&least);
     assert!(faults <= 5 && operations <= 20, "{faults} fault events, {operations} operations");
     let again = replay(&Script::parse(&least.to_text()).unwrap(), false, &Lab::new()).unwrap();

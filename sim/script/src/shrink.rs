@@ -61,10 +61,10 @@ struct Shrinker<'a> {
 impl Shrinker<'_> {
     /// Tries everything once. What makes runs quicker comes first.
     fn sweep(&mut self) {
+        self.leave_out_clients();
         self.shorten();
         self.leave_out_strikes();
         self.strike_by_time();
-        self.leave_out_clients();
         self.simplify();
         self.leave_out_operations();
         self.leave_out_strikes();

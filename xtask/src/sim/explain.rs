@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
 fn page_for(worker: &Worker, subject: &Subject) -> PathBuf {
     match subject {
         Subject::Seed(run) => page_of(worker, run),
-        Subject::Script(file) => {
+        Subject::Script { file, .. } => {
             let name = file.with_extension("html");
             worker.directory.join(PAGES).join(name.file_name().unwrap_or_default())
         }
@@ -71,8 +71,9 @@ pub fn page_of(worker: &Worker, run: &Run) -> PathBuf {
 pub fn explain(worker: &Worker, subject: &Subject, page: &Path) -> anyhow::Result<Explained> {
     let report = match subject {
         Subject::Seed(run) => worker.run(run),
-        Subject::Script(file) => {
-            scripts::follow(worker, file, &Following::default(), super::RUN_TIMEOUT)
+        Subject::Script { file, without_mutant } => {
+            let how = Following { without_mutant: *without_mutant, ..Following::default() };
+            scripts::follow(worker, file, &how, super::RUN_TIMEOUT)
         }
     };
     if report.hash.is_empty() {
@@ -121,6 +122,10 @@ mod tests {
              echo drawn > $page; echo 'FAILED L3'; exit 1
            fi"#;
 
+    fn script(file: &str) -> Subject {
+        Subject::Script { file: file.into(), without_mutant: false }
+    }
+
     #[test]
     fn a_failed_run_is_run_again_with_its_hash_and_leaves_a_page() {
         let (scratch, worker) = fake_worker(&format!(
@@ -148,7 +153,7 @@ mod tests {
              {ENDS}\necho '{{\"passed\":false,\"hash\":\"ab\",\"failure\":{{\"check\":\"L3\"}}}}'; exit 1"
         ));
         let page = scratch.path().join("a.html");
-        let explained = explain(&worker, &Subject::Script("/kept/a.json".into()), &page).unwrap();
+        let explained = explain(&worker, &script("/kept/a.json"), &page).unwrap();
         assert!(!explained.passed && page.is_file());
     }
 
@@ -157,7 +162,7 @@ mod tests {
         let (_scratch, worker) = fake_worker("exit 0");
         let page = page_of(&worker, &run("regressions/torn-index", 7));
         assert!(page.ends_with("target/sim-failures/regressions-torn-index-7.html"));
-        let frozen = Subject::Script("/x/scenarios/regressions/lost-tail.json".into());
+        let frozen = script("/x/scenarios/regressions/lost-tail.json");
         let page = page_for(&worker, &frozen);
         assert_eq!(page, worker.directory.join("target/sim-failures/lost-tail.html"));
     }

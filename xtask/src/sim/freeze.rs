@@ -70,7 +70,7 @@ pub fn replay_all(worker: &Worker, directory: &Path) -> anyhow::Result<Counts> {
         match &report.failure {
             Some(failure) => {
                 println!("FAILED {name}: {}: {}", failure.check, failure.message);
-                println!("       cargo xtask sim replay {}", file.display());
+                println!("       cargo xtask sim replay {} --without-mutant", file.display());
             }
             None => println!("{name}: passed"),
         }

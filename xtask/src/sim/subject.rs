@@ -22,14 +22,22 @@ pub struct OneRun {
     /// Plant this bug; a script says itself which.
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
+    /// Follow a script without the bug that it plants.
+    #[arg(long, conflicts_with_all = ["seed", "mutant"])]
+    without_mutant: bool,
 }
 
 /// What is run.
 pub enum Subject {
     /// A seed of a scenario.
     Seed(Run),
-    /// The script in this file, an absolute path.
-    Script(PathBuf),
+    /// A script.
+    Script {
+        /// Its file, an absolute path.
+        file: PathBuf,
+        /// Whether the bug that it names is left out.
+        without_mutant: bool,
+    },
 }
 
 impl OneRun {
@@ -40,7 +48,8 @@ impl OneRun {
                 let message = "a script has its seed and its mutant".to_owned();
                 return Err(Usage(message).into());
             }
-            return Ok(Subject::Script(std::path::absolute(&self.scenario)?));
+            let file = std::path::absolute(&self.scenario)?;
+            return Ok(Subject::Script { file, without_mutant: self.without_mutant });
         }
         let Some(seed) = self.seed else {
             return Err(Usage("--seed is missing".to_owned()).into());
@@ -58,9 +67,12 @@ impl Subject {
     pub fn command(&self, worker: &Worker, what: &str) -> Command {
         match self {
             Self::Seed(run) => worker.command_for(what, run),
-            Self::Script(file) => {
+            Self::Script { file, without_mutant } => {
                 let mut command = worker.bare_command(what);
                 command.arg("--script").arg(file);
+                if *without_mutant {
+                    command.arg("--without-mutant");
+                }
                 command
             }
         }
@@ -73,7 +85,8 @@ mod tests {
     use crate::sim::worker::tests::fake_worker;
 
     fn one(scenario: &str, seed: Option<u64>, mutant: Option<&str>) -> OneRun {
-        OneRun { scenario: scenario.into(), seed, mutant: mutant.map(str::to_owned) }
+        let mutant = mutant.map(str::to_owned);
+        OneRun { scenario: scenario.into(), seed, mutant, without_mutant: false }
     }
 
     #[test]
@@ -83,6 +96,9 @@ mod tests {
         let command = subject.command(&worker, "explain");
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["explain", "--script", "/kept/a.json"]);
+        let healthy = OneRun { without_mutant: true, ..one("/kept/a.json", None, None) };
+        let command = healthy.subject().unwrap().command(&worker, "run");
+        assert_eq!(command.get_args().last().unwrap(), "--without-mutant");
         for wrong in [one("a.json", Some(1), None), one("a.json", None, Some("x"))] {
             assert!(wrong.subject().err().unwrap().is::<Usage>());
         }
