@@ -39,7 +39,8 @@ fn a_run_is_the_same_again_in_the_same_process() {
 #[test]
 fn an_application_that_takes_silence_for_a_refusal_is_found_out() {
     let scenario = scenario(CUT);
-    let failures: Vec<_> = (0..40).filter_map(|seed| bookings().run(&scenario, seed).failure).collect();
+    let failures: Vec<_> =
+        (0..40).filter_map(|seed| bookings().run(&scenario, seed).failure).collect();
     assert!(failures.iter().all(|failure| failure.check == "no false refusal"), "{failures:?}");
     assert!(!failures.is_empty());
     assert!(failures[0].message.contains("was refused and is booked"), "{failures:?}");

@@ -181,7 +181,8 @@ async fn the_lag_of_a_group_can_be_told_from_the_broker_s_own_page() {
     let (broker, mut connection) = start_with_topic(dir.path()).await;
     assert_eq!(commit_one(&mut connection, &commit("g", "", -1, 0, 7)).await, 0);
     let page = broker.offsets().await.render();
-    let line = "kafka_consumergroup_current_offset{consumergroup=\"g\",topic=\"t\",partition=\"0\"} 7";
+    let line =
+        "kafka_consumergroup_current_offset{consumergroup=\"g\",topic=\"t\",partition=\"0\"} 7";
     assert!(page.lines().any(|found| found == line), "{page}");
     let line = "kafka_topic_partition_current_offset{topic=\"t\",partition=\"1\"} 0";
     assert!(page.lines().any(|found| found == line), "{page}");

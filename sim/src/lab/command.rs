@@ -219,7 +219,8 @@ impl RunCommand {
         let (scenario, course, mutant) = match &self.script {
             Some(path) => {
                 let script = self.read_script(path)?;
-                let (scenario, course) = prepare(&script, lab).map_err(|error| error.to_string())?;
+                let (scenario, course) =
+                    prepare(&script, lab).map_err(|error| error.to_string())?;
                 (scenario, course, script.mutant)
             }
             None => {

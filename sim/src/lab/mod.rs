@@ -118,9 +118,10 @@ impl Lab {
         clients: &Clients,
         seed: u64,
     ) -> Vec<JoinHandle<()>> {
-        let processes = self.workloads.iter().flat_map(|workload| {
-            (0..workload.processes()).map(move |number| (workload, number))
-        });
+        let processes = self
+            .workloads
+            .iter()
+            .flat_map(|workload| (0..workload.processes()).map(move |number| (workload, number)));
         let started = processes.map(|(workload, number)| {
             let process = Process::new(clients.clone(), seed, workload.name(), number);
             node.spawn(workload.run(process))
