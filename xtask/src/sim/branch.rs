@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use clap::Args;
+use highwater_script::{Script, edit};
 use serde::Serialize;
 
 use super::progress::{Goal, Progress};
@@ -56,7 +57,7 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let script = options.script.read()?;
     let check = script.check().context("the script does not say which check failed")?.to_owned();
     let worker = options.program.worker()?;
-    let last = script.decisions.run.number("millis").unwrap_or(0).max(0) as u64;
+    let last = last_millis(&script);
     let mut points: Vec<Point> = (0..POINTS)
         .map(|point| Point { millis: point * last / (POINTS - 1), failed: 0, runs: 0 })
         .collect();
@@ -93,6 +94,16 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
     scripts::write(&file, &(serde_json::to_string_pretty(&branches)? + "\n"))?;
     println!("wrote {}", file.display());
     Ok(Counts::one(true))
+}
+
+/// When the last strike or operation of a script begins, or the time under faults is over; behind it,
+/// in simulated milliseconds.
+fn last_millis(script: &Script) -> u64 {
+    let decisions = &script.decisions;
+    let strikes = decisions.strikes.values().filter_map(|strike| strike.number("at"));
+    let operations = edit::operations(script).into_iter().map(|(at, ..)| at / 1_000_000);
+    let over = decisions.run.number("millis").unwrap_or(0);
+    strikes.chain(operations).max().map_or(0, |last| last + 1).max(over).max(0) as u64
 }
 
 /// One line for each point.
@@ -135,6 +146,17 @@ mod tests {
         assert_eq!(became_likely(&points(&[0, 4, 0, 0, 4, 4, 4])), Some(4));
         assert_eq!(became_likely(&points(&[4, 4, 4])), Some(0));
         assert_eq!(became_likely(&points(&[0, 0, 1, 1])), None);
+    }
+
+    #[test]
+    fn the_last_point_lies_behind_the_last_strike() {
+        let text = r##"{"format":1,"simulator":"0.1.0","scenario":{"name":"a","text":""},"seed":7,
+            "network_seed":7,"decisions":{"run":{"millis":500},"strikes":{"power-cut#0":{"at":518}},
+            "clients":{"producer 2":{"drawn":{},"operations":{"4":{"at":499000000}}}}}}"##;
+        let mut script = Script::parse(text).unwrap();
+        assert_eq!(last_millis(&script), 519);
+        script.decisions.strikes.clear();
+        assert_eq!(last_millis(&script), 500);
     }
 
     #[test]
