@@ -260,7 +260,7 @@ fn group_settings(shape: &BrokerShape, choices: &mut Choices) -> Vec<(&'static s
         (key, choices.within(key, bounds).to_string())
     };
     // A check removes groups without members and offsets, whose successors begin at generation 1
-    // again: then no oracle could tell a generation that was reused.
+    // again: where checks are frequent, groups are founded with an offset.
     let retention_check = if shape.retention_millis.is_some() { 1_000 } else { 600_000 };
     vec![
         draw("offsets.topic.num.partitions", &(1..=2)),

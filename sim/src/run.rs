@@ -240,6 +240,13 @@ async fn simulate(
     let mut clients = Clients::new(network_seed, cluster.clone(), partitions, impatience);
     clients.compacted = Arc::new(compacted);
     clients.groups = Arc::new(workload::group_plans(&mut choices, &scenario.workload));
+    if scenario.broker.retention_millis.is_some() {
+        // Only then does the coordinator look for groups that are over.
+        let founding = clients.clone();
+        let founded = node.spawn(async move { workload::found_groups(&founding).await }).await;
+        let founded = founded.unwrap_or_else(|_| Err("the founder of the groups was lost".into()));
+        founded.map_err(|message| Failure { check: "harness".into(), message })?;
+    }
     let mut working = clients.spawn(&node, &scenario.workload, &mut choices);
     working.extend(lab.spawn(&node, &clients, network_seed));
     let drawn = scenario.millis as i64;

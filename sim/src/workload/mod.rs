@@ -12,7 +12,7 @@ mod turns;
 
 pub use admin::{TopicPlan, create_topic, find_topic};
 pub use finale::{converge, read_back};
-pub use group::{GroupPlan, plans as group_plans, read_everything};
+pub use group::{GroupPlan, found as found_groups, plans as group_plans, read_everything};
 pub use session::{ClientNumber, Session};
 pub use turns::Turns;
 

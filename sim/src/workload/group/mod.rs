@@ -11,16 +11,24 @@ mod voice;
 
 pub use finale::read_everything;
 
-use super::{ClientNumber, Clients, Turns};
+use super::{ClientNumber, Clients, Session, Turns};
 use crate::{
     choices::Choices,
+    recorder::now_nanos,
     scenario::{GroupProtocol, WorkloadShape},
 };
-use madsim::{runtime::NodeHandle, task::JoinHandle};
+use madsim::{runtime::NodeHandle, task::JoinHandle, time};
 use member::{Member, Temper};
+use std::time::Duration;
+use voice::{Said, Voice};
 
 /// The numbers of the members' clients begin here: those of the other clients are below.
 const FIRST_CLIENT: u32 = 100;
+/// Who commits the first offset of each group.
+const FOUNDER: ClientNumber = ClientNumber(99);
+/// How long that may take, in simulated time, and how long it waits before it tries again.
+const FOUNDED_WITHIN: Duration = Duration::from_secs(10);
+const FOUND_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// One group of a run.
 #[derive(Clone, Debug)]
@@ -73,6 +81,25 @@ const fn name_of(protocol: GroupProtocol) -> &'static str {
         GroupProtocol::Consumer => "consumer",
         GroupProtocol::Mixed => "mixed",
     }
+}
+
+/// Commits an offset of each group before anybody joins it. A group that has none is removed when its
+/// last member is gone, and its successor begins at generation 1 again: no check could tell that from a
+/// generation that was reused. The error names the group that could not be begun.
+pub async fn found(clients: &Clients) -> Result<(), String> {
+    let Some(partition) = clients.partitions.first().copied() else { return Ok(()) };
+    for plan in clients.groups.iter() {
+        let session = Session::new(clients.clone(), FOUNDER);
+        let mut voice = Voice::new(session, &plan.name, None);
+        let deadline = now_nanos() + FOUNDED_WITHIN.as_nanos() as u64;
+        while !matches!(voice.commit(-1, [(partition, 0)].into()).await, Said::Well(_)) {
+            if now_nanos() > deadline {
+                return Err(format!("{} could not be founded on a healthy cluster", plan.name));
+            }
+            time::sleep(FOUND_AGAIN_AFTER).await;
+        }
+    }
+    Ok(())
 }
 
 /// Starts the members of all groups on the clients' machine.
