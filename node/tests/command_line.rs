@@ -215,6 +215,18 @@ fn a_member_of_a_group_goes_on_where_the_one_before_it_was() {
 }
 
 #[test]
+fn what_a_member_did_not_print_is_left_for_the_next_one() {
+    let data = directory("counted").join("data");
+    let broker = Broker::start(&data);
+    broker.done("topic create events", b"");
+    // One batch: the first member gets all of it and prints a part.
+    broker.done("produce events", b"1\n2\n3\n4\n");
+    assert_eq!(broker.done("consume events --group readers -n 1", b""), "1\n");
+    assert_eq!(broker.done("consume events --group readers -n 2", b""), "2\n3\n");
+    assert_eq!(broker.done("consume events --group readers", b""), "4\n");
+}
+
+#[test]
 fn a_second_broker_on_the_same_data_is_refused() {
     let data = directory("locked").join("data");
     let _first = Broker::start(&data);

@@ -247,9 +247,14 @@ impl Cursor {
             for record in Records::in_body(&header, &body) {
                 let record = record?;
                 let offset = i64::try_from(record.offset.0)?;
-                let beyond = self.end.is_some_and(|end| offset >= end);
-                if offset < self.next || beyond || header.is_control || printer.left == Some(0) {
+                if offset < self.next || header.is_control {
                     continue;
+                }
+                let is_beyond = self.end.is_some_and(|end| offset >= end);
+                if is_beyond || printer.left == Some(0) {
+                    // Nobody has seen it: whoever goes on in the group begins with it.
+                    self.next = offset;
+                    return Ok(());
                 }
                 printer.print(&self.partition, &record, out)?;
             }
