@@ -47,15 +47,6 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 /// How often the metadata of a cluster is looked at.
 const OBSERVE_EVERY: Duration = Duration::from_millis(20);
 
-/// What a run is told besides its scenario.
-#[derive(Clone, Copy, Debug)]
-pub struct RunOptions {
-    /// The seed from which everything is drawn.
-    pub seed: u64,
-    /// Whether to keep the trace's lines.
-    pub keep_trace: bool,
-}
-
 /// How a run goes, in full.
 #[derive(Clone, Debug)]
 pub struct Course {
@@ -101,13 +92,6 @@ pub struct Judged {
     pub history: History,
     /// What the check that does not hold points at.
     pub evidence: Evidence,
-}
-
-/// Runs one seed; the report, and the trace's lines if they were kept.
-#[must_use]
-pub fn run(scenario: &Scenario, options: &RunOptions) -> (Report, Vec<String>) {
-    let ran = follow(scenario, Course::of_seed(options.seed), options.keep_trace);
-    (ran.report, ran.lines)
 }
 
 /// Runs one course of a scenario, and keeps the trace's lines if told to.
