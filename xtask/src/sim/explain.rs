@@ -11,9 +11,6 @@ use super::subject::{OneRun, Subject};
 use super::worker::{Run, Worker};
 use crate::counts::Counts;
 
-/// Where the pages of failed runs go, below the root.
-pub const PAGES: &str = "target/sim-failures";
-
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -54,7 +51,7 @@ fn page_for(worker: &Worker, subject: &Subject) -> PathBuf {
         Subject::Seed(run) => page_of(worker, run),
         Subject::Script { file, .. } => {
             let name = file.with_extension("html");
-            worker.directory.join(PAGES).join(name.file_name().unwrap_or_default())
+            worker.directory.join(scripts::FAILURES).join(name.file_name().unwrap_or_default())
         }
     }
 }
@@ -63,7 +60,7 @@ fn page_for(worker: &Worker, subject: &Subject) -> PathBuf {
 #[must_use]
 pub fn page_of(worker: &Worker, run: &Run) -> PathBuf {
     let name = run.scenario.name.replace('/', "-");
-    worker.directory.join(PAGES).join(format!("{name}-{}.html", run.seed))
+    worker.directory.join(scripts::FAILURES).join(format!("{name}-{}.html", run.seed))
 }
 
 /// Runs it as it is, then again with its events kept: both runs must have the same hash. Writes the

@@ -10,8 +10,8 @@ use highwater_script::Script;
 use super::worker::{Report, Worker};
 use crate::workspace;
 
-/// Where the scripts of failed runs are kept, relative to the root.
-const FAILURES: &str = "target/sim-failures";
+/// Where the scripts and pages of failed runs are kept, relative to the root.
+pub const FAILURES: &str = "target/sim-failures";
 
 /// A script as an argument.
 #[derive(Args)]
