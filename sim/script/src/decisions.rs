@@ -2,7 +2,7 @@
 //! operation) or drawn anew (a value).
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that a run chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,10 +145,29 @@ impl Decisions {
         self.strikes.len() + self.stops_at_the_end()
     }
 
+    /// What kinds of things go wrong, each once: those of [`Self::fault_events`].
+    #[must_use]
+    pub fn fault_kinds(&self) -> BTreeSet<&str> {
+        let mut kinds: BTreeSet<&str> = self.strikes.keys().map(|name| kind_of(name)).collect();
+        if self.is_cut_at_the_end() {
+            kinds.insert("power-cut at the end");
+        }
+        if !self.killed_at_the_end().is_empty() {
+            kinds.insert("process-kill at the end");
+        }
+        kinds
+    }
+
     fn stops_at_the_end(&self) -> usize {
-        let cut = self.run.number("power_cut_at_the_end") == Some(1);
-        let killed = self.run.text("killed_at_the_end").unwrap_or_default();
-        usize::from(cut) + killed.split_whitespace().count()
+        usize::from(self.is_cut_at_the_end()) + self.killed_at_the_end().split_whitespace().count()
+    }
+
+    fn is_cut_at_the_end(&self) -> bool {
+        self.run.number("power_cut_at_the_end") == Some(1)
+    }
+
+    fn killed_at_the_end(&self) -> &str {
+        self.run.text("killed_at_the_end").unwrap_or_default()
     }
 }
 
@@ -206,5 +225,16 @@ mod tests {
         assert_eq!(decisions.fault_events(), 1);
         decisions.run.push("killed_at_the_end", Value::Text("1 3".into()));
         assert_eq!(decisions.fault_events(), 3);
+    }
+
+    #[test]
+    fn the_kinds_of_faults_are_told_once_each() {
+        let mut decisions = Decisions::default();
+        for strike in ["power-cut#0", "power-cut#7", "isolation#1"] {
+            decisions.strikes.insert(strike.into(), Drawn::default());
+        }
+        decisions.run.push("killed_at_the_end", Value::Text("1 3".into()));
+        let kinds: Vec<&str> = decisions.fault_kinds().into_iter().collect();
+        assert_eq!(kinds, ["isolation", "power-cut", "process-kill at the end"]);
     }
 }

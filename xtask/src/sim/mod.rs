@@ -142,12 +142,18 @@ pub struct Program {
     /// docs/lab.md).
     #[arg(long, value_name = "PROGRAM")]
     worker: Option<PathBuf>,
+    /// Build the simulator with every optimisation and without assertions for debugging: that takes
+    /// minutes, and then runs take two thirds of the time. Seeds do what they do without it.
+    #[arg(long, conflicts_with = "worker")]
+    release: bool,
 }
 
 impl Program {
     /// The program as a worker; the simulator is built first.
     pub fn worker(&self) -> anyhow::Result<Worker> {
-        let Some(program) = &self.worker else { return build_worker() };
+        let Some(program) = &self.worker else {
+            return if self.release { build_release_worker() } else { build_worker() };
+        };
         let binary = std::path::absolute(program)?;
         if !binary.is_file() {
             let message = format!("--worker {}: there is no such file", program.display());

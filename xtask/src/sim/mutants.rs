@@ -34,6 +34,8 @@ pub struct Options {
     #[arg(long)]
     shrink: bool,
     #[command(flatten)]
+    program: super::Program,
+    #[command(flatten)]
     limits: LimitOptions,
 }
 
@@ -49,7 +51,7 @@ struct Found {
 /// Runs the command.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let root = workspace::root();
-    let worker = super::build_worker()?;
+    let worker = options.program.worker()?;
     let known = worker.mutants()?;
     let places = if options.scenarios.is_empty() {
         directed_places(&known)?

@@ -16,6 +16,9 @@ use super::worker::Worker;
 use super::{RUN_TIMEOUT, pool};
 use crate::counts::Counts;
 
+/// Variants of a candidate that are tried when nobody says how many.
+const TRIES: u32 = 16;
+
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -34,11 +37,19 @@ pub struct LimitOptions {
     seconds: u64,
     /// Variants of a candidate, with other latencies and moments of strikes, that are tried before it
     /// is given up.
-    #[arg(long, value_name = "K", default_value_t = 16)]
+    #[arg(long, value_name = "K", default_value_t = TRIES)]
     tries: u32,
     /// Processes at once.
     #[arg(long, value_name = "J")]
     pub jobs: Option<NonZeroUsize>,
+}
+
+impl LimitOptions {
+    /// So much time and so many processes, and as many variants as usual.
+    #[must_use]
+    pub fn within(time: Duration, jobs: NonZeroUsize) -> Self {
+        Self { seconds: time.as_secs(), tries: TRIES, jobs: Some(jobs) }
+    }
 }
 
 /// What became of a script.
@@ -58,7 +69,7 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let script = options.script.read()?;
     let worker = options.program.worker()?;
     let shrunk = shrink_script(&worker, &script, &options.limits, true)?;
-    let written = write_beside(&options.script, &shrunk.after)?;
+    let written = write_beside(&options.script.script, &shrunk.after)?;
     println!("{}", shrunk.summary());
     for line in render::story(&shrunk.after) {
         println!("  {line}");
@@ -103,9 +114,9 @@ pub fn shrink_script(
     Ok(Shrunk { before: script.clone(), after: outcome?, elapsed: started.elapsed(), runs })
 }
 
-/// Writes the script, its scenario and its test.
-fn write_beside(argument: &ScriptArgument, script: &Script) -> anyhow::Result<Vec<PathBuf>> {
-    let files = ["min.json", "min.toml", "min.rs"].map(|ending| argument.beside(ending));
+/// Writes what is left of a script beside it: as a script, as a scenario and as a test.
+pub fn write_beside(of: &Path, script: &Script) -> anyhow::Result<Vec<PathBuf>> {
+    let files = ["min.json", "min.toml", "min.rs"].map(|ending| of.with_extension(ending));
     let name = files[0].file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stem = name.trim_end_matches(".min.json").to_owned();
     scripts::write(&files[0], &script.to_text())?;

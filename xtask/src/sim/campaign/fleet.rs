@@ -1,7 +1,7 @@
 //! `cargo xtask sim summary`: what the state files of one campaign say together, of one sitting or
 //! of all shards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,12 +49,7 @@ fn sum_up(files: &[PathBuf]) -> anyhow::Result<Summary> {
     let mut ledger = Ledger::new(first.campaign.mutant.as_deref());
     let (mut ended, mut wall) = (Ended::Complete, Duration::ZERO);
     for shard in shards.values() {
-        let mut seen = BTreeSet::new();
-        for report in &shard.reports {
-            if seen.insert((&report.scenario, report.seed)) {
-                ledger.add(report);
-            }
-        }
+        let seen = ledger.add_written(shard);
         if matches!(shard.ended, Ended::Interrupted | Ended::Killed) {
             let name = &shard.header.campaign.shard;
             wrong.push(format!("shard {name} was stopped after {} runs", seen.len()));

@@ -1,12 +1,15 @@
 //! Failures that are probably the same: of one check, and of one shape.
 //!
+//! The shape of a failure that was shrunk is what is left of its faults; without that it is all that
+//! took effect in its run, of which most did not matter.
+//!
 //! The words of a check name offsets and brokers, which differ from seed to seed, so they say
 //! nothing about whether two failures are one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ledger::FailedRun;
 use crate::sim::worker::Report;
@@ -15,8 +18,19 @@ use crate::sim::worker::Report;
 const EXAMPLES: usize = 3;
 
 /// What it takes for a failure to happen: the kinds of faults, sorted, each once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Shape(BTreeSet<String>);
+
+/// What a shape was taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShapeOf {
+    /// What is left of the run when it is shrunk: what it takes.
+    Shrunk,
+    /// All that took effect in the run: what it takes is among it.
+    #[default]
+    Run,
+}
 
 impl Shape {
     /// The shape with these kinds.
@@ -35,10 +49,19 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return formatter.write_str("no fault took effect");
+            return formatter.write_str("no fault");
         }
         let kinds: Vec<&str> = self.0.iter().map(String::as_str).collect();
         formatter.write_str(&kinds.join(", "))
+    }
+}
+
+impl fmt::Display for ShapeOf {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Shrunk => "takes",
+            Self::Run => "among",
+        })
     }
 }
 
@@ -49,6 +72,8 @@ pub struct Group {
     pub check: String,
     /// The shape.
     pub shape: Shape,
+    /// What the shape is of.
+    pub shape_of: ShapeOf,
     /// How many runs are in it.
     pub count: u64,
     /// Those of the smallest seeds.
@@ -71,17 +96,20 @@ pub struct Example {
 /// The groups, the largest first.
 #[must_use]
 pub fn groups(failures: &[FailedRun]) -> Vec<Group> {
-    let mut by_key: BTreeMap<(&str, &Shape), Vec<&FailedRun>> = BTreeMap::new();
+    let mut by_key: BTreeMap<(&str, ShapeOf, &Shape), Vec<&FailedRun>> = BTreeMap::new();
     for failure in failures {
-        by_key.entry((&failure.check, &failure.shape)).or_default().push(failure);
+        let key = (failure.check.as_str(), failure.shape_of, &failure.shape);
+        by_key.entry(key).or_default().push(failure);
     }
-    let mut groups: Vec<Group> = by_key.into_iter().map(|(key, runs)| group(key, runs)).collect();
+    let mut groups: Vec<Group> = by_key.into_values().map(group).collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.count));
     groups
 }
 
-fn group((check, shape): (&str, &Shape), mut runs: Vec<&FailedRun>) -> Group {
+/// The group of runs that are alike; there is at least one.
+fn group(mut runs: Vec<&FailedRun>) -> Group {
     runs.sort_by_key(|run| (run.seed, &run.scenario));
+    let first = runs[0];
     let example = |run: &&FailedRun| Example {
         seed: run.seed,
         scenario: run.scenario.clone(),
@@ -89,8 +117,9 @@ fn group((check, shape): (&str, &Shape), mut runs: Vec<&FailedRun>) -> Group {
         replay: run.replay.clone(),
     };
     Group {
-        check: check.to_owned(),
-        shape: shape.clone(),
+        check: first.check.clone(),
+        shape: first.shape.clone(),
+        shape_of: first.shape_of,
         count: runs.len() as u64,
         examples: runs.iter().take(EXAMPLES).map(example).collect(),
     }
@@ -98,7 +127,8 @@ fn group((check, shape): (&str, &Shape), mut runs: Vec<&FailedRun>) -> Group {
 
 impl fmt::Display for Group {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{:>6} x {} [{}]", self.count, self.check, self.shape)?;
+        let Self { count, check, shape, shape_of, .. } = self;
+        writeln!(formatter, "{count:>6} x {check} {shape_of} [{shape}]")?;
         let runs: Vec<String> = self
             .examples
             .iter()
@@ -149,13 +179,31 @@ mod tests {
             ("L7", "power_cuts".to_owned(), 4),
             ("L3", "power_cuts".to_owned(), 1),
             ("L7", "power_cuts, writes_torn".to_owned(), 1),
-            ("worker", "no fault took effect".to_owned(), 1),
+            ("worker", "no fault".to_owned(), 1),
         ];
         assert_eq!(rows, expected);
         let examples: Vec<(&str, u64)> =
             groups[0].examples.iter().map(|one| (one.scenario.as_str(), one.seed)).collect();
         assert_eq!(examples, [("a", 3), ("b", 3), ("a", 4)]);
         let text = groups[0].to_string();
+        assert!(text.contains("4 x L7 among [power_cuts]"), "{text}");
         assert!(text.ends_with("cargo xtask sim replay a --seed 3"), "{text}");
+    }
+
+    #[test]
+    fn what_is_left_of_two_failures_makes_them_one_group_whatever_else_happened() {
+        let mut ledger = Ledger::new(None);
+        for seed in 0..3 {
+            ledger.add(&red("a", seed, "L7", &[("power_cuts", seed), ("calls_cut", 1)]));
+        }
+        for seed in 0..2 {
+            ledger.shrunk("a", seed, &Shape::of_kinds(["power-cut"]));
+        }
+        ledger.shrunk("a", 7, &Shape::of_kinds(["isolation"]));
+        let groups: Vec<String> = groups(&ledger.failures)
+            .iter()
+            .map(|group| format!("{} {} {}", group.count, group.shape_of, group.shape))
+            .collect();
+        assert_eq!(groups, ["2 takes power-cut", "1 among calls_cut, power_cuts"]);
     }
 }

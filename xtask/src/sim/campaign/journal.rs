@@ -1,9 +1,10 @@
 //! The state of a campaign in a file: JSON lines, the first says which campaign it is, each other
-//! one is a run that is done or the end of a sitting.
+//! one is a run that is done, what a failed one was shrunk to, or the end of a sitting.
 //!
 //! A line is written at once and to its end, so that whatever kills the campaign leaves at most the
 //! last line torn; that run is done again.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,12 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::grouping::Shape;
 use super::identity::Identity;
 use crate::counts::Usage;
 use crate::sim::worker::Report;
 
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How long a state file may be held by somebody else: a process that is just being started holds
 /// every file of its parent for a moment.
@@ -50,6 +52,17 @@ enum Line {
         /// What it reported.
         report: Box<Report>,
     },
+    /// A failed run was shrunk.
+    Shrunk {
+        /// How long the campaign has taken by then, all sittings together.
+        elapsed_ms: u64,
+        /// Its scenario.
+        scenario: String,
+        /// Its seed.
+        seed: u64,
+        /// What is left of it.
+        shape: Shape,
+    },
     /// A sitting has come to its end.
     Ended {
         /// How long the campaign has taken by then, all sittings together.
@@ -81,6 +94,8 @@ pub struct Written {
     pub header: Header,
     /// The runs that are done.
     pub reports: Vec<Report>,
+    /// By scenario and seed: what is left of failed runs that were shrunk.
+    pub shrunk: BTreeMap<(String, u64), Shape>,
     /// How long they took, all sittings together.
     pub elapsed: Duration,
     /// How the last sitting ended.
@@ -122,6 +137,10 @@ impl Written {
                 self.reports.push(*report);
                 // Whatever sitting ended before, this one goes on.
                 self.ended = Ended::Killed;
+                elapsed_ms
+            }
+            Line::Shrunk { elapsed_ms, scenario, seed, shape } => {
+                self.shrunk.insert((scenario, seed), shape);
                 elapsed_ms
             }
             Line::Ended { elapsed_ms, why } => {
@@ -173,6 +192,17 @@ impl Journal {
     pub fn run(&mut self, elapsed: Duration, report: &Report) -> anyhow::Result<()> {
         let elapsed_ms = millis(elapsed);
         self.append(&Line::Run { elapsed_ms, report: Box::new(report.clone()) })
+    }
+
+    /// Writes down what a failed run was shrunk to.
+    pub fn shrunk(
+        &mut self,
+        elapsed: Duration,
+        (scenario, seed): (&str, u64),
+        shape: &Shape,
+    ) -> anyhow::Result<()> {
+        let (elapsed_ms, scenario, shape) = (millis(elapsed), scenario.to_owned(), shape.clone());
+        self.append(&Line::Shrunk { elapsed_ms, scenario, seed, shape })
     }
 
     /// Writes down that this sitting is over.

@@ -1,11 +1,12 @@
 //! What the runs of a campaign add up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
-use super::grouping::Shape;
+use super::grouping::{Shape, ShapeOf};
+use super::journal::Written;
 use crate::sim::worker::{Report, replay_command};
 
 /// From this many runs that could show an effect, one of them must have shown it.
@@ -61,6 +62,8 @@ pub struct FailedRun {
     pub message: String,
     /// What it takes for this failure to happen, as far as that is known.
     pub shape: Shape,
+    /// Whether that is what was left, or all there was.
+    pub shape_of: ShapeOf,
     /// The hash of its trace; empty when it came to no end.
     pub hash: String,
     /// The command line that shows it again.
@@ -88,6 +91,29 @@ impl Ledger {
         tally.failed
     }
 
+    /// Adds everything that is written down, each run once; which runs these are.
+    pub fn add_written(&mut self, written: &Written) -> BTreeSet<(String, u64)> {
+        let mut done = BTreeSet::new();
+        for report in &written.reports {
+            if done.insert((report.scenario.clone(), report.seed)) {
+                self.add(report);
+            }
+        }
+        for ((scenario, seed), shape) in &written.shrunk {
+            self.shrunk(scenario, *seed, shape);
+        }
+        done
+    }
+
+    /// A failed run was shrunk to this.
+    pub fn shrunk(&mut self, scenario: &str, seed: u64, shape: &Shape) {
+        let is_it = |run: &&mut FailedRun| run.scenario == scenario && run.seed == seed;
+        if let Some(run) = self.failures.iter_mut().find(is_it) {
+            run.shape = shape.clone();
+            run.shape_of = ShapeOf::Shrunk;
+        }
+    }
+
     /// How many runs each check has failed.
     #[must_use]
     pub fn failures_by_check(&self) -> BTreeMap<&str, u64> {
@@ -108,6 +134,7 @@ impl FailedRun {
             check: failure.check,
             message: failure.message,
             shape: Shape::of_run(report),
+            shape_of: ShapeOf::Run,
             hash: report.hash.clone(),
             replay: replay_command(&report.scenario, report.seed, mutant),
         }

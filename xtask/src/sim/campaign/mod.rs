@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod options;
 pub mod plan;
 pub mod shard;
+pub mod shrinking;
 pub mod situations;
 pub mod summary;
 pub mod time;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use journal::{Ended, Journal, Written};
 use ledger::Ledger;
 use plan::Plan;
+use shrinking::Shrinking;
 use situations::Situations;
 use summary::Summary;
 
@@ -45,6 +47,8 @@ pub struct Campaign {
     pub situations: Vec<String>,
     /// Whether each of them must be reached.
     pub all_situations: bool,
+    /// How many failures are shrunk at the end, for how long each.
+    pub shrinking: Shrinking,
     /// Where every run is written down, and what is there already.
     pub state: Option<(Journal, Written)>,
     /// Set by whoever wants no further run to be begun.
@@ -61,6 +65,7 @@ impl Campaign {
             time: None,
             situations: Vec::new(),
             all_situations: false,
+            shrinking: Shrinking::NONE,
             state: None,
             interrupt: Arc::default(),
         }
@@ -85,6 +90,8 @@ impl Campaign {
             interrupt: &self.interrupt,
         };
         let ended = sitting.run(worker, &self.plan, self.jobs, &limits)?;
+        sitting.shrink(worker, &self.plan, self.jobs, (&self.shrinking, &limits))?;
+        sitting.end(ended)?;
         let required = self.all_situations && ended != Ended::Interrupted;
         let reached = std::mem::take(&mut sitting.ledger.situations);
         let situations = Situations::new(&self.situations, reached, required);
@@ -135,12 +142,7 @@ struct Sitting {
 impl Sitting {
     fn after(written: Written, journal: Option<Journal>, goal: Goal, mutant: Option<&str>) -> Self {
         let mut ledger = Ledger::new(mutant);
-        let mut done = BTreeSet::new();
-        for report in &written.reports {
-            if done.insert((report.scenario.clone(), report.seed)) {
-                ledger.add(report);
-            }
-        }
+        let done = ledger.add_written(&written);
         if !done.is_empty() {
             let elapsed = time::clock(written.elapsed);
             println!("going on after {} runs in {elapsed}", done.len());
@@ -191,14 +193,45 @@ impl Sitting {
         );
         self.progress.clear();
         let ended = ended.unwrap_or(Ended::Complete);
+        match self.broken.take() {
+            Some(error) => {
+                Err(error.context("the campaign was stopped, for its state cannot be kept"))
+            }
+            None => Ok(ended),
+        }
+    }
+
+    /// Shrinks some of the failures, so that they are told apart by what they take.
+    fn shrink(
+        &mut self,
+        worker: &Worker,
+        plan: &Plan,
+        jobs: usize,
+        (shrinking, limits): (&Shrinking, &Limits),
+    ) -> anyhow::Result<()> {
+        for run in shrinking.choose(&self.ledger.failures) {
+            if limits.was_interrupted() {
+                break;
+            }
+            let shape = match shrinking.shrink(worker, plan, jobs, &run) {
+                Ok(shape) => shape,
+                Err(error) => {
+                    println!("{} seed {} is not shrunk: {error:#}", run.scenario, run.seed);
+                    continue;
+                }
+            };
+            self.ledger.shrunk(&run.scenario, run.seed, &shape);
+            let elapsed = self.elapsed();
+            if let Some(journal) = &mut self.journal {
+                journal.shrunk(elapsed, (&run.scenario, run.seed), &shape)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, ended: Ended) -> anyhow::Result<()> {
         let elapsed = self.elapsed();
-        if let Some(error) = self.broken.take() {
-            return Err(error.context("the campaign was stopped, for its state cannot be kept"));
-        }
-        if let Some(journal) = &mut self.journal {
-            journal.ended(elapsed, ended)?;
-        }
-        Ok(ended)
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.ended(elapsed, ended))
     }
 
     fn take(&mut self, worker: &Worker, run: &Run, report: &Report) -> ControlFlow<()> {

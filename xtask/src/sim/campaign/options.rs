@@ -14,6 +14,7 @@ use super::identity::Identity;
 use super::journal::{Ended, FORMAT, Header, Journal};
 use super::plan::Plan;
 use super::shard::Shard;
+use super::shrinking::Shrinking;
 use super::summary::Summary;
 use super::{Campaign, situations, time};
 use crate::counts::{Counts, Interrupted, Usage};
@@ -50,6 +51,10 @@ pub struct CampaignOptions {
     /// Plant this bug (`highwater-sim mutants` lists them).
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
+    /// Shrink so many failures at the end, each for half a minute at most, one of each kind first,
+    /// and group failures by what is left of them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    shrink: usize,
     /// As many seeds of each scenario as its `[budget]` has for a night; every situation must be
     /// reached.
     #[arg(long, conflicts_with_all = ["seeds", "seed"])]
@@ -122,6 +127,7 @@ impl CampaignOptions {
             situations: header.situations,
             // A part of a campaign need not reach what another part reaches.
             all_situations: self.nightly && self.shard == Shard::WHOLE,
+            shrinking: Shrinking::of(self.shrink),
             state,
             ..Campaign::new(plan, sim::jobs(self.selection.jobs))
         })

@@ -224,14 +224,14 @@ mod tests {
                 "enabled": {"power_cuts": 4}, "missing_effects": [],
             }},
             "groups": [{
-                "check": "L7", "shape": ["power_cuts"], "count": 1, "examples": [{
+                "check": "L7", "shape": ["power_cuts"], "shape_of": "run", "count": 1, "examples": [{
                     "seed": 2, "scenario": "a", "message": "offset 2",
                     "replay": "cargo xtask sim replay a --seed 2",
                 }],
             }],
             "failures": [{
                 "scenario": "a", "seed": 2, "check": "L7", "message": "offset 2",
-                "shape": ["power_cuts"], "hash": "",
+                "shape": ["power_cuts"], "shape_of": "run", "hash": "",
                 "replay": "cargo xtask sim replay a --seed 2",
             }],
             "shards": [],
@@ -246,7 +246,7 @@ mod tests {
             "a  3 of 4 passed, 3600 s simulated",
             "FAILED situations reached: 1 of 2, never: even",
             "1 failed runs in 1 groups of check and shape:",
-            "     1 x L7 [power_cuts]",
+            "     1 x L7 among [power_cuts]",
             "4 runs in 2:00, 0.0 seeds/s, 0.5 simulated hours per wall minute",
         ] {
             assert!(text.contains(part), "`{part}` is not in\n{text}");

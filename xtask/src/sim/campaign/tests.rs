@@ -209,6 +209,41 @@ fn another_worker_or_another_shard_does_not_go_on_with_a_state() {
     assert!(kept(part, &worker).err().unwrap().to_string().contains("the shard is 0/2"));
 }
 
+/// A run fails with two faults; a script that is followed fails as long as it has the one called
+/// `cut`. The script of a failure goes where it is to go.
+const SHRINKS: &str = r#"
+    if [ "$2" = --script ]; then
+      grep -q 'cut#0' $3 || { echo '{"passed":true,"hash":"3"}'; exit; }
+      cp $3 $5
+    else
+      cat > $7 <<END
+{"format":1,"simulator":"x","scenario":{"name":"$scenario","text":""},"seed":$seed,"network_seed":1,
+ "decisions":{"run":{},"strikes":{"cut#0":{"at":5},"noise#0":{"at":7}},"clients":{}},
+ "recorded":{"failure":{"check":"L3","message":"m"},"hash":"9","events":1,
+             "checkpoints":{"every":1,"prefixes":""}}}
+END
+    fi
+    echo '{"passed":false,"hash":"9","effects":{"cuts":1,"'n$seed'":1},
+           "failure":{"check":"L3","message":"m"}}' | tr -d '\n'
+    exit 1"#;
+
+#[test]
+fn failures_that_are_shrunk_are_one_group_and_stay_so_when_the_campaign_goes_on() {
+    let (_scratch, mut worker) = fake_worker(SHRINKS);
+    worker.failures = Some(worker.directory.clone());
+    let groups = |shrinking| {
+        let campaign = Campaign { shrinking, ..kept(plan(&["a"], "0..3"), &worker).unwrap() };
+        let summary = campaign.run(&worker).unwrap();
+        assert_eq!(summary.counts(), Counts { passed: 0, failed: 3 });
+        summary.groups.iter().map(|one| format!("{} {}", one.count, one.shape)).collect::<Vec<_>>()
+    };
+    assert_eq!(groups(Shrinking::NONE).len(), 3);
+    assert_eq!(groups(Shrinking::of(2)), ["2 cut", "1 cuts, n2"]);
+    assert!(worker.directory.join("a-0.min.toml").is_file());
+    assert_eq!(groups(Shrinking::of(2)), ["3 cut"]);
+    assert_eq!(groups(Shrinking::NONE), ["3 cut"]);
+}
+
 #[test]
 fn shards_run_everything_once() {
     let (_scratch, worker) = fake_worker(NOTES);
