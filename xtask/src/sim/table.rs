@@ -71,7 +71,7 @@ fn summary(rows: &[Row]) -> String {
         values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
     };
     format!(
-        "Median of {} bugs: {} fault events, {} client operations, {} seconds.",
+        "Medians of {} bugs: {} for fault events, {} for client operations, {} for seconds.",
         rows.len(),
         median(|row| row.faults[1] as u64),
         median(|row| row.operations[1] as u64),
@@ -138,9 +138,9 @@ mod tests {
         let again = updated(&text, &[row("a", 1, 3), row("c", 4, 11)]).unwrap();
         assert!(again.contains("| 300 → 3 |") && !again.contains("| 300 → 30 |"));
         assert!(again.contains("`b`") && again.contains("`c`"));
-        assert!(
-            again.contains("Median of 3 bugs: 2 fault events, 9 client operations, 40 seconds.")
-        );
+        assert!(again.contains(
+            "Medians of 3 bugs: 2 for fault events, 9 for client operations, 40 for seconds."
+        ));
         assert_eq!(updated(&again, &[]).unwrap(), again);
     }
 
