@@ -100,6 +100,9 @@ pub struct History {
     pub observations: Vec<Observation>,
     /// The newest generation or member epoch of each group that a member was told.
     pub generations: BTreeMap<String, i32>,
+    /// The instances of static members by group and member id, as leaders of classic groups were
+    /// told: a member whose answer was lost does not know its own id.
+    pub instances: BTreeMap<(String, String), String>,
     next: Moment,
 }
 

@@ -20,7 +20,7 @@ pub const CHECK: Check = Check {
 fn judge(index: &Index<'_>) -> Verdict {
     let everything = groups::by_group(index.history);
     for (group, calls) in everything.into_iter().filter(|(_, calls)| groups::is_classic(calls)) {
-        let statics = statics(&calls);
+        let statics = statics(index, group, &calls);
         let is_static = |id: &str| statics.values().any(|ids| ids.contains(id));
         let mut leaders: BTreeMap<i32, &str> = BTreeMap::new();
         let mut given: BTreeMap<(i32, &str), Vec<Named<'_>>> = BTreeMap::new();
@@ -102,9 +102,18 @@ fn ids_of<'a>(
     [own].into_iter().chain(others.into_iter().filter(move |id| *id != own))
 }
 
-/// The ids that static members have had, by their instances.
-fn statics<'a>(calls: &[Asked<'a>]) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+/// The ids that static members have had, by their instances: what they were told themselves, and what
+/// leaders were, for the answer to a member may be lost.
+fn statics<'a>(
+    index: &Index<'a>,
+    group: &str,
+    calls: &[Asked<'a>],
+) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let mut statics: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let told = index.history.instances.iter().filter(|((of, _), _)| of == group);
+    for ((_, id), instance) in told {
+        statics.entry(instance).or_default().insert(id);
+    }
     for asked in calls {
         let Some(instance) = asked.of.instance.as_deref() else { continue };
         let ids = statics.entry(instance).or_default();
@@ -162,6 +171,22 @@ mod tests {
         assert!(with(&[1]));
         assert!(!with(&[0]));
         assert!(!with(&[]));
+    }
+
+    #[test]
+    fn a_static_member_that_never_heard_its_id_has_what_was_given_to_that_id() {
+        let with = |told: &str| {
+            let mut example = Example::new();
+            example.led("a", 1, "b", &partitions(&[1]));
+            example.history.instances.insert(("g".into(), "b".into()), told.into());
+            example.joined_as("c", 1, "i");
+            let ask = Ask::Sync { generation: 1, given: BTreeMap::new() };
+            let heard = Outcome::Heard(Heard::Assigned(partitions(&[1])));
+            example.asked("c", Some("i"), ask, heard);
+            example.holds(&CHECK)
+        };
+        assert!(with("i"));
+        assert!(!with("j"));
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Member {
         self.forget();
         self.topics = self.living_topics();
         let Some(joined) = self.enter().await else { return };
+        self.note_instances(&joined);
         let generation = joined.generation_id;
         let leads = *joined.leader == *self.voice.member && !joined.members.is_empty();
         let given = match leads {
@@ -202,6 +203,17 @@ impl Member {
                 None
             }
             Said::Nothing => None,
+        }
+    }
+
+    /// As the leader: notes who the static members are.
+    fn note_instances(&self, joined: &JoinGroupResponse) {
+        let mut history = self.voice.session.clients.recorder.history();
+        for member in &joined.members {
+            if let Some(instance) = &member.group_instance_id {
+                let id = (self.voice.group.clone(), member.member_id.to_string());
+                history.instances.insert(id, instance.to_string());
+            }
         }
     }
 
