@@ -13,6 +13,15 @@ use crate::{
 /// one for as long (KAFKA-18929). Such a segment ages from its last append instead.
 pub const FUTURE_TIMESTAMP_TOLERANCE_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// What a parked deletion is answered after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeletionAwaits {
+    /// What every replica has made durable that counts.
+    Replicas,
+    /// What this broker has made durable: its client's time is up.
+    OwnLog,
+}
+
 impl Partition {
     pub(super) fn on_delete_records(
         &mut self,
@@ -27,9 +36,19 @@ impl Partition {
         if Mutant::DeleteRecordsBeforeSync.is_planted() {
             self.log_start_offset = self.log_start_offset.max(to);
         }
-        self.parked_deletions.insert((to, request));
+        self.parked_deletions.insert((to, request), DeletionAwaits::Replicas);
         self.answer_deletions(effects);
         self.advance_log_start(to, effects);
+    }
+
+    /// A deletion's timeout bounds the wait for the other replicas, as Kafka's does: what this broker
+    /// has to do itself is waited for, however short the timeout.
+    pub(super) fn on_deletion_overdue(&mut self, request: RequestId, effects: &mut Effects) {
+        let mut parked = self.parked_deletions.iter_mut();
+        if let Some((_, awaits)) = parked.find(|((_, parked), _)| *parked == request) {
+            *awaits = DeletionAwaits::OwnLog;
+            self.answer_overdue_deletions(effects);
+        }
     }
 
     pub(super) fn on_log_start_persisted(&mut self, to: Offset, effects: &mut Effects) {
@@ -51,30 +70,49 @@ impl Partition {
     /// goes back. Below `min.insync.replicas` these are more than the in-sync ones: whoever left is
     /// eligible still (KIP-966), and would bring the records back.
     pub(super) fn answer_deletions(&mut self, effects: &mut Effects) {
+        self.answer_complete_deletions(effects);
+        self.answer_overdue_deletions(effects);
+    }
+
+    fn answer_complete_deletions(&mut self, effects: &mut Effects) {
         if self.parked_deletions.is_empty() || self.is_under_min_insync() {
             sometimes!(DeletionWaitsUnderMinInsync, !self.parked_deletions.is_empty());
             return;
         }
         let Some(low_watermark) = self.low_watermark() else { return };
-        while let Some((target, request)) = self.parked_deletions.pop_first() {
+        while let Some(entry) = self.parked_deletions.first_entry() {
+            let (target, request) = *entry.key();
             if target > low_watermark {
                 sometimes!(DeletionWaitsForFollower, target <= self.log_start_offset);
-                self.parked_deletions.insert((target, request));
                 break;
             }
+            entry.remove();
             effects.push(Effect::respond(request, Response::RecordsDeleted { low_watermark }));
         }
+    }
+
+    fn answer_overdue_deletions(&mut self, effects: &mut Effects) {
+        let start = self.log_start_offset;
+        self.parked_deletions.retain(|(target, request), awaits| {
+            let is_over = *awaits == DeletionAwaits::OwnLog && *target <= start;
+            if is_over {
+                let response = Response::Error(PartitionError::RequestTimedOut);
+                effects.push(Effect::respond(*request, response));
+            }
+            !is_over
+        });
     }
 
     /// Fails the deletions that waited for this log start, and wants it no more: another deletion
     /// or the next offer of segments asks again.
     pub(super) fn on_log_start_not_persisted(&mut self, to: Offset, effects: &mut Effects) {
         sometimes!(DeletionNotStored);
-        while let Some((target, request)) = self.parked_deletions.pop_first() {
+        while let Some(entry) = self.parked_deletions.first_entry() {
+            let (target, request) = *entry.key();
             if target > to {
-                self.parked_deletions.insert((target, request));
                 break;
             }
+            entry.remove();
             let response = Response::Error(PartitionError::StorageFailed);
             effects.push(Effect::respond(request, response));
         }
@@ -124,7 +162,7 @@ impl Partition {
 
     /// Fails the deletions that this broker can no longer answer for.
     pub(super) fn fail_deletions(&mut self, error: &PartitionError, effects: &mut Effects) {
-        while let Some((_, request)) = self.parked_deletions.pop_first() {
+        while let Some(((_, request), _)) = self.parked_deletions.pop_first() {
             let response = Response::Error(error.clone());
             effects.push(Effect::respond(request, response));
         }
@@ -152,7 +190,7 @@ impl Partition {
     /// `durability=replicated` lets be committed: a log must not start beyond its end after a
     /// power cut.
     pub(super) fn resume_deletions(&mut self, effects: &mut Effects) {
-        if let Some((target, _)) = self.parked_deletions.last() {
+        if let Some(((target, _), _)) = self.parked_deletions.last_key_value() {
             self.advance_log_start(*target, effects);
         }
     }

@@ -188,6 +188,13 @@ pub enum Input {
         /// The new log start, inclusive; `None` is the high watermark.
         before: Option<Offset>,
     },
+    /// A deletion's client waits for other replicas no longer. It is answered when this broker's own
+    /// log start is durable: with an error, unless all of them have it by then. Nothing happens if it
+    /// was answered before.
+    DeletionOverdue {
+        /// The request of the deletion.
+        request: RequestId,
+    },
     /// [`Effect::AdvanceLogStart`] to this offset is durable.
     LogStartPersisted {
         /// The new log start.

@@ -100,6 +100,7 @@ use alloc::{
     vec::Vec,
 };
 use core::time::Duration;
+use deletion::DeletionAwaits;
 use journal::Journal;
 use offsets::Lookup;
 use parked::ParkedProduces;
@@ -201,7 +202,7 @@ pub struct Partition {
     parked_fetches: BTreeSet<RequestId>,
     /// At most one for each follower and connection.
     parked_replica_fetches: BTreeSet<RequestId>,
-    parked_deletions: BTreeSet<(Offset, RequestId)>,
+    parked_deletions: BTreeMap<(Offset, RequestId), DeletionAwaits>,
     lookups: BTreeMap<RequestId, Lookup>,
 }
 
@@ -260,7 +261,7 @@ impl Partition {
             refused: RefusedSequences::default(),
             parked_fetches: BTreeSet::new(),
             parked_replica_fetches: BTreeSet::new(),
-            parked_deletions: BTreeSet::new(),
+            parked_deletions: BTreeMap::new(),
             lookups: BTreeMap::new(),
         }
     }
@@ -304,6 +305,7 @@ impl Partition {
             Input::DeleteRecords { request, before } => {
                 self.on_delete_records(request, before, effects);
             }
+            Input::DeletionOverdue { request } => self.on_deletion_overdue(request, effects),
             Input::LogStartPersisted { to } => self.on_log_start_persisted(to, effects),
             Input::LogStartNotPersisted { to } => self.on_log_start_not_persisted(to, effects),
             Input::DescribeProducers { request } => self.on_describe_producers(request, effects),
@@ -428,7 +430,7 @@ impl Partition {
         self.awaiting_proof.cancel(request);
         self.parked_fetches.remove(&request);
         self.parked_replica_fetches.remove(&request);
-        self.parked_deletions.retain(|(_, parked)| *parked != request);
+        self.parked_deletions.retain(|(_, parked), _| *parked != request);
         self.lookups.remove(&request);
     }
 

@@ -144,6 +144,7 @@ impl World {
                     error,
                     PartitionError::NotLeader { .. }
                         | PartitionError::StorageFailed
+                        | PartitionError::RequestTimedOut
                         | PartitionError::OffsetOutOfRange { .. }
                 );
                 assert!(known, "a deletion failed: {error}");

@@ -520,6 +520,9 @@ impl World {
             let to = if is_gone { 0 } else { self.random.random_range(low..=high_watermark) };
             let request = self.expect(who, Expected::Deleted { to });
             self.step(who, Input::DeleteRecords { request, before: Some(Offset(to)) });
+            if self.random.random_bool(0.1) {
+                self.step(who, Input::DeletionOverdue { request });
+            }
         }
     }
 

@@ -24,6 +24,12 @@ const KAFKA_VERSION: &str = "4.2.0.0";
 
 const NODES: usize = 3;
 
+/// Every node has a rack, named as the suite expects it, and consumers are sent to their own.
+const RACKS: [&str; 2] = [
+    "broker.rack=RACK{node}",
+    "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector",
+];
+
 /// The longest that the tests of one number may take.
 const LIMIT: Duration = Duration::from_secs(420);
 
@@ -170,7 +176,8 @@ impl Suite for Librdkafka {
             if numbers.is_empty() {
                 continue;
             }
-            let cluster = stage.cluster(NODES, &[settings, "num.partitions=4"])?;
+            let settings = [&RACKS[..], &[settings, "num.partitions=4"]].concat();
+            let cluster = stage.cluster(NODES, &settings)?;
             for (number, tests) in numbers {
                 self.run_number(stage, &cluster, number, (scenario, &tests))?;
             }
@@ -233,7 +240,7 @@ impl Librdkafka {
         Mode { scenario, quick, part }: Mode<'_>,
     ) -> Result<(Reader, process::Ended)> {
         let directory = sources(stage.places).join("tests");
-        let configuration = directory.join("conformance.conf");
+        let configuration = directory.join(format!("{}.conf", self.name()));
         let lines = format!(
             "metadata.broker.list={}\ntest.timeout.multiplier={TIMEOUT_MULTIPLIER}\n",
             cluster.bootstrap()
