@@ -8,7 +8,7 @@
 use super::draft::Draft;
 use crate::{
     group::{GroupError, Record, RegularExpressionValue},
-    metadata::{Image, OFFSETS_TOPIC},
+    metadata::{Image, is_internal_topic},
     time::Timestamp,
 };
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
@@ -20,8 +20,6 @@ pub const MAX_EXPRESSION_BYTES: usize = 2048;
 pub const EXPRESSIONS_PER_GROUP_MAX: usize = 100;
 /// How much memory a compiled expression may take, in bytes.
 const MAX_COMPILED_BYTES: usize = 512 * 1024;
-/// Topics that no expression matches.
-const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 /// Refuses one expression more than a group may have: each is looked up in the names of all topics.
 pub(super) fn refuse_if_too_many(known: usize) -> Result<(), GroupError> {
@@ -51,7 +49,7 @@ pub(super) fn compile(expression: &str) -> Result<Regex, GroupError> {
 pub(super) fn matches(expression: &Regex, image: &Image) -> Vec<Arc<str>> {
     let names = image.topics().map(|topic| topic.name.as_str());
     names
-        .filter(|name| !INTERNAL_TOPICS.contains(name) && expression.is_match(name))
+        .filter(|name| !is_internal_topic(name) && expression.is_match(name))
         .map(Arc::from)
         .collect()
 }
