@@ -282,6 +282,7 @@ fn a_new_leader_answers_no_deletion_before_it_has_heard_where_every_log_starts()
         [],
         "broker 2 may have deleted more than anybody was told"
     );
+    fixture.pass(1);
     let position = ReplicaPosition { last_fetched_epoch: Some(LeaderEpoch(1)), ..at(2, 2) };
     assert!(fixture.fetched_by(2, position).contains(&deleted(1, 0)));
 }
