@@ -60,6 +60,8 @@ mutants! {
     FirstRefusalForgotten = "first-refusal-forgotten",
     /// A leader says that a sequence number is out of order without knowing that it leads still.
     RefusalUnproven = "refusal-unproven",
+    /// A leader says where the log starts after a deletion without knowing that it leads still.
+    DeletionUnproven = "deletion-unproven",
     /// A follower truncates to its own high watermark instead of to where the logs agree (KIP-101).
     TruncatesToHighWatermark = "truncates-to-high-watermark",
     /// A follower raises its high watermark before it has truncated (KAFKA-14704).
@@ -152,6 +154,10 @@ mutants! {
     SyncBeforeRecord = "sync-before-record",
     /// A coordinator's answer does not wait for the high watermark.
     AnswerBeforeHighWatermark = "answer-before-high-watermark",
+    /// A coordinator that may have been replaced goes on to answer from what it knows.
+    StaleCoordinatorAnswers = "stale-coordinator-answers",
+    /// A change of a group is decided however many bytes its records take.
+    DecisionUnbounded = "decision-unbounded",
     /// The end of an earlier load of the log ends the present one (KAFKA-18137).
     LateLoadWins = "late-load-wins",
     /// The timer of a pending member goes on after it has joined, and removes it (KIP-394).

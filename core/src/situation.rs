@@ -85,6 +85,15 @@ situations! {
     /// A leader hears of the controller again and was not replaced: what it refused meanwhile must
     /// be taken again.
     BackInTouchUnreplaced = "back-in-touch-unreplaced",
+    /// What there is to be written of a consumer group at once is more than fits into a batch.
+    GroupTooLarge = "group-too-large",
+    /// A consumer group is left with classic members alone, and is too large to become a classic group.
+    TooLargeForDowngrade = "too-large-for-downgrade",
+    /// Regular expressions match more topics than are written at once: the next heartbeat goes on.
+    ExpressionsCutShort = "expressions-cut-short",
+    /// A coordinator does not know whether its broker leads still: groups are not told what another
+    /// may have decided otherwise.
+    CoordinatorDoubtsItself = "coordinator-doubts-itself",
     /// A sequence number is out of order, and the leader may not say so yet: its successor may know
     /// better.
     RefusalAwaitsProof = "refusal-awaits-proof",
@@ -167,6 +176,9 @@ situations! {
     JoinOfOldRegistration = "join-of-old-registration",
     /// Records are deleted at the leader and not at every replica yet: the answer has to wait.
     DeletionWaitsForFollower = "deletion-waits-for-follower",
+    /// A deletion is done everywhere, and the leader may not say so yet: its successor may have
+    /// deleted more.
+    DeletionAwaitsProof = "deletion-awaits-proof",
     /// A deletion waits because too few replicas are in sync: one that left would bring the records
     /// back.
     DeletionWaitsUnderMinInsync = "deletion-waits-under-min-insync",

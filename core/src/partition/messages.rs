@@ -181,7 +181,8 @@ pub enum Input {
         current_leader_epoch: Option<LeaderEpoch>,
     },
     /// Delete every record below an offset. Answered with [`Response::RecordsDeleted`], after the
-    /// new log start is durable, or an error.
+    /// new log start is durable on every replica that may lead and it is proven that this broker led
+    /// when it was asked, or an error.
     DeleteRecords {
         /// The request.
         request: RequestId,
@@ -238,9 +239,9 @@ pub enum Input {
         total_bytes: u64,
     },
     /// This broker has not heard of the controller for so long that others may lead by now. Unless
-    /// the ISR vouches for this leader, produces are refused, those that have waited for replicas for
-    /// longer than `patience` are failed, and readers at the end are sent away: all will ask who
-    /// leads.
+    /// the ISR vouches for this leader, produces and deletions are refused, those that have waited for
+    /// replicas for longer than `patience` are failed, and readers at the end are sent away: all will
+    /// ask who leads.
     OutOfTouch {
         /// How long a produce may wait.
         patience: Duration,

@@ -16,13 +16,33 @@ pub const LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What a request waits for.
 pub enum Expected {
-    Produced { producer: Option<u64>, identity: u32, acks: Acks, place: Place },
-    Replica { follower: BrokerId, incarnation: u64, position: ReplicaPosition },
-    Readable { offset: u64, is_current: bool },
-    Latest { is_current: bool },
-    Deleted { to: u64 },
+    Produced {
+        producer: Option<u64>,
+        identity: u32,
+        acks: Acks,
+        place: Place,
+    },
+    Replica {
+        follower: BrokerId,
+        incarnation: u64,
+        position: ReplicaPosition,
+    },
+    Readable {
+        offset: u64,
+        is_current: bool,
+    },
+    Latest {
+        is_current: bool,
+    },
+    /// What was said to be deleted, by anybody, when it was asked.
+    Deleted {
+        to: u64,
+        told: u64,
+    },
     Producers,
-    EpochEnd { epoch: u32 },
+    EpochEnd {
+        epoch: u32,
+    },
 }
 
 /// What is gone when the process ends.

@@ -518,7 +518,8 @@ impl World {
             // At times what is gone already.
             let is_gone = self.random.random_bool(0.25);
             let to = if is_gone { 0 } else { self.random.random_range(low..=high_watermark) };
-            let request = self.expect(who, Expected::Deleted { to });
+            let told = self.ghost.told_deleted;
+            let request = self.expect(who, Expected::Deleted { to, told });
             self.step(who, Input::DeleteRecords { request, before: Some(Offset(to)) });
             if self.random.random_bool(0.1) {
                 self.step(who, Input::DeletionOverdue { request });

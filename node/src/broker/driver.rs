@@ -190,13 +190,22 @@ impl PartitionDriver {
         self.step(&mut state, input);
     }
 
+    /// As [`PartitionDriver::tell`], of whether the controller is heard: the coordinator whose state
+    /// this partition holds, if there is one, is notified, too.
+    pub fn tell_touch(&self, input: Input) {
+        let mut state = self.lock();
+        self.step(&mut state, input);
+        state.notify_coordinator();
+    }
+
     /// Lets `listener` be notified of flushes from now on.
     pub fn report_flushes_to(&self, listener: Arc<Notify>) {
         self.lock().flush_listener = Some(listener);
     }
 
-    /// Lets `coordinator` be notified from now on whenever more is flushed or committed. A
-    /// notification is all that happens under the partition's lock: how far it is has to be asked.
+    /// Lets `coordinator` be notified from now on whenever more is flushed or committed, and while the
+    /// controller is not heard. A notification is all that happens under the partition's lock: what is
+    /// new has to be asked.
     pub fn report_commits_to(&self, coordinator: Arc<Notify>) {
         self.lock().coordinator = Some(coordinator);
     }

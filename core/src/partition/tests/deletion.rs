@@ -81,6 +81,7 @@ fn a_timeout_bounds_the_wait_for_other_replicas_only() {
     assert_eq!(fixture.step(persisted(1)), []);
     assert_eq!(fixture.step(overdue(1)), [timed_out(1)], "all that is missing is broker 2");
     assert_eq!(fixture.step(persisted(2)), [timed_out(2)]);
+    fixture.pass(1);
     let position = ReplicaPosition { log_start_offset: Offset(2), ..at(3, 3) };
     assert_eq!(fixture.fetched_by(2, position), [deleted(3, 2)], "the third still waited");
 }
@@ -308,6 +309,7 @@ fn a_new_leader_answers_no_deletion_before_it_has_heard_where_every_log_starts()
         [],
         "broker 2 may have deleted more than anybody was told"
     );
+    fixture.pass(1);
     let position = ReplicaPosition { last_fetched_epoch: Some(LeaderEpoch(1)), ..at(2, 2) };
     assert!(fixture.fetched_by(2, position).contains(&deleted(1, 0)));
 }
