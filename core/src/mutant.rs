@@ -124,6 +124,10 @@ mutants! {
     RestartResumesLeaderEpoch = "restart-resumes-leader-epoch",
     /// A broker that comes back with an empty disk still counts as having every acknowledged record.
     WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
+    /// A broker that crashed still counts as having what it had received of a replicated topic.
+    CrashedBrokerStaysEligible = "crashed-broker-stays-eligible",
+    /// A follower cuts nothing that it knows to be committed, though an unclean election gave it up.
+    KeepsBelowHighWatermark = "keeps-below-high-watermark",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
     /// A consumer group gives a partition to a member before another has given it up.

@@ -201,6 +201,8 @@ situations! {
     AnswerOfOlderEpoch = "answer-of-older-epoch",
     /// A follower cuts what it has flushed and reported: durable is not committed.
     FlushedRecordsCut = "flushed-records-cut",
+    /// A follower cuts what it knew to be committed: an unclean election has given that up.
+    CommittedRecordsCut = "committed-records-cut",
     /// A broker comes back with records that nobody else has, and gives them up: its predecessor
     /// died before they were fetched.
     RecoveredTailCut = "recovered-tail-cut",
@@ -255,6 +257,15 @@ situations! {
     /// Nobody in the ISR can lead, and a replica is elected that left it below
     /// `min.insync.replicas` (KIP-966).
     EligibleReplicaElected = "eligible-replica-elected",
+    /// Everybody crashed who had every acknowledged record of a replicated topic, and the last
+    /// leader leads again with what it has left (KIP-966).
+    LastKnownLeaderElected = "last-known-leader-elected",
+    /// A replica is elected that is not known to have every acknowledged record: what it lacks is
+    /// given up.
+    UncleanLeaderElected = "unclean-leader-elected",
+    /// A broker comes back from a crash and was the last in sync, or eligible, in a replicated
+    /// topic: what it had in memory only may be gone, so that others have more.
+    CrashCostsEligibility = "crash-costs-eligibility",
     /// A partition loses its leader and has no other: everybody has to wait, and nothing may be
     /// lost.
     PartitionWithoutLeader = "partition-without-leader",

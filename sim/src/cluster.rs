@@ -5,12 +5,13 @@ use crate::{
     choices::Choices,
     clock::SimClock,
     dice::Dice,
-    history::{CoordinatorsSeen, MetadataSeen, Partition, PartitionSeen, Promise, TermSeen, Topic},
+    history::{CoordinatorsSeen, Partition, Promise},
     machine::{Machine, Parts, address},
-    network::Network,
+    metadata,
+    network::{ClientLinks, Network},
     recorder::Recorder,
     scenario::{BrokerShape, SEPARATE_CONTROLLERS, Scenario},
-    trace::{Effect, Fnv128},
+    trace::Effect,
 };
 use highwater_core::{
     metadata::{Endpoint, Image, OFFSETS_TOPIC, PartitionRegistration},
@@ -20,7 +21,7 @@ use highwater_node::{
     config::{BrokerConfig, Settings},
     env::Clock,
 };
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// The port for clients on every machine.
 const CLIENT_PORT: u16 = 9092;
@@ -47,6 +48,8 @@ pub struct Cluster {
     pub machines: Arc<Vec<Machine>>,
     /// What is between them.
     pub network: Network,
+    /// What is between them and single clients.
+    pub client_links: ClientLinks,
     /// What happens in the run.
     pub recorder: Recorder,
 }
@@ -88,7 +91,7 @@ impl Cluster {
             Machine::start(parts, network.clone(), recorder.clone())
         };
         let machines = Arc::new(ids.map(start).collect());
-        Self { machines, network, recorder }
+        Self { machines, network, client_links: ClientLinks::default(), recorder }
     }
 
     /// Whether every broker has started.
@@ -146,24 +149,7 @@ impl Cluster {
     /// coordinates groups.
     pub fn observe(&self) {
         self.observe_coordinators();
-        for machine in self.machines.iter() {
-            let Some(broker) = machine.broker() else { continue };
-            let image = broker.image();
-            let known = broker.leadership();
-            let mut history = self.recorder.history();
-            if let Some(leader) = known.leader {
-                let seen = TermSeen { machine: machine.id.0, term: known.term, leader: leader.0 };
-                if !history.terms.contains(&seen) {
-                    history.terms.push(seen);
-                }
-            }
-            let of_machine = |seen: &&MetadataSeen| seen.machine == machine.id.0;
-            let last = history.metadata.iter().rev().find(of_machine);
-            if last.is_none_or(|last| last.offset != image.applied().0) {
-                let seen = metadata_seen(machine.id, &image, &history.topics);
-                history.metadata.push(seen);
-            }
-        }
+        self.machines.iter().for_each(metadata::note);
     }
 
     fn observe_coordinators(&self) {
@@ -353,38 +339,4 @@ fn rack_settings(id: BrokerId, promise: &Promise) -> Vec<(&'static str, String)>
 #[must_use]
 pub fn rack_of(number: i32) -> String {
     format!("rack-{number}")
-}
-
-fn metadata_seen(machine: BrokerId, image: &Image, topics: &[Topic]) -> MetadataSeen {
-    let mut hash = Fnv128::default();
-    hash.update(format!("{image:?}").as_bytes());
-    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect::<Vec<i32>>();
-    let mut partitions = BTreeMap::new();
-    for (topic, known) in topics.iter().enumerate() {
-        let described = image.topic(TopicId(known.id));
-        for (index, of) in described.iter().flat_map(|topic| &topic.partitions).enumerate() {
-            let seen = PartitionSeen {
-                leader: of.leader.map(|leader| leader.0),
-                leader_epoch: of.leader_epoch.0 as i32,
-                partition_epoch: of.partition_epoch.0 as i32,
-                isr: ids(&of.isr),
-                replicas: ids(&of.replicas),
-                elr: ids(&of.elr),
-                adding: ids(&of.adding),
-                min_insync: image
-                    .min_insync_replicas(TopicId(known.id), PartitionIndex(index as u32)),
-            };
-            partitions.insert(Partition { topic, index: index as i32 }, seen);
-        }
-    }
-    let brokers = image.brokers().map(|(id, broker)| (id.0, broker.epoch.0)).collect();
-    let fenced = image.brokers().filter(|(_, broker)| broker.fenced).map(|(id, _)| id.0).collect();
-    MetadataSeen {
-        machine: machine.0,
-        offset: image.applied().0,
-        digest: format!("{:032x}", hash.value()),
-        partitions,
-        brokers,
-        fenced,
-    }
 }

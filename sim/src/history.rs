@@ -21,7 +21,7 @@ pub struct Partition {
 }
 
 /// One incarnation of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
     pub name: String,
@@ -31,6 +31,11 @@ pub struct Topic {
     pub retention_millis: Option<i64>,
     /// Whether its log is compacted: then it keeps the newest record of each key.
     pub compacted: bool,
+    /// Whether `durability` is `replicated`: a crash of all in-sync replicas at once may lose
+    /// acknowledged records.
+    pub replicated: bool,
+    /// Whether a replica that is not in sync may lead, and so give up acknowledged records.
+    pub unclean: bool,
     /// Whether somebody asked for its deletion.
     pub deleted: bool,
 }
@@ -89,6 +94,8 @@ pub struct History {
     pub finals: Vec<FinalLog>,
     /// The groups at the end.
     pub final_groups: Vec<FinalGroup>,
+    /// Why partitions could not be served at the end, where the faults exceeded the promise.
+    pub excuses: Vec<String>,
     /// The topics that the healed broker describes at the end.
     pub final_topics: Vec<FinalTopic>,
     /// What a broker's wall clock showed at some moments, among them those before and after each
@@ -257,6 +264,8 @@ pub struct Mark {
 /// What a [`Mark`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MarkKind {
+    /// The broker has shut down cleanly; what is left of its process is [`MarkKind::Stopped`] next.
+    ShutDown,
     /// The broker's process died or its machine lost its power.
     Stopped,
     /// The broker answered for the first time in this life.
@@ -356,6 +365,8 @@ pub struct FinalTopic {
 /// The metadata that one broker had applied at some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataSeen {
+    /// When somebody looked.
+    pub at: Moment,
     /// On which broker's machine.
     pub machine: i32,
     /// Position in the metadata log.
@@ -560,6 +571,13 @@ impl History {
         rest.finals.retain(|log| log.partition.as_ref().is_none_or(kept));
         rest.final_replicas.retain(|log| log.partition.as_ref().is_none_or(kept));
         rest
+    }
+
+    /// The same cluster and topics, of which only these calls are known.
+    #[must_use]
+    pub fn with_calls_only(&self, calls: Vec<Call>) -> Self {
+        let (promise, topics) = (self.promise, self.topics.clone());
+        Self { promise, topics, walls: self.walls.clone(), calls, ..Self::default() }
     }
 
     /// A partition's name as people write it.

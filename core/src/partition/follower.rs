@@ -125,6 +125,8 @@ impl Partition {
         let agreed = own.map_or(leader.end_offset, |own| own.end_offset.min(leader.end_offset));
         let agreed = if Mutant::TruncatesToHighWatermark.is_planted() {
             self.high_watermark
+        } else if Mutant::KeepsBelowHighWatermark.is_planted() {
+            agreed.max(self.high_watermark)
         } else {
             agreed
         };
@@ -143,6 +145,7 @@ impl Partition {
 
     fn truncate(&mut self, now: Now, to: Offset, effects: &mut Effects) {
         sometimes!(FlushedRecordsCut, to < self.flushed_offset);
+        sometimes!(CommittedRecordsCut, to < self.high_watermark);
         self.log_end_offset = to;
         self.written_offset = self.written_offset.min(to);
         self.flushed_offset = self.flushed_offset.min(to);

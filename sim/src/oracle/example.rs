@@ -25,13 +25,7 @@ pub struct Example {
 impl Example {
     pub fn new() -> Self {
         let mut example = Self::default();
-        let topic = Topic {
-            name: "t".into(),
-            id: [1; 16],
-            retention_millis: None,
-            compacted: false,
-            deleted: false,
-        };
+        let topic = Topic { name: "t".into(), id: [1; 16], ..Topic::default() };
         example.history.topics.push(topic);
         example
     }
@@ -56,7 +50,9 @@ impl Example {
 
     /// A machine had applied the metadata up to an offset.
     pub fn saw(&mut self, machine: i32, offset: u64, digest: &str, seen: PartitionSeen) {
+        let at = self.history.tick();
         self.history.metadata.push(MetadataSeen {
+            at,
             machine,
             offset,
             digest: digest.to_owned(),

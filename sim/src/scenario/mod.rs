@@ -97,7 +97,9 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     root.integers("seeds")?;
     let cluster = shapes::cluster(&root.table("cluster", shapes::CLUSTER)?)?;
     let broker = shapes::broker(&root.table("broker", shapes::BROKER)?)?;
-    let workload = shapes::workload(&root.table("workload", shapes::WORKLOAD)?)?;
+    let workload_keys = root.table("workload", shapes::WORKLOAD)?;
+    let workload = shapes::workload(&workload_keys)?;
+    shapes::lossy_topics(&workload_keys, &cluster)?;
     let stakes = shapes::stakes(&root.table("checks", shapes::CHECKS_TABLE)?)?;
     let budget_keys = root.table("budget", shapes::BUDGET)?;
     let budget = shapes::budget(&budget_keys)?;
@@ -116,7 +118,8 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
         let at = table.span();
         faults.extend(faults::plans((table.into_inner(), at), (&known, text))?);
     }
-    within_the_promise((&cluster, unlimited), &faults)?;
+    let has_replicated = *workload.replicated_topics.end() > 0;
+    within_the_promise((&cluster, has_replicated, unlimited), &faults)?;
     Ok(Scenario {
         name: name.into(),
         why,
@@ -168,9 +171,14 @@ fn known(cluster: &ClusterShape, workload: &WorkloadShape) -> Known {
         (0..*count.start()).map(|number| format!("{letter}{number}")).collect()
     };
     let partitions = *workload.partitions.start();
-    let plain = named("t", &workload.topics);
+    let plain = [
+        named("t", &workload.topics),
+        named("r", &workload.replicated_topics),
+        named("u", &workload.unclean_topics),
+    ];
     let compacted = named("c", &workload.compacted_topics);
-    let plain = plain.into_iter().map(|name| (name, partitions, "workload.partitions"));
+    let plain = plain.into_iter().flatten();
+    let plain = plain.map(|name| (name, partitions, "workload.partitions"));
     let compacted = compacted.into_iter().map(|name| (name, 1, "what a compacted topic has"));
     let mut topics: Vec<_> = plain.chain(compacted).collect();
     let groups = named("g", &workload.groups);
@@ -187,7 +195,7 @@ fn known(cluster: &ClusterShape, workload: &WorkloadShape) -> Known {
 
 /// Faults that the cluster does not promise to survive are for scenarios that say so.
 fn within_the_promise(
-    (cluster, unlimited): (&ClusterShape, bool),
+    (cluster, has_replicated, unlimited): (&ClusterShape, bool, bool),
     faults: &[(FaultPlan, Keys<'_>)],
 ) -> Result<(), Mistake> {
     let copies = *cluster.min_insync.start();
@@ -216,6 +224,11 @@ fn within_the_promise(
         if plan.kind == FaultKind::BitRot && *cluster.brokers.end() > 1 {
             let message = "not promised in a cluster; set `unlimited = true`".into();
             return Err(wrong("", message));
+        }
+        if has_replicated && plan.kind.fails_logs() {
+            let message = "a log that fails loses what it had received and not flushed, which \
+                           counts in workload.replicated_topics; set `unlimited = true`";
+            return Err(wrong("", message.into()));
         }
     }
     Ok(())

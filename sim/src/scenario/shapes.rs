@@ -74,7 +74,9 @@ keys! {
     /// The keys of `[workload]`.
     WORKLOAD:
     "topics" = bounds((1, 2), (0, 20)), "topics that live as long as the run: `t0`, `t1`, ...";
-    "partitions" = bounds((1, 2), (1, 50)), "partitions of each of them";
+    "replicated_topics" = bounds((0, 0), (0, 20)), "topics with `durability=replicated` beside them: `r0`, `r1`, ...";
+    "unclean_topics" = bounds((0, 0), (0, 20)), "topics with `unclean.leader.election.enable=true` beside them: `u0`, `u1`, ...; what was acknowledged before an election that gave records up may be lost";
+    "partitions" = bounds((1, 2), (1, 50)), "partitions of each of all these";
     "producers" = bounds((2, 4), (0, 40)), "producers";
     "consumers" = bounds((1, 2), (0, 40)), "consumers without a group";
     "admins" = bounds((0, 1), (0, 9)), "clients that create and delete topics, records and configurations, move replicas and elect leaders";
@@ -189,6 +191,10 @@ impl Spread {
 pub struct WorkloadShape {
     /// Topics that live as long as the run.
     pub topics: Bounds,
+    /// Topics with `durability=replicated` beside them.
+    pub replicated_topics: Bounds,
+    /// Topics with `unclean.leader.election.enable=true` beside them.
+    pub unclean_topics: Bounds,
     /// Partitions of a topic.
     pub partitions: Bounds,
     /// Producers.
@@ -300,6 +306,8 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
     };
     let shape = WorkloadShape {
         topics: keys.bounds("topics")?,
+        replicated_topics: keys.bounds("replicated_topics")?,
+        unclean_topics: keys.bounds("unclean_topics")?,
         partitions: keys.bounds("partitions")?,
         producers: keys.bounds("producers")?,
         consumers: keys.bounds("consumers")?,
@@ -335,6 +343,27 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         return Err(keys.wrong(key, message));
     }
     Ok(shape)
+}
+
+/// Topics that may lose acknowledged records need what brings that about, and nobody who takes such
+/// a loss for a mistake.
+pub(super) fn lossy_topics(keys: &Keys<'_>, cluster: &ClusterShape) -> Result<(), Mistake> {
+    let most = |key: &str| keys.bounds(key).map(|bounds| *bounds.end());
+    for key in ["replicated_topics", "unclean_topics"] {
+        if most(key)? == 0 {
+            continue;
+        }
+        if *cluster.brokers.start() == 1 {
+            let message = "one broker has no replicas; set cluster.brokers to 2 at least";
+            return Err(keys.wrong(key, message));
+        }
+        if most("groups")? > 0 {
+            let message = "groups read every topic, and their checks know of no record that may be \
+                           lost; leave workload.groups out";
+            return Err(keys.wrong(key, message));
+        }
+    }
+    Ok(())
 }
 
 fn protocols(keys: &Keys<'_>) -> Result<Vec<GroupProtocol>, Mistake> {

@@ -328,7 +328,7 @@ mod tests {
 
     fn topic(name: &str, id: u8) -> Topic {
         let id = [id; 16];
-        Topic { name: name.into(), id, retention_millis: None, compacted: false, deleted: false }
+        Topic { name: name.into(), id, ..Topic::default() }
     }
 
     #[test]

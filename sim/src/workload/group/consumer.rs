@@ -215,13 +215,7 @@ mod tests {
         let mut history = History::default();
         let told = |history: &History| Told::of(&answer, history).unwrap().assigned.unwrap();
         assert_eq!(told(&history), Partitions::new());
-        history.topics.push(Topic {
-            name: "t".into(),
-            id,
-            retention_millis: None,
-            compacted: false,
-            deleted: false,
-        });
+        history.topics.push(Topic { name: "t".into(), id, ..Topic::default() });
         assert_eq!(told(&history), [0, 2].map(|index| Partition { topic: 0, index }).into());
     }
 }

@@ -110,6 +110,7 @@ pub fn spawn(clients: &Clients, node: &NodeHandle, shape: &WorkloadShape) -> Vec
         for member in &plan.members {
             let name = format!("member {}", member.client.0);
             let Some(turns) = Turns::of(clients, &name) else { continue };
+            clients.cluster.client_links.join(&name, member.client.0);
             let temper = Temper { unrest: shape.group_unrest, until_stopped: true };
             let member = Member::new(clients, &plan.name, member, temper, turns);
             running.push(node.spawn(member.run()));
