@@ -107,7 +107,6 @@ fn every_planted_bug_of_replication_is_found() {
         Mutant::DuplicateAppended,
         Mutant::ProducersNotRecovered,
         Mutant::RefusalUnproven,
-        Mutant::DeletionUnproven,
         Mutant::FirstRefusalForgotten,
     ] {
         mutant.plant();
