@@ -292,7 +292,7 @@ fn partition_of(request: &Request) -> Option<Partition> {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        example::{Example, PARTITION, batch, in_sync, producer},
+        example::{Example, PARTITION, batch, batch_by, in_sync, producer},
         first_violation,
     };
     use super::*;
@@ -395,20 +395,23 @@ mod tests {
     fn a_producer_is_refused_what_it_goes_on_with_when_that_is_gone_and_not_otherwise() {
         for (began_before, expected) in [(true, None), (false, Some("I8 honest refusals"))] {
             let mut example = unclean();
-            let produced = |example: &mut Example, broker, base_sequence: i32| {
-                let call = example.produce(7..8, Some(producer(0, base_sequence)));
-                example.acknowledge(call, i64::from(base_sequence));
+            let produced = |example: &mut Example, broker, number: u64, base_sequence: i32| {
+                let numbers = number..number + 1;
+                let call = example.produce(numbers, Some(producer(0, base_sequence)));
+                example.acknowledge(call, 0);
                 example.history.calls[call].broker = broker;
             };
             if began_before {
-                produced(&mut example, 1, 0);
+                produced(&mut example, 1, 6, 0);
             }
             sees(&mut example, 2, (Some(1), 1), &[1]);
             sees(&mut example, 3, (Some(2), 2), &[2]);
+            produced(&mut example, 2, 7, 5);
             let call = example.produce(8..9, Some(producer(0, 0)));
             example.history.end(call, Outcome::Failed(OUT_OF_ORDER_SEQUENCE_NUMBER));
             example.history.calls[call].broker = 2;
-            example.finish(vec![]);
+            let kept = batch_by(0, 7..8, producer(0, 5));
+            example.finish(vec![kept]).producers = vec![(7, 0, 5)];
             assert_eq!(broken(&example), expected);
         }
     }
