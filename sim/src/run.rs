@@ -8,6 +8,7 @@ use crate::{
     heal::{self, START_WITHIN},
     history::{FinalReplicas, History, MarkKind, Partition},
     lab::Lab,
+    machine::Machine,
     nemesis,
     oracle::{self, Evidence},
     recorder::{Recorder, now_nanos},
@@ -432,10 +433,25 @@ async fn settle(cluster: &Cluster) {
         return;
     }
     let deadline = now_nanos() + SETTLE_WITHIN.as_nanos() as u64;
-    while now_nanos() < deadline && !(cluster.is_in_sync() && are_equal(cluster)) {
+    let is_settled = || cluster.is_in_sync() && are_equal(cluster) && all_is_committed(cluster);
+    while now_nanos() < deadline && !is_settled() {
         time::sleep(Duration::from_millis(50)).await;
     }
     cluster.recorder.note(format_args!("settled: {}", cluster.is_in_sync()));
+}
+
+/// Whether leaders have committed all that they have: a slow disk may have left one much to write.
+fn all_is_committed(cluster: &Cluster) -> bool {
+    let Some(image) = cluster.image() else { return false };
+    let is_committed = |machine: &Machine, topic, index| {
+        let replica = machine.broker().and_then(|broker| broker.replica(topic, index));
+        replica.is_some_and(|replica| replica.high_watermark == replica.log_end_offset)
+    };
+    image.partitions().all(|(topic, index, known)| {
+        let mut machines = cluster.machines.iter();
+        let leader = machines.find(|machine| Some(machine.id) == known.leader);
+        leader.is_some_and(|leader| is_committed(leader, topic, index))
+    })
 }
 
 /// Whether all replicas of a partition end at the same offset. What is left on a disk of a partition

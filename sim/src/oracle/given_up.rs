@@ -17,6 +17,9 @@ use crate::history::{
 };
 use std::collections::BTreeMap;
 
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+
 /// A moment at which a partition may have given up what was acknowledged before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenUp {
@@ -192,7 +195,7 @@ impl Eras {
         let mut last = history.clone();
         for call in &mut last.calls {
             let Some((partition, losses)) = self.losses_of(call) else { continue };
-            if self.era_of(call, partition) != Some(losses.len()) {
+            if !self.is_told_in(history, call, partition, losses.len()) {
                 forget(call);
             }
         }
@@ -204,7 +207,7 @@ impl Eras {
         let calls = history.calls.iter().filter_map(|call| {
             let (partition, losses) = self.losses_of(call)?;
             let mut call = call.clone();
-            if era >= losses.len() || self.era_of(&call, partition) != Some(era) {
+            if era >= losses.len() || !self.is_told_in(history, &call, partition, era) {
                 forget(&mut call);
             }
             Some(call)
@@ -215,6 +218,40 @@ impl Eras {
     fn losses_of(&self, call: &Call) -> Option<(Partition, &[GivenUp])> {
         let partition = partition_of(&call.request)?;
         Some((partition, self.losses.get(&partition)?))
+    }
+
+    /// Whether what came of a call is to be judged with this era.
+    fn is_told_in(&self, history: &History, call: &Call, partition: Partition, era: usize) -> bool {
+        self.era_of(call, partition) == Some(era)
+            && !self.is_refused_for_a_loss(history, call, partition, era)
+    }
+
+    /// Whether a sequence number was refused to a producer that has sent others in another era: what
+    /// it goes on from, or repeats, may be gone.
+    fn is_refused_for_a_loss(
+        &self,
+        history: &History,
+        call: &Call,
+        partition: Partition,
+        era: usize,
+    ) -> bool {
+        let identity = |call: &Call| match &call.request {
+            Request::Produce(produce) if produce.partition == partition => {
+                produce.producer.map(|producer| (producer.id, producer.epoch))
+            }
+            _ => None,
+        };
+        let refused = [
+            Outcome::Failed(OUT_OF_ORDER_SEQUENCE_NUMBER),
+            Outcome::Failed(DUPLICATE_SEQUENCE_NUMBER),
+        ];
+        let Some(producer) = identity(call).filter(|_| refused.contains(&call.outcome)) else {
+            return false;
+        };
+        let mut before = history.calls.iter().take_while(|other| other.invoked < call.invoked);
+        before.any(|other| {
+            identity(other) == Some(producer) && self.era_of(other, partition) != Some(era)
+        })
     }
 
     /// In which era a call was served, if that is certain.
@@ -255,7 +292,7 @@ fn partition_of(request: &Request) -> Option<Partition> {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        example::{Example, PARTITION, batch, in_sync},
+        example::{Example, PARTITION, batch, batch_by, in_sync, producer},
         first_violation,
     };
     use super::*;
@@ -350,6 +387,31 @@ mod tests {
             sees(&mut example, 3, (Some(2), 2), &[2]);
             acknowledged_by(&mut example, broker, 5, 0);
             example.finish(vec![]);
+            assert_eq!(broken(&example), expected);
+        }
+    }
+
+    #[test]
+    fn a_producer_is_refused_what_it_goes_on_with_when_that_is_gone_and_not_otherwise() {
+        for (began_before, expected) in [(true, None), (false, Some("I8 honest refusals"))] {
+            let mut example = unclean();
+            let produced = |example: &mut Example, broker, number: u64, base_sequence: i32| {
+                let numbers = number..number + 1;
+                let call = example.produce(numbers, Some(producer(0, base_sequence)));
+                example.acknowledge(call, 0);
+                example.history.calls[call].broker = broker;
+            };
+            if began_before {
+                produced(&mut example, 1, 6, 0);
+            }
+            sees(&mut example, 2, (Some(1), 1), &[1]);
+            sees(&mut example, 3, (Some(2), 2), &[2]);
+            produced(&mut example, 2, 7, 5);
+            let call = example.produce(8..9, Some(producer(0, 0)));
+            example.history.end(call, Outcome::Failed(OUT_OF_ORDER_SEQUENCE_NUMBER));
+            example.history.calls[call].broker = 2;
+            let kept = batch_by(0, 7..8, producer(0, 5));
+            example.finish(vec![kept]).producers = vec![(7, 0, 5)];
             assert_eq!(broken(&example), expected);
         }
     }
