@@ -1,6 +1,10 @@
 //! One broker: a machine with a clock of its own, a disk, and at most one process.
 
-use crate::{clients::Place, disk::Disk};
+use crate::{
+    clients::Place,
+    disk::Disk,
+    fetching::{Fetching, Serving},
+};
 use highwater_core::{
     config::TopicConfig,
     epochs::EpochCache,
@@ -17,7 +21,7 @@ pub const LAG_MAX: Duration = Duration::from_secs(1);
 /// What a request waits for.
 pub enum Expected {
     Produced { producer: Option<u64>, identity: u32, acks: Acks, place: Place },
-    Replica { follower: BrokerId, incarnation: u64, position: ReplicaPosition },
+    Replica { position: ReplicaPosition },
     Readable { offset: u64, is_current: bool },
     Latest { is_current: bool },
     Deleted { to: u64 },
@@ -38,6 +42,8 @@ pub struct Process {
     pub requests: BTreeMap<RequestId, Expected>,
     /// The newest answer of each leader to this process.
     pub heard: BTreeMap<BrokerId, Stamp>,
+    pub fetching: Fetching,
+    pub serving: Serving,
 }
 
 /// When a process answered, by its clock.

@@ -114,6 +114,7 @@ pub fn of_reply(reply: &PeerReply) -> Said {
             let about = fetched.partitions.iter().flat_map(of_fetched).collect();
             Said { about, ..plain("fetched".into()) }
         }
+        PeerReply::SessionLost => plain("session lost".into()),
         PeerReply::Flushed => plain("flushed reply".into()),
         PeerReply::VotersChanged => plain("voters changed".into()),
         PeerReply::QuorumTold(_) => plain("quorum told".into()),
