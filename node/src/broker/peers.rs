@@ -52,6 +52,13 @@ impl PeerService for Peers {
                 }
                 None => unavailable(),
             },
+            PeerRequest::HurryFetch => match shared {
+                Some(shared) => {
+                    shared.replica_sessions().hurry(from);
+                    ready(PeerReply::FetchHurried)
+                }
+                None => unavailable(),
+            },
             PeerRequest::Flushed(report) => match shared {
                 Some(shared) => {
                     note_flushed(&shared, from, report);

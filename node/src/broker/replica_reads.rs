@@ -80,7 +80,7 @@ impl Serving<'_> {
             let rung = bell.take();
             rung.woken.into_iter().for_each(|key| self.session.wake(key));
             rung.mentioned.into_iter().for_each(|key| self.session.mention(key));
-            let mut has_news = false;
+            let mut has_news = rung.hurry;
             let mut look_again = deadline;
             for (key, position) in self.session.awake() {
                 match self.look_at(key, position) {

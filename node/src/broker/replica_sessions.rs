@@ -2,22 +2,71 @@
 //! rest, and the bell by which those make themselves heard.
 
 use super::{PartitionDriver, TopicPartition};
-use highwater_core::types::{PartitionIndex, RequestId, TopicId};
+use highwater_core::{
+    replica_session::{SessionFetch, SessionLost},
+    time::Instant,
+    types::{BrokerEpoch, BrokerId, PartitionIndex, RequestId, TopicId},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 use tokio::sync::Notify;
 
 /// A partition of a session.
 pub type Key = (TopicId, PartitionIndex);
 
-/// The sessions of the followers of this broker.
-pub type ReplicaSessions = highwater_core::replica_session::ReplicaSessions<Key, Parked>;
-
 /// One session.
 pub type ReplicaSession = highwater_core::replica_session::ReplicaSession<Key, Parked>;
+
+/// The sessions of the followers of this broker.
+pub struct ReplicaSessions {
+    sessions: highwater_core::replica_session::ReplicaSessions<Key, Parked>,
+    /// The bell of each follower's newest session, whether a fetch of it is served or not.
+    bells: BTreeMap<BrokerId, Weak<Bell>>,
+}
+
+impl ReplicaSessions {
+    /// No session yet. `leader` is this broker's registration.
+    pub fn new(leader: BrokerEpoch) -> Self {
+        let sessions = highwater_core::replica_session::ReplicaSessions::new(leader);
+        Self { sessions, bells: BTreeMap::new() }
+    }
+
+    /// Takes a fetch into its session, which belongs to the fetch until [`ReplicaSessions::end`].
+    ///
+    /// # Errors
+    /// The session is not known.
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        follower: (BrokerId, BrokerEpoch),
+        fetch: SessionFetch<Key>,
+    ) -> Result<ReplicaSession, SessionLost> {
+        let session = self.sessions.begin(now, follower, fetch)?;
+        self.bells.insert(follower.0, Arc::downgrade(&session.attached.bell));
+        Ok(session)
+    }
+
+    /// The fetch is answered.
+    pub fn end(&mut self, follower: BrokerId, session: ReplicaSession) {
+        self.sessions.end(follower, session);
+    }
+
+    /// The follower's fetch under way is to be answered at once; its next one if none is.
+    pub fn hurry(&self, follower: BrokerId) {
+        if let Some(bell) = self.bells.get(&follower).and_then(Weak::upgrade) {
+            bell.hurry();
+        }
+    }
+
+    /// Forgets sessions that are not used any more.
+    pub fn expire(&mut self, now: Instant) {
+        self.sessions.expire(now);
+        self.bells.retain(|_, bell| bell.strong_count() > 0);
+    }
+}
 
 /// How partitions tell a session that they are to be looked at. Partitions ring it under their lock,
 /// so it takes no other.
@@ -35,6 +84,8 @@ pub struct Rung {
     pub woken: BTreeSet<Key>,
     /// What has something to tell once the fetch is answered.
     pub mentioned: BTreeSet<Key>,
+    /// The follower has more to ask.
+    pub hurry: bool,
 }
 
 impl Bell {
@@ -47,6 +98,12 @@ impl Bell {
     /// The partition has something to tell once the fetch is answered.
     pub fn mention(&self, partition: &TopicPartition) {
         self.lock().mentioned.insert(key_of(partition));
+    }
+
+    /// The follower has more to ask.
+    pub fn hurry(&self) {
+        self.lock().hurry = true;
+        self.notify.notify_one();
     }
 
     /// Who has rung since this was called last.

@@ -3,7 +3,8 @@
 //! A fetcher asks its leader for every partition in one call, which the leader answers when there
 //! is something to tell; the answers go to the machines, and the next call says where they are
 //! then. It names only those that have moved, in a session with the leader (KIP-227), and looks only
-//! at those that say so. The reporter tells flushed offsets between two calls, so that an
+//! at those that say so. A call that the leader may let wait is hurried when there are partitions
+//! that it does not name: a new leadership must not wait for them. The reporter tells flushed offsets between two calls, so that an
 //! acknowledgement need not wait for the next records.
 
 use super::{
@@ -26,6 +27,8 @@ use highwater_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -65,11 +68,14 @@ struct Followed {
     tasks: [TaskHandle<()>; 2],
 }
 
+/// What is followed of one leader, and in which epochs.
+type Partitions = BTreeMap<Key, (Arc<PartitionDriver>, LeaderEpoch)>;
+
 /// What the two tasks of one leader share.
 struct Leader {
     broker: BrokerId,
-    partitions: Mutex<BTreeMap<Key, Arc<PartitionDriver>>>,
-    /// Other partitions are followed, or one of them may fetch again.
+    partitions: Mutex<Partitions>,
+    /// Other partitions are followed, or in another epoch.
     changed: Notify,
     /// What has happened to the partitions since.
     moves: Arc<Moves>,
@@ -92,11 +98,12 @@ impl Replication {
 
     /// Takes over which partitions follow whom. Called by one task only.
     pub fn follow(self: &Arc<Self>, drivers: &[Arc<PartitionDriver>]) {
-        let mut wanted: BTreeMap<BrokerId, BTreeMap<Key, Arc<PartitionDriver>>> = BTreeMap::new();
+        let mut wanted: BTreeMap<BrokerId, Partitions> = BTreeMap::new();
         for driver in drivers {
-            if let Some((leader, _)) = driver.inspect(Partition::fetch_position) {
+            if let Some((leader, position)) = driver.inspect(Partition::fetch_position) {
                 let key = key_of(&driver.id);
-                wanted.entry(leader).or_default().insert(key, driver.clone());
+                let followed = (driver.clone(), position.leader_epoch);
+                wanted.entry(leader).or_default().insert(key, followed);
             }
         }
         let mut leaders = lock(&self.leaders);
@@ -141,17 +148,25 @@ impl Replication {
 
 impl Leader {
     /// Takes over which partitions are followed.
-    fn follow(&self, partitions: BTreeMap<Key, Arc<PartitionDriver>>) {
-        for driver in partitions.values() {
+    fn follow(&self, partitions: Partitions) {
+        for (driver, _) in partitions.values() {
             driver.report_moves_to(self.moves.clone());
         }
         let mut followed = lock(&self.partitions);
-        let opened = partitions.iter().filter(|(key, driver)| {
-            followed.get(key).is_none_or(|before| !Arc::ptr_eq(before, driver))
-        });
+        let is_open = |key: &Key, driver: &Arc<PartitionDriver>| {
+            followed.get(key).is_some_and(|(before, _)| Arc::ptr_eq(before, driver))
+        };
+        let opened = partitions.iter().filter(|(key, (driver, _))| !is_open(key, driver));
         self.moves.followed(opened.map(|(key, _)| *key));
+        let epoch_of = |key: &Key| followed.get(key).map(|(_, epoch)| *epoch);
+        if partitions.iter().any(|(key, (_, epoch))| epoch_of(key) != Some(*epoch)) {
+            self.changed.notify_one();
+        }
         *followed = partitions;
-        self.changed.notify_one();
+    }
+
+    fn driver(&self, key: &Key) -> Option<Arc<PartitionDriver>> {
+        lock(&self.partitions).get(key).map(|(driver, _)| driver.clone())
     }
 }
 
@@ -218,7 +233,8 @@ impl Fetcher {
             keys.extend(followed.keys().chain(self.session.wanted()));
         }
         keys.extend(self.behind.iter().chain(self.resting.keys()));
-        let drivers: Vec<_> = keys.iter().map(|key| (*key, followed.get(key).cloned())).collect();
+        let driver_of = |key: &Key| followed.get(key).map(|(driver, _)| driver.clone());
+        let drivers: Vec<_> = keys.iter().map(|key| (*key, driver_of(key))).collect();
         drop(followed);
         self.held_up_until = None;
         for (key, driver) in drivers {
@@ -293,7 +309,13 @@ impl Fetcher {
             heard: self.heard,
         });
         let deadline = clock.now().monotonic.after(options.wait + ANSWER_SLACK);
-        match transport.call(self.leader.broker, request, deadline).await {
+        let answer = transport.call(self.leader.broker, request, deadline);
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            never = self.hurry() => match never {},
+        };
+        match answer {
             Ok(PeerReply::Fetched(fetched)) => {
                 self.heard = Some(fetched.stamp);
                 self.session.answered(fetched.session);
@@ -311,11 +333,39 @@ impl Fetcher {
         }
     }
 
+    /// Lets the leader answer the call under way whenever there are partitions that it does not name
+    /// and may: others are followed, or a pause is over.
+    async fn hurry(&self) -> Infallible {
+        let Replication { clock, transport, .. } = &*self.replication;
+        let now = clock.now().monotonic;
+        let pauses = self.resting.values().map(|(until, _)| *until);
+        let mut next = pauses.filter(|until| *until > now).min();
+        loop {
+            let pause = async {
+                match next {
+                    Some(until) => clock.sleep_until(until).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.leader.changed.notified() => {}
+                () = pause => next = None,
+            }
+            let deadline = clock.now().monotonic.after(REPORT_PATIENCE);
+            // Without it the call is answered when its wait is over.
+            if let Err(error) =
+                transport.call(self.leader.broker, PeerRequest::HurryFetch, deadline).await
+            {
+                tracing::debug!(%error, "the leader could not be asked to hurry");
+            }
+        }
+    }
+
     fn take(&mut self, answer: FetchedPartition) {
         let FetchedPartition { topic, index, leader_epoch, fetch_offset, outcome } = answer;
         let key = (topic, index);
-        let driver = lock(&self.leader.partitions).get(&key).cloned();
-        let Some(driver) = driver else { return self.session.say_again(key) };
+        let Some(driver) = self.leader.driver(&key) else { return self.session.say_again(key) };
         match &outcome {
             Ok(fetched) => {
                 self.resting.remove(&key);
@@ -362,9 +412,7 @@ async fn report(replication: Arc<Replication>, leader: Arc<Leader>) {
 
 /// What was flushed and not told the leader yet; it is told from now on.
 fn unreported(leader: &Leader, flushed: &BTreeSet<Key>) -> Vec<FlushedPartition> {
-    let followed = lock(&leader.partitions);
-    let drivers: Vec<_> = flushed.iter().filter_map(|key| followed.get(key).cloned()).collect();
-    drop(followed);
+    let drivers: Vec<_> = flushed.iter().filter_map(|key| leader.driver(key)).collect();
     let mut told = lock(&leader.told);
     let reports = drivers.iter().filter_map(|driver| {
         let (to, leader_epoch, flushed_offset) = driver.inspect(Partition::flush_report)?;

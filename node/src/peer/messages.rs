@@ -42,6 +42,8 @@ pub enum PeerRequest {
     ChangeVoters(VoterChange),
     /// A client wants to know how far every node of the quorum is. To the quorum's leader.
     DescribeQuorum,
+    /// A follower has more to ask than its fetch under way has named: that is to be answered at once.
+    HurryFetch,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -87,6 +89,8 @@ pub enum PeerReply {
     /// To [`PeerRequest::Fetch`] of a session that the leader does not know: the follower has to
     /// begin another.
     SessionLost,
+    /// To [`PeerRequest::HurryFetch`].
+    FetchHurried,
 }
 
 /// Another set of voters.
