@@ -120,7 +120,7 @@ impl<K: Ord + Clone> FollowerSession<K> {
 
     /// The next fetch. If the last one has no answer, nobody knows whether its leader has heard what
     /// it told: everything is told again.
-    pub fn next(&mut self) -> SessionFetch<K> {
+    pub fn next_fetch(&mut self) -> SessionFetch<K> {
         if mem::replace(&mut self.is_under_way, true) && !Mutant::LostFetchCountsAsTold.is_planted()
         {
             sometimes!(ReplicaFetchUnanswered, self.next.is_some());

@@ -35,7 +35,7 @@ fn exchange(
     follower: &mut FollowerSession<u8>,
     now: Instant,
 ) -> Result<ReplicaSession<u8, ()>, SessionLost> {
-    let fetch = follower.next();
+    let fetch = follower.next_fetch();
     let mut session = leader.begin(now, FOLLOWER, fetch)?;
     session.call_roll(now, INTERVAL);
     follower.answered(session.next_turn());
@@ -57,14 +57,14 @@ fn settled(named: &[u8]) -> (Leader, FollowerSession<u8>) {
 #[test]
 fn a_follower_names_everything_once_and_then_what_has_moved() {
     let mut session = follower(&[1, 2, 3]);
-    let full = session.next();
+    let full = session.next_fetch();
     assert_eq!((full.session, keys(&full.named)), (None, vec![1, 2, 3]));
     let turn = SessionTurn { id: SessionId { leader: BrokerEpoch(10), number: 1 }, turn: 1 };
     session.answered(turn);
     session.want(2, Some(at(5)));
     session.want(1, Some(at(0)));
     session.want(3, None);
-    let next = session.next();
+    let next = session.next_fetch();
     assert_eq!(next.session, Some(turn));
     assert_eq!(next.named, vec![(2, at(5))]);
     assert_eq!(next.forgotten, vec![3]);
@@ -74,13 +74,13 @@ fn a_follower_names_everything_once_and_then_what_has_moved() {
 fn a_fetch_without_an_answer_ends_the_session() {
     let (_, mut follower) = settled(&[1, 2]);
     follower.want(1, Some(at(7)));
-    follower.next();
-    let again = follower.next();
+    follower.next_fetch();
+    let again = follower.next_fetch();
     assert_eq!((again.session, again.named), (None, vec![(1, at(7)), (2, at(0))]));
     let (_, mut follower) = settled(&[1]);
-    follower.next();
+    follower.next_fetch();
     follower.lost();
-    assert_eq!(follower.next().session, None);
+    assert_eq!(follower.next_fetch().session, None);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_leader_knows_no_session_of_another_life() {
 #[test]
 fn a_fetch_out_of_turn_or_of_another_registration_is_refused() {
     let (mut leader, mut follower) = settled(&[1]);
-    let fetch = follower.next();
+    let fetch = follower.next_fetch();
     let restarted = (FOLLOWER.0, BrokerEpoch(21));
     assert!(leader.begin(Instant(1), restarted, fetch.clone()).is_err());
     let session = leader.begin(Instant(1), FOLLOWER, fetch.clone()).unwrap();

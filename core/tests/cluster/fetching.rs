@@ -76,7 +76,7 @@ impl World {
             *fetching = Fetching { leader: Some(to), calls, ..Fetching::default() };
         }
         fetching.session.want((), Some(at));
-        let fetch = fetching.session.next();
+        let fetch = fetching.session.next_fetch();
         fetching.calls += 1;
         let call = fetching.calls;
         fetching.call = Some(call);

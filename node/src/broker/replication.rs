@@ -286,7 +286,7 @@ impl Fetcher {
 
     async fn call(&mut self) -> Called {
         let Replication { clock, transport, options, broker_epoch, .. } = &*self.replication;
-        let fetch = self.session.next();
+        let fetch = self.session.next_fetch();
         let named = fetch
             .named
             .into_iter()
