@@ -62,6 +62,12 @@ mutants! {
     RefusalUnproven = "refusal-unproven",
     /// A leader says where the log starts after a deletion without knowing that it leads still.
     DeletionUnproven = "deletion-unproven",
+    /// A follower goes on with a fetch session though its leader may not have heard its last fetch.
+    LostFetchCountsAsTold = "lost-fetch-counts-as-told",
+    /// A leader goes on with a follower's fetch session that it does not know.
+    UnknownSessionGoesOn = "unknown-session-goes-on",
+    /// A follower's fetch does not count for the partitions that it need not name.
+    RestCountsForNothing = "rest-counts-for-nothing",
     /// A follower truncates to its own high watermark instead of to where the logs agree (KIP-101).
     TruncatesToHighWatermark = "truncates-to-high-watermark",
     /// A follower raises its high watermark before it has truncated (KAFKA-14704).

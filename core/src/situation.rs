@@ -299,6 +299,13 @@ situations! {
     CreatedWithDeadReplica = "created-with-dead-replica",
 
     // The controller.
+    /// A follower goes on with a fetch session that its leader does not know: it has to begin
+    /// another, and must not be taken to be where the leader knows nothing of.
+    ReplicaSessionLost = "replica-session-lost",
+    /// A fetch of a session has no answer: nobody knows whether the leader has heard what it told.
+    ReplicaFetchUnanswered = "replica-fetch-unanswered",
+    /// A follower begins a fetch session while a fetch of the one before is served.
+    ReplicaSessionReplaced = "replica-session-replaced",
     /// A broker is silent for its whole session and is fenced, though it may be alive.
     SessionRunsOut = "session-runs-out",
     /// A broker's process is found not to run: it is fenced before its session is over.

@@ -301,6 +301,12 @@ pub enum Effect {
         /// The request.
         request: RequestId,
     },
+    /// A parked fetch of a follower has something to tell, once it is answered for another reason.
+    /// It stays parked.
+    Mention {
+        /// The request.
+        request: RequestId,
+    },
     /// Search the log and report [`Input::Found`] or [`Input::FindFailed`].
     FindByTimestamp {
         /// The request that it is for.

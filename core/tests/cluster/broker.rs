@@ -1,6 +1,10 @@
 //! One broker: a machine with a clock of its own, a disk, and at most one process.
 
-use crate::{clients::Place, disk::Disk};
+use crate::{
+    clients::Place,
+    disk::Disk,
+    fetching::{Fetching, Serving},
+};
 use highwater_core::{
     config::TopicConfig,
     epochs::EpochCache,
@@ -23,8 +27,6 @@ pub enum Expected {
         place: Place,
     },
     Replica {
-        follower: BrokerId,
-        incarnation: u64,
         position: ReplicaPosition,
     },
     Readable {
@@ -58,6 +60,8 @@ pub struct Process {
     pub requests: BTreeMap<RequestId, Expected>,
     /// The newest answer of each leader to this process.
     pub heard: BTreeMap<BrokerId, Stamp>,
+    pub fetching: Fetching,
+    pub serving: Serving,
 }
 
 /// When a process answered, by its clock.

@@ -3,5 +3,6 @@
 
 mod controllers;
 mod follower_reads;
+mod replica_fetches;
 mod support;
 mod throttles;

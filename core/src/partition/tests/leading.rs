@@ -194,6 +194,25 @@ fn a_parked_follower_is_woken_when_more_is_written() {
 }
 
 #[test]
+fn a_parked_follower_hears_of_the_high_watermark_with_its_next_answer_and_stays_parked() {
+    let mut fixture = Fixture::leading(&[1, 2]);
+    fixture.fill(1);
+    fixture.ask(2, registration(2).0, at(1, 0), true);
+    let mention = Effect::Mention { request: RequestId(900) };
+    assert_eq!(fixture.flushed_by(2, 1), [advanced(1), mention]);
+    fixture.produce(1, Acks::None, batch(1));
+    assert_eq!(fixture.step(Input::Written { through: WriteId(2) }), [wake(900)]);
+}
+
+#[test]
+fn a_parked_follower_is_woken_when_its_leader_begins_another_leadership() {
+    let mut fixture = Fixture::leading(&[1, 2]);
+    fixture.ask(2, registration(2).0, at(0, 0), true);
+    let next = Assignment { leader_epoch: LeaderEpoch(4), ..three(1, 1, &[1, 2]) };
+    assert_eq!(fixture.assign(next), [wake(900)]);
+}
+
+#[test]
 fn a_deletion_is_answered_when_every_in_sync_replica_has_it() {
     let mut fixture = Fixture::leading(&[1, 2]);
     fixture.fill(3);
