@@ -73,7 +73,7 @@ pub struct GroupPromise {
     /// How long a member may take to join again, and to give partitions up, by the same clock.
     pub rebalance_millis: u64,
     /// The slowest and the fastest pace of monotonic clocks, in percent; `None` when machines or their
-    /// clocks stand still at times, so that nobody can tell how long anything takes.
+    /// clocks stand still at times, or a broker alone has a slow disk, so that nobody can tell how long anything takes.
     pub paces: Option<(u64, u64)>,
 }
 

@@ -98,6 +98,7 @@ mod tests {
         let mut example = Example::new();
         example.joined("a", 1);
         example.joined("b", 1);
+        example.passes(200);
         let given = ["a", "b"].map(|member| (member.to_owned(), partitions(&[0]))).into();
         let ask = Ask::Sync { generation: 1, given };
         example.asked("a", None, ask, Outcome::Heard(Heard::Assigned(partitions(&[0]))));

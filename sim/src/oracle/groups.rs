@@ -115,8 +115,10 @@ pub fn is_one_coordinator(history: &History, asked: &Asked<'_>, since: Moment) -
 
 /// How long a call may be on its way to a coordinator that does not stand still, in nanoseconds.
 pub const ON_THE_WAY: u64 = 100_000_000;
-/// How long an answer may wait for its records to be committed, in nanoseconds of a healthy clock.
+/// How long an answer may wait for its records to be committed, in nanoseconds of a healthy clock: in a
+/// cluster up to `offsets.commit.timeout.ms`, with one broker until they are on its disk.
 const COMMITTED_WITHIN: u64 = 1_100_000_000;
+const STORED_WITHIN: u64 = 200_000_000;
 
 /// What members may rely on, in simulated nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -138,11 +140,15 @@ impl Limits {
         let (slowest, fastest) = paces?;
         let at_least = |millis: u64| millis * 1_000_000 * 100 / fastest.max(1);
         let slowest = slowest.max(1);
+        let committed = match history.promise.is_cluster() {
+            true => COMMITTED_WITHIN * 100 / slowest,
+            false => STORED_WITHIN,
+        };
         Some(Self {
             session: at_least(session_millis),
             rebalance: at_least(rebalance_millis),
             rebalance_at_most: rebalance_millis * 1_000_000 * 100 / slowest,
-            committed: COMMITTED_WITHIN * 100 / slowest,
+            committed,
         })
     }
 }
