@@ -5,12 +5,12 @@ use crate::{
     choices::Choices,
     clock::SimClock,
     dice::Dice,
-    history::{CoordinatorsSeen, Partition, Promise},
+    history::{CoordinatorsSeen, GroupPromise, Partition, Promise},
     machine::{Machine, Parts, address},
     metadata,
     network::{ClientLinks, Network},
     recorder::Recorder,
-    scenario::{BrokerShape, SEPARATE_CONTROLLERS, Scenario},
+    scenario::{FaultKind, GroupManners, SEPARATE_CONTROLLERS, Scenario},
     trace::Effect,
 };
 use highwater_core::{
@@ -68,7 +68,7 @@ impl Cluster {
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
         let mut settings = shared_settings(scenario, choices);
-        settings.extend(group_settings(&scenario.broker, choices));
+        settings.extend(group_settings(scenario, choices));
         let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, choices));
         let last =
             voters.as_ref().map_or(promise.brokers, |voters| promise.brokers.max(*voters.end()));
@@ -197,7 +197,8 @@ fn peer_endpoint(id: BrokerId) -> Endpoint {
 fn promise_of(scenario: &Scenario, choices: &mut Choices) -> Promise {
     let shape = &scenario.cluster;
     if *shape.brokers.end() == 1 {
-        return Promise { unlimited: scenario.unlimited, ..Promise::default() };
+        let groups = group_promise(scenario);
+        return Promise { unlimited: scenario.unlimited, groups, ..Promise::default() };
     }
     let brokers = choices.within("brokers", &shape.brokers).clamp(1, MOST_BROKERS);
     let replicas = brokers.min(MOST_REPLICAS);
@@ -207,7 +208,28 @@ fn promise_of(scenario: &Scenario, choices: &mut Choices) -> Promise {
         min_insync: choices.within("min_insync", &shape.min_insync).clamp(1, replicas) as i16,
         racks: choices.within("racks", &shape.racks).max(0) as i32,
         unlimited: scenario.unlimited,
+        groups: group_promise(scenario),
     }
+}
+
+/// What members of groups may rely on, whatever faults strike.
+fn group_promise(scenario: &Scenario) -> GroupPromise {
+    let mut paces = Some((100, 100));
+    for plan in &scenario.faults {
+        paces = match plan.kind {
+            // Nobody knows when a call arrives that was on its way.
+            FaultKind::MachinePause | FaultKind::ClockFreeze | FaultKind::ClientIsolation => None,
+            // A broker alone answers when its own disk has stored what it decided.
+            FaultKind::SlowDisk if *scenario.cluster.brokers.start() == 1 => None,
+            FaultKind::ClockDrift => paces.map(|(slowest, fastest): (u64, u64)| {
+                let (low, high) = (plan.pace.start(), plan.pace.end());
+                (slowest.min(low.unsigned_abs()), fastest.max(high.unsigned_abs()))
+            }),
+            _ => paces,
+        };
+    }
+    let GroupManners { session_millis, rebalance_millis, .. } = scenario.workload.group_manners;
+    GroupPromise { session_millis, rebalance_millis, paces }
 }
 
 /// The voters of the metadata quorum: the first brokers, or the machines behind the brokers.
@@ -241,24 +263,29 @@ fn shared_settings(scenario: &Scenario, choices: &mut Choices) -> Vec<(&'static 
 }
 
 /// Few coordinators with small logs, and sessions that end within a short run.
-fn group_settings(shape: &BrokerShape, choices: &mut Choices) -> Vec<(&'static str, String)> {
+fn group_settings(scenario: &Scenario, choices: &mut Choices) -> Vec<(&'static str, String)> {
+    let shape = &scenario.broker;
     let mut draw = |key: &'static str, bounds: &crate::scenario::Bounds| {
         (key, choices.within(key, bounds).to_string())
     };
     // A check removes groups without members and offsets, whose successors begin at generation 1
     // again: where checks are frequent, groups are founded with an offset.
-    let retention_check = if shape.retention_millis.is_some() { 1_000 } else { 600_000 };
-    vec![
+    let retention_check = if shape.looks_for_expired_offsets() { 1_000 } else { 600_000 };
+    let session = scenario.workload.group_manners.session_millis;
+    let mut settings = vec![
         draw("offsets.topic.num.partitions", &(1..=2)),
         draw("offsets.topic.segment.bytes", &shape.offsets_segment_bytes),
         draw("log.cleaner.backoff.ms", &shape.cleaner_backoff_millis),
         ("group.min.session.timeout.ms", "500".to_owned()),
         draw("group.initial.rebalance.delay.ms", &(0..=200)),
-        ("group.consumer.session.timeout.ms", "1500".to_owned()),
+        ("group.consumer.session.timeout.ms", session.to_string()),
         ("group.consumer.heartbeat.interval.ms", "300".to_owned()),
         ("offsets.commit.timeout.ms", "1000".to_owned()),
         ("offsets.retention.check.interval.ms", retention_check.to_string()),
-    ]
+    ];
+    let minutes = shape.offsets_retention_minutes;
+    settings.extend(minutes.map(|minutes| ("offsets.retention.minutes", minutes.to_string())));
+    settings
 }
 
 /// What one broker is told.

@@ -53,11 +53,38 @@ pub struct Promise {
     pub racks: i32,
     /// Whether the faults may exceed what the cluster promises to survive.
     pub unlimited: bool,
+    /// What members of groups may rely on.
+    pub groups: GroupPromise,
 }
 
 impl Default for Promise {
     fn default() -> Self {
-        Self { brokers: 1, replication_factor: 1, min_insync: 1, racks: 0, unlimited: false }
+        Self {
+            brokers: 1,
+            replication_factor: 1,
+            min_insync: 1,
+            racks: 0,
+            unlimited: false,
+            groups: GroupPromise::default(),
+        }
+    }
+}
+
+/// What members of groups may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupPromise {
+    /// How long a member may be silent, in milliseconds of its coordinator's monotonic clock.
+    pub session_millis: u64,
+    /// How long a member may take to join again, and to give partitions up, by the same clock.
+    pub rebalance_millis: u64,
+    /// The slowest and the fastest pace of monotonic clocks, in percent; `None` when machines or their
+    /// clocks stand still at times, or a broker alone has a slow disk, so that nobody can tell how long anything takes.
+    pub paces: Option<(u64, u64)>,
+}
+
+impl Default for GroupPromise {
+    fn default() -> Self {
+        Self { session_millis: 1_500, rebalance_millis: 900, paces: Some((100, 100)) }
     }
 }
 
@@ -110,6 +137,8 @@ pub struct History {
     /// The instances of static members by group and member id, as leaders of classic groups were
     /// told: a member whose answer was lost does not know its own id.
     pub instances: BTreeMap<(String, String), String>,
+    /// What time it is, in simulated nanoseconds; calls begin and end then.
+    pub nanos: u64,
     next: Moment,
 }
 
@@ -137,10 +166,14 @@ pub struct Call {
     pub broker: i32,
     /// When it was invoked.
     pub invoked: Moment,
+    /// The same in simulated nanoseconds.
+    pub began: u64,
     /// The earliest that any broker's wall clock showed then, in milliseconds.
     pub wall: i64,
     /// When its outcome was known; `None` when it never was, so that it may take effect at any time.
     pub ended: Option<Moment>,
+    /// When the client had an outcome, also one that says nothing, in simulated nanoseconds.
+    pub over: u64,
     /// What was asked.
     pub request: Request,
     /// What came back.
@@ -467,8 +500,19 @@ impl History {
     pub fn invoke(&mut self, client: u32, wall: i64, request: Request) -> usize {
         let invoked = self.tick();
         let outcome = Outcome::Unknown;
-        let broker = 1;
-        self.calls.push(Call { client, broker, invoked, wall, ended: None, request, outcome });
+        let (broker, began) = (1, self.nanos);
+        let (ended, over) = (None, began);
+        self.calls.push(Call {
+            client,
+            broker,
+            invoked,
+            began,
+            wall,
+            ended,
+            over,
+            request,
+            outcome,
+        });
         self.calls.len() - 1
     }
 
@@ -476,6 +520,7 @@ impl History {
     pub fn end(&mut self, call: usize, outcome: Outcome) {
         let now = self.tick();
         self.calls[call].ended = (outcome != Outcome::Unknown).then_some(now);
+        self.calls[call].over = self.nanos;
         self.note_progress(call, &outcome);
         self.calls[call].outcome = outcome;
     }

@@ -226,7 +226,7 @@ async fn simulate(
     let mut clients = Clients::new(network_seed, cluster.clone(), partitions, impatience);
     clients.compacted = Arc::new(compacted);
     clients.groups = Arc::new(workload::group_plans(&mut choices, &scenario.workload));
-    if scenario.broker.retention_millis.is_some() {
+    if scenario.broker.looks_for_expired_offsets() {
         // Only then does the coordinator look for groups that are over.
         let founding = clients.clone();
         let founded = node.spawn(async move { workload::found_groups(&founding).await }).await;

@@ -6,6 +6,7 @@
 //! the reference in `scenarios/README.md` is made from it.
 
 mod faults;
+mod habits;
 mod keys;
 mod reference;
 mod shapes;
@@ -15,6 +16,7 @@ mod source;
 mod tests;
 
 pub use faults::{FaultKind, FaultPlan, Strike, Target, Trigger};
+pub use habits::{GroupHabit, GroupManners};
 pub use reference::{reference, with_reference};
 pub use shapes::{BrokerShape, Budget, ClusterShape, Spread, Stakes, WorkloadShape};
 pub use source::{ScenarioError, nearest};

@@ -2,6 +2,7 @@
 
 use super::{
     Bounds, GroupProtocol, SEPARATE_CONTROLLERS,
+    habits::{GroupHabit, GroupManners},
     keys::{Key, Keys, Takes},
     source::Mistake,
 };
@@ -68,6 +69,7 @@ keys! {
     "retention_check_millis" = bounds((200, 500), (1, MANY)), "how often retention looks, in milliseconds";
     "offsets_segment_bytes" = bounds((4_096, 65_536), BYTES), "bytes of a segment of `__consumer_offsets`";
     "cleaner_backoff_millis" = bounds((300, 2_000), (1, MANY)), "how often something to compact is looked for, in milliseconds";
+    "offsets_retention_minutes" = Takes::Integer(None, (1, MANY)), "`offsets.retention.minutes`; expired offsets are looked for every second then";
 }
 
 keys! {
@@ -94,6 +96,9 @@ keys! {
     "group_protocols" = Takes::Some(|| PROTOCOLS.iter().map(|(name, _)| *name).collect()), "what a group draws from: `classic` (JoinGroup, SyncGroup, Heartbeat; the leader assigns ranges), `consumer` (ConsumerGroupHeartbeat, KIP-848), `mixed`; all when absent";
     "group_static" = Takes::Fraction(0.25), "how likely a member has a `group.instance.id`, some of them one that another has, too";
     "group_unrest" = Takes::Fraction(0.01), "how likely a member is, in each step, to be silent for too long, to die, to leave, or to be cut off from its coordinator alone";
+    "group_session_millis" = Takes::Integer(Some(1_500), (500, 600_000)), "how long a member may be silent";
+    "group_rebalance_millis" = Takes::Integer(Some(900), (1, 600_000)), "how long a member may take to join again, or to give partitions up";
+    "group_habits" = Takes::Some(|| GroupHabit::NAMED.iter().map(|(name, _)| *name).collect()), "what members do besides, each now and then: `expressions` (KIP-848: they subscribe by regular expressions), `old-beats` (an old heartbeat arrives once more, and who is fenced for it joins again), `late-commits` (KIP-848: a commit of an older member epoch arrives late), `keeps-partitions` (KIP-848: partitions are not given up within the rebalance timeout), `slow-joins` (classic: a member that is to join again is alive and does not for a while), `slow-syncs` (classic: a member takes its time between joining and asking for its assignment), `idles` (nothing is committed twice); none when absent";
 }
 
 keys! {
@@ -152,6 +157,16 @@ pub struct BrokerShape {
     pub offsets_segment_bytes: Bounds,
     /// How often is looked for something to compact, in milliseconds.
     pub cleaner_backoff_millis: Bounds,
+    /// `offsets.retention.minutes`, Kafka's when absent.
+    pub offsets_retention_minutes: Option<i64>,
+}
+
+impl BrokerShape {
+    /// Whether the brokers look often for offsets that have expired.
+    #[must_use]
+    pub const fn looks_for_expired_offsets(&self) -> bool {
+        self.retention_millis.is_some() || self.offsets_retention_minutes.is_some()
+    }
 }
 
 /// How draws spread over some things.
@@ -232,6 +247,8 @@ pub struct WorkloadShape {
     /// How likely a member is, in each step, to be slow, to die, to leave or to be cut off from its
     /// coordinator.
     pub group_unrest: f64,
+    /// What else the members of groups do.
+    pub group_manners: GroupManners,
 }
 
 /// What a scenario puts at stake.
@@ -296,6 +313,7 @@ pub(super) fn broker(keys: &Keys<'_>) -> Result<BrokerShape, Mistake> {
         retention_check_millis: keys.bounds("retention_check_millis")?,
         offsets_segment_bytes: keys.bounds("offsets_segment_bytes")?,
         cleaner_backoff_millis: keys.bounds("cleaner_backoff_millis")?,
+        offsets_retention_minutes: keys.integer("offsets_retention_minutes")?,
     })
 }
 
@@ -326,6 +344,7 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         group_protocols: protocols(keys)?,
         group_static: keys.fraction("group_static")?,
         group_unrest: keys.fraction("group_unrest")?,
+        group_manners: manners(keys)?,
     };
     keys.not_both("rate", "pause", "both say how often producers send")?;
     let none = |bounds: &Bounds| *bounds.end() == 0;
@@ -334,6 +353,9 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         ("group_protocols", none(&shape.groups), "groups"),
         ("group_static", none(&shape.groups), "groups"),
         ("group_unrest", none(&shape.groups), "groups"),
+        ("group_session_millis", none(&shape.groups), "groups"),
+        ("group_rebalance_millis", none(&shape.groups), "groups"),
+        ("group_habits", none(&shape.groups), "groups"),
         ("keys", none(&shape.compacted_topics), "compacted_topics"),
         ("key_choice", none(&shape.compacted_topics), "compacted_topics"),
         ("rate", none(&shape.producers), "producers"),
@@ -373,6 +395,17 @@ fn protocols(keys: &Keys<'_>) -> Result<Vec<GroupProtocol>, Mistake> {
     };
     let chosen = PROTOCOLS.iter().filter(|(name, _)| wanted(name));
     Ok(chosen.map(|(_, protocol)| *protocol).collect())
+}
+
+fn manners(keys: &Keys<'_>) -> Result<GroupManners, Mistake> {
+    let millis = |key: &str| Ok(keys.integer(key)?.unwrap_or(0).unsigned_abs());
+    let named = keys.some("group_habits")?.unwrap_or_default();
+    let is_named = |habit: &&(&str, GroupHabit)| named.iter().any(|(name, _)| name == habit.0);
+    Ok(GroupManners {
+        session_millis: millis("group_session_millis")?,
+        rebalance_millis: millis("group_rebalance_millis")?,
+        habits: GroupHabit::NAMED.iter().filter(is_named).map(|(_, habit)| *habit).collect(),
+    })
 }
 
 pub(super) fn stakes(keys: &Keys<'_>) -> Result<Stakes, Mistake> {

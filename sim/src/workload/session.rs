@@ -23,7 +23,7 @@ use madsim::time;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long a client waits for an answer.
-const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long it waits before it tries to connect again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(15);
 
