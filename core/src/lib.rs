@@ -23,6 +23,7 @@ pub mod mutant;
 pub mod partition;
 pub mod producers;
 pub mod record;
+pub mod replica_session;
 pub mod situation;
 pub mod throttle;
 pub mod time;

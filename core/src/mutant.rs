@@ -60,6 +60,14 @@ mutants! {
     FirstRefusalForgotten = "first-refusal-forgotten",
     /// A leader says that a sequence number is out of order without knowing that it leads still.
     RefusalUnproven = "refusal-unproven",
+    /// A leader says where the log starts after a deletion without knowing that it leads still.
+    DeletionUnproven = "deletion-unproven",
+    /// A follower goes on with a fetch session though its leader may not have heard its last fetch.
+    LostFetchCountsAsTold = "lost-fetch-counts-as-told",
+    /// A leader goes on with a follower's fetch session that it does not know.
+    UnknownSessionGoesOn = "unknown-session-goes-on",
+    /// A follower's fetch does not count for the partitions that it need not name.
+    RestCountsForNothing = "rest-counts-for-nothing",
     /// A follower truncates to its own high watermark instead of to where the logs agree (KIP-101).
     TruncatesToHighWatermark = "truncates-to-high-watermark",
     /// A follower raises its high watermark before it has truncated (KAFKA-14704).
@@ -122,6 +130,10 @@ mutants! {
     RestartResumesLeaderEpoch = "restart-resumes-leader-epoch",
     /// A broker that comes back with an empty disk still counts as having every acknowledged record.
     WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
+    /// A broker that crashed still counts as having what it had received of a replicated topic.
+    CrashedBrokerStaysEligible = "crashed-broker-stays-eligible",
+    /// A follower cuts nothing that it knows to be committed, though an unclean election gave it up.
+    KeepsBelowHighWatermark = "keeps-below-high-watermark",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
     /// A consumer group gives a partition to a member before another has given it up.
@@ -152,6 +164,10 @@ mutants! {
     SyncBeforeRecord = "sync-before-record",
     /// A coordinator's answer does not wait for the high watermark.
     AnswerBeforeHighWatermark = "answer-before-high-watermark",
+    /// A coordinator that may have been replaced goes on to answer from what it knows.
+    StaleCoordinatorAnswers = "stale-coordinator-answers",
+    /// A change of a group is decided however many bytes its records take.
+    DecisionUnbounded = "decision-unbounded",
     /// The end of an earlier load of the log ends the present one (KAFKA-18137).
     LateLoadWins = "late-load-wins",
     /// The timer of a pending member goes on after it has joined, and removes it (KIP-394).

@@ -85,6 +85,15 @@ situations! {
     /// A leader hears of the controller again and was not replaced: what it refused meanwhile must
     /// be taken again.
     BackInTouchUnreplaced = "back-in-touch-unreplaced",
+    /// What there is to be written of a consumer group at once is more than fits into a batch.
+    GroupTooLarge = "group-too-large",
+    /// A consumer group is left with classic members alone, and is too large to become a classic group.
+    TooLargeForDowngrade = "too-large-for-downgrade",
+    /// Regular expressions match more topics than are written at once: the next heartbeat goes on.
+    ExpressionsCutShort = "expressions-cut-short",
+    /// A coordinator does not know whether its broker leads still: groups are not told what another
+    /// may have decided otherwise.
+    CoordinatorDoubtsItself = "coordinator-doubts-itself",
     /// A sequence number is out of order, and the leader may not say so yet: its successor may know
     /// better.
     RefusalAwaitsProof = "refusal-awaits-proof",
@@ -167,6 +176,9 @@ situations! {
     JoinOfOldRegistration = "join-of-old-registration",
     /// Records are deleted at the leader and not at every replica yet: the answer has to wait.
     DeletionWaitsForFollower = "deletion-waits-for-follower",
+    /// A deletion is done everywhere, and the leader may not say so yet: its successor may have
+    /// deleted more.
+    DeletionAwaitsProof = "deletion-awaits-proof",
     /// A deletion waits because too few replicas are in sync: one that left would bring the records
     /// back.
     DeletionWaitsUnderMinInsync = "deletion-waits-under-min-insync",
@@ -189,6 +201,8 @@ situations! {
     AnswerOfOlderEpoch = "answer-of-older-epoch",
     /// A follower cuts what it has flushed and reported: durable is not committed.
     FlushedRecordsCut = "flushed-records-cut",
+    /// A follower cuts what it knew to be committed: an unclean election has given that up.
+    CommittedRecordsCut = "committed-records-cut",
     /// A broker comes back with records that nobody else has, and gives them up: its predecessor
     /// died before they were fetched.
     RecoveredTailCut = "recovered-tail-cut",
@@ -243,6 +257,15 @@ situations! {
     /// Nobody in the ISR can lead, and a replica is elected that left it below
     /// `min.insync.replicas` (KIP-966).
     EligibleReplicaElected = "eligible-replica-elected",
+    /// Everybody crashed who had every acknowledged record of a replicated topic, and the last
+    /// leader leads again with what it has left (KIP-966).
+    LastKnownLeaderElected = "last-known-leader-elected",
+    /// A replica is elected that is not known to have every acknowledged record: what it lacks is
+    /// given up.
+    UncleanLeaderElected = "unclean-leader-elected",
+    /// A broker comes back from a crash and was the last in sync, or eligible, in a replicated
+    /// topic: what it had in memory only may be gone, so that others have more.
+    CrashCostsEligibility = "crash-costs-eligibility",
     /// A partition loses its leader and has no other: everybody has to wait, and nothing may be
     /// lost.
     PartitionWithoutLeader = "partition-without-leader",
@@ -276,6 +299,13 @@ situations! {
     CreatedWithDeadReplica = "created-with-dead-replica",
 
     // The controller.
+    /// A follower goes on with a fetch session that its leader does not know: it has to begin
+    /// another, and must not be taken to be where the leader knows nothing of.
+    ReplicaSessionLost = "replica-session-lost",
+    /// A fetch of a session has no answer: nobody knows whether the leader has heard what it told.
+    ReplicaFetchUnanswered = "replica-fetch-unanswered",
+    /// A follower begins a fetch session while a fetch of the one before is served.
+    ReplicaSessionReplaced = "replica-session-replaced",
     /// A broker is silent for its whole session and is fenced, though it may be alive.
     SessionRunsOut = "session-runs-out",
     /// A broker's process is found not to run: it is fenced before its session is over.

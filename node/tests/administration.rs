@@ -14,6 +14,7 @@ use highwater_node::{
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
         describe_quorum::{DescribeQuorumPartition, DescribeQuorumRequest, DescribeQuorumTopic},
         elect_leaders::{ElectLeadersRequest, TopicPartitions},
+        list_config_resources::ListConfigResourcesRequest,
         list_partition_reassignments::ListPartitionReassignmentsRequest,
         remove_raft_voter::RemoveRaftVoterRequest,
         unregister_broker::UnregisterBrokerRequest,
@@ -203,6 +204,32 @@ async fn a_broker_on_its_own_is_a_quorum_of_one() {
     assert!(refused.error_message.unwrap().contains("controller.quorum.voters"));
     let remove = RemoveRaftVoterRequest { voter_id: own + 1, ..Default::default() };
     assert_eq!(connection.call(&remove).await.unwrap().error_code, VOTER_NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_has_a_configuration_is_listed_by_type() {
+    const TOPIC: i8 = 2;
+    const BROKER: i8 = 4;
+    const GROUP: i8 = 32;
+    const UNSUPPORTED_VERSION: i16 = 35;
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut connection) = start(dir.path()).await;
+    let own = broker.image().brokers().next().unwrap().0.to_string();
+    let list = |types: &[i8]| ListConfigResourcesRequest { resource_types: types.to_vec() };
+    for (types, expected) in [
+        (&[][..], vec![(BROKER, own.as_str()), (TOPIC, "t")]),
+        (&[TOPIC][..], vec![(TOPIC, "t")]),
+        (&[GROUP, BROKER][..], vec![(BROKER, own.as_str())]),
+        (&[GROUP][..], vec![]),
+    ] {
+        let listed = connection.call(&list(types)).await.unwrap();
+        assert_eq!(listed.error_code, 0, "{types:?}");
+        let resources = listed.config_resources.iter();
+        let resources = resources.map(|found| (found.resource_type, &*found.resource_name));
+        assert_eq!(resources.collect::<Vec<_>>(), expected, "{types:?}");
+    }
+    let unknown = connection.call(&list(&[TOPIC, 3])).await.unwrap();
+    assert_eq!((unknown.error_code, unknown.config_resources.len()), (UNSUPPORTED_VERSION, 0));
 }
 
 #[tokio::test]

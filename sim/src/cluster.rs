@@ -5,12 +5,13 @@ use crate::{
     choices::Choices,
     clock::SimClock,
     dice::Dice,
-    history::{CoordinatorsSeen, MetadataSeen, Partition, PartitionSeen, Promise, TermSeen, Topic},
+    history::{CoordinatorsSeen, GroupPromise, Partition, Promise},
     machine::{Machine, Parts, address},
-    network::Network,
+    metadata,
+    network::{ClientLinks, Network},
     recorder::Recorder,
-    scenario::{BrokerShape, SEPARATE_CONTROLLERS, Scenario},
-    trace::{Effect, Fnv128},
+    scenario::{FaultKind, GroupManners, SEPARATE_CONTROLLERS, Scenario},
+    trace::Effect,
 };
 use highwater_core::{
     metadata::{Endpoint, Image, OFFSETS_TOPIC, PartitionRegistration},
@@ -20,7 +21,7 @@ use highwater_node::{
     config::{BrokerConfig, Settings},
     env::Clock,
 };
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// The port for clients on every machine.
 const CLIENT_PORT: u16 = 9092;
@@ -47,6 +48,8 @@ pub struct Cluster {
     pub machines: Arc<Vec<Machine>>,
     /// What is between them.
     pub network: Network,
+    /// What is between them and single clients.
+    pub client_links: ClientLinks,
     /// What happens in the run.
     pub recorder: Recorder,
 }
@@ -65,7 +68,7 @@ impl Cluster {
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
         let mut settings = shared_settings(scenario, choices);
-        settings.extend(group_settings(&scenario.broker, choices));
+        settings.extend(group_settings(scenario, choices));
         let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, choices));
         let last =
             voters.as_ref().map_or(promise.brokers, |voters| promise.brokers.max(*voters.end()));
@@ -88,7 +91,7 @@ impl Cluster {
             Machine::start(parts, network.clone(), recorder.clone())
         };
         let machines = Arc::new(ids.map(start).collect());
-        Self { machines, network, recorder }
+        Self { machines, network, client_links: ClientLinks::default(), recorder }
     }
 
     /// Whether every broker has started.
@@ -146,24 +149,7 @@ impl Cluster {
     /// coordinates groups.
     pub fn observe(&self) {
         self.observe_coordinators();
-        for machine in self.machines.iter() {
-            let Some(broker) = machine.broker() else { continue };
-            let image = broker.image();
-            let known = broker.leadership();
-            let mut history = self.recorder.history();
-            if let Some(leader) = known.leader {
-                let seen = TermSeen { machine: machine.id.0, term: known.term, leader: leader.0 };
-                if !history.terms.contains(&seen) {
-                    history.terms.push(seen);
-                }
-            }
-            let of_machine = |seen: &&MetadataSeen| seen.machine == machine.id.0;
-            let last = history.metadata.iter().rev().find(of_machine);
-            if last.is_none_or(|last| last.offset != image.applied().0) {
-                let seen = metadata_seen(machine.id, &image, &history.topics);
-                history.metadata.push(seen);
-            }
-        }
+        self.machines.iter().for_each(metadata::note);
     }
 
     fn observe_coordinators(&self) {
@@ -211,7 +197,8 @@ fn peer_endpoint(id: BrokerId) -> Endpoint {
 fn promise_of(scenario: &Scenario, choices: &mut Choices) -> Promise {
     let shape = &scenario.cluster;
     if *shape.brokers.end() == 1 {
-        return Promise { unlimited: scenario.unlimited, ..Promise::default() };
+        let groups = group_promise(scenario);
+        return Promise { unlimited: scenario.unlimited, groups, ..Promise::default() };
     }
     let brokers = choices.within("brokers", &shape.brokers).clamp(1, MOST_BROKERS);
     let replicas = brokers.min(MOST_REPLICAS);
@@ -221,7 +208,28 @@ fn promise_of(scenario: &Scenario, choices: &mut Choices) -> Promise {
         min_insync: choices.within("min_insync", &shape.min_insync).clamp(1, replicas) as i16,
         racks: choices.within("racks", &shape.racks).max(0) as i32,
         unlimited: scenario.unlimited,
+        groups: group_promise(scenario),
     }
+}
+
+/// What members of groups may rely on, whatever faults strike.
+fn group_promise(scenario: &Scenario) -> GroupPromise {
+    let mut paces = Some((100, 100));
+    for plan in &scenario.faults {
+        paces = match plan.kind {
+            // Nobody knows when a call arrives that was on its way.
+            FaultKind::MachinePause | FaultKind::ClockFreeze | FaultKind::ClientIsolation => None,
+            // A broker alone answers when its own disk has stored what it decided.
+            FaultKind::SlowDisk if *scenario.cluster.brokers.start() == 1 => None,
+            FaultKind::ClockDrift => paces.map(|(slowest, fastest): (u64, u64)| {
+                let (low, high) = (plan.pace.start(), plan.pace.end());
+                (slowest.min(low.unsigned_abs()), fastest.max(high.unsigned_abs()))
+            }),
+            _ => paces,
+        };
+    }
+    let GroupManners { session_millis, rebalance_millis, .. } = scenario.workload.group_manners;
+    GroupPromise { session_millis, rebalance_millis, paces }
 }
 
 /// The voters of the metadata quorum: the first brokers, or the machines behind the brokers.
@@ -255,24 +263,29 @@ fn shared_settings(scenario: &Scenario, choices: &mut Choices) -> Vec<(&'static 
 }
 
 /// Few coordinators with small logs, and sessions that end within a short run.
-fn group_settings(shape: &BrokerShape, choices: &mut Choices) -> Vec<(&'static str, String)> {
+fn group_settings(scenario: &Scenario, choices: &mut Choices) -> Vec<(&'static str, String)> {
+    let shape = &scenario.broker;
     let mut draw = |key: &'static str, bounds: &crate::scenario::Bounds| {
         (key, choices.within(key, bounds).to_string())
     };
     // A check removes groups without members and offsets, whose successors begin at generation 1
     // again: where checks are frequent, groups are founded with an offset.
-    let retention_check = if shape.retention_millis.is_some() { 1_000 } else { 600_000 };
-    vec![
+    let retention_check = if shape.looks_for_expired_offsets() { 1_000 } else { 600_000 };
+    let session = scenario.workload.group_manners.session_millis;
+    let mut settings = vec![
         draw("offsets.topic.num.partitions", &(1..=2)),
         draw("offsets.topic.segment.bytes", &shape.offsets_segment_bytes),
         draw("log.cleaner.backoff.ms", &shape.cleaner_backoff_millis),
         ("group.min.session.timeout.ms", "500".to_owned()),
         draw("group.initial.rebalance.delay.ms", &(0..=200)),
-        ("group.consumer.session.timeout.ms", "1500".to_owned()),
+        ("group.consumer.session.timeout.ms", session.to_string()),
         ("group.consumer.heartbeat.interval.ms", "300".to_owned()),
         ("offsets.commit.timeout.ms", "1000".to_owned()),
         ("offsets.retention.check.interval.ms", retention_check.to_string()),
-    ]
+    ];
+    let minutes = shape.offsets_retention_minutes;
+    settings.extend(minutes.map(|minutes| ("offsets.retention.minutes", minutes.to_string())));
+    settings
 }
 
 /// What one broker is told.
@@ -353,38 +366,4 @@ fn rack_settings(id: BrokerId, promise: &Promise) -> Vec<(&'static str, String)>
 #[must_use]
 pub fn rack_of(number: i32) -> String {
     format!("rack-{number}")
-}
-
-fn metadata_seen(machine: BrokerId, image: &Image, topics: &[Topic]) -> MetadataSeen {
-    let mut hash = Fnv128::default();
-    hash.update(format!("{image:?}").as_bytes());
-    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect::<Vec<i32>>();
-    let mut partitions = BTreeMap::new();
-    for (topic, known) in topics.iter().enumerate() {
-        let described = image.topic(TopicId(known.id));
-        for (index, of) in described.iter().flat_map(|topic| &topic.partitions).enumerate() {
-            let seen = PartitionSeen {
-                leader: of.leader.map(|leader| leader.0),
-                leader_epoch: of.leader_epoch.0 as i32,
-                partition_epoch: of.partition_epoch.0 as i32,
-                isr: ids(&of.isr),
-                replicas: ids(&of.replicas),
-                elr: ids(&of.elr),
-                adding: ids(&of.adding),
-                min_insync: image
-                    .min_insync_replicas(TopicId(known.id), PartitionIndex(index as u32)),
-            };
-            partitions.insert(Partition { topic, index: index as i32 }, seen);
-        }
-    }
-    let brokers = image.brokers().map(|(id, broker)| (id.0, broker.epoch.0)).collect();
-    let fenced = image.brokers().filter(|(_, broker)| broker.fenced).map(|(id, _)| id.0).collect();
-    MetadataSeen {
-        machine: machine.0,
-        offset: image.applied().0,
-        digest: format!("{:032x}", hash.value()),
-        partitions,
-        brokers,
-        fenced,
-    }
 }

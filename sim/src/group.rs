@@ -17,6 +17,59 @@ pub struct GroupCall {
     pub instance: Option<String>,
     /// What is asked.
     pub ask: Ask,
+    /// What a heartbeat of a consumer group subscribes to, when it says so.
+    pub subscription: Option<Subscription>,
+}
+
+/// What a member of a consumer group subscribes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Subscription {
+    /// The names of topics.
+    pub topics: Vec<String>,
+    /// A regular expression that matches names of topics, besides.
+    pub expression: Option<&'static Expression>,
+}
+
+impl Subscription {
+    /// Whether a topic of this name belongs to it.
+    #[must_use]
+    pub fn includes(&self, topic: &str) -> bool {
+        let is_matched = |expression: &&Expression| (expression.matches)(topic);
+        self.topics.iter().any(|name| name == topic)
+            || self.expression.as_ref().is_some_and(is_matched)
+    }
+}
+
+/// A regular expression that members subscribe with (KIP-848).
+#[derive(Debug)]
+pub struct Expression {
+    /// As it is sent.
+    pub text: &'static str,
+    /// The same without any engine for expressions: whether it matches a whole name.
+    pub matches: fn(&str) -> bool,
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// The expressions that members choose from. Each matches every topic that lives as long as the run,
+/// and the last every topic.
+pub static EXPRESSIONS: [Expression; 4] = [
+    Expression { text: "t.*", matches: |name| name.starts_with('t') },
+    Expression { text: "t[0-9]+|churn-[0-9]+-[01]", matches: lasts_or_is_early },
+    Expression { text: "[^c]+|.*-[23]", matches: lasts_or_is_late },
+    Expression { text: ".*", matches: |_| true },
+];
+
+fn lasts_or_is_early(name: &str) -> bool {
+    name.starts_with('t') || name.ends_with("-0") || name.ends_with("-1")
+}
+
+fn lasts_or_is_late(name: &str) -> bool {
+    name.starts_with('t') || name.ends_with("-2") || name.ends_with("-3")
 }
 
 /// What is asked of a coordinator.

@@ -21,7 +21,7 @@ pub struct Partition {
 }
 
 /// One incarnation of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
     pub name: String,
@@ -31,6 +31,11 @@ pub struct Topic {
     pub retention_millis: Option<i64>,
     /// Whether its log is compacted: then it keeps the newest record of each key.
     pub compacted: bool,
+    /// Whether `durability` is `replicated`: a crash of all in-sync replicas at once may lose
+    /// acknowledged records.
+    pub replicated: bool,
+    /// Whether a replica that is not in sync may lead, and so give up acknowledged records.
+    pub unclean: bool,
     /// Whether somebody asked for its deletion.
     pub deleted: bool,
 }
@@ -48,11 +53,38 @@ pub struct Promise {
     pub racks: i32,
     /// Whether the faults may exceed what the cluster promises to survive.
     pub unlimited: bool,
+    /// What members of groups may rely on.
+    pub groups: GroupPromise,
 }
 
 impl Default for Promise {
     fn default() -> Self {
-        Self { brokers: 1, replication_factor: 1, min_insync: 1, racks: 0, unlimited: false }
+        Self {
+            brokers: 1,
+            replication_factor: 1,
+            min_insync: 1,
+            racks: 0,
+            unlimited: false,
+            groups: GroupPromise::default(),
+        }
+    }
+}
+
+/// What members of groups may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupPromise {
+    /// How long a member may be silent, in milliseconds of its coordinator's monotonic clock.
+    pub session_millis: u64,
+    /// How long a member may take to join again, and to give partitions up, by the same clock.
+    pub rebalance_millis: u64,
+    /// The slowest and the fastest pace of monotonic clocks, in percent; `None` when machines or their
+    /// clocks stand still at times, or a broker alone has a slow disk, so that nobody can tell how long anything takes.
+    pub paces: Option<(u64, u64)>,
+}
+
+impl Default for GroupPromise {
+    fn default() -> Self {
+        Self { session_millis: 1_500, rebalance_millis: 900, paces: Some((100, 100)) }
     }
 }
 
@@ -89,6 +121,8 @@ pub struct History {
     pub finals: Vec<FinalLog>,
     /// The groups at the end.
     pub final_groups: Vec<FinalGroup>,
+    /// Why partitions could not be served at the end, where the faults exceeded the promise.
+    pub excuses: Vec<String>,
     /// The topics that the healed broker describes at the end.
     pub final_topics: Vec<FinalTopic>,
     /// What a broker's wall clock showed at some moments, among them those before and after each
@@ -103,6 +137,8 @@ pub struct History {
     /// The instances of static members by group and member id, as leaders of classic groups were
     /// told: a member whose answer was lost does not know its own id.
     pub instances: BTreeMap<(String, String), String>,
+    /// What time it is, in simulated nanoseconds; calls begin and end then.
+    pub nanos: u64,
     next: Moment,
 }
 
@@ -130,10 +166,14 @@ pub struct Call {
     pub broker: i32,
     /// When it was invoked.
     pub invoked: Moment,
+    /// The same in simulated nanoseconds.
+    pub began: u64,
     /// The earliest that any broker's wall clock showed then, in milliseconds.
     pub wall: i64,
     /// When its outcome was known; `None` when it never was, so that it may take effect at any time.
     pub ended: Option<Moment>,
+    /// When the client had an outcome, also one that says nothing, in simulated nanoseconds.
+    pub over: u64,
     /// What was asked.
     pub request: Request,
     /// What came back.
@@ -257,6 +297,8 @@ pub struct Mark {
 /// What a [`Mark`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MarkKind {
+    /// The broker has shut down cleanly; what is left of its process is [`MarkKind::Stopped`] next.
+    ShutDown,
     /// The broker's process died or its machine lost its power.
     Stopped,
     /// The broker answered for the first time in this life.
@@ -356,6 +398,8 @@ pub struct FinalTopic {
 /// The metadata that one broker had applied at some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetadataSeen {
+    /// When somebody looked.
+    pub at: Moment,
     /// On which broker's machine.
     pub machine: i32,
     /// Position in the metadata log.
@@ -456,8 +500,19 @@ impl History {
     pub fn invoke(&mut self, client: u32, wall: i64, request: Request) -> usize {
         let invoked = self.tick();
         let outcome = Outcome::Unknown;
-        let broker = 1;
-        self.calls.push(Call { client, broker, invoked, wall, ended: None, request, outcome });
+        let (broker, began) = (1, self.nanos);
+        let (ended, over) = (None, began);
+        self.calls.push(Call {
+            client,
+            broker,
+            invoked,
+            began,
+            wall,
+            ended,
+            over,
+            request,
+            outcome,
+        });
         self.calls.len() - 1
     }
 
@@ -465,6 +520,7 @@ impl History {
     pub fn end(&mut self, call: usize, outcome: Outcome) {
         let now = self.tick();
         self.calls[call].ended = (outcome != Outcome::Unknown).then_some(now);
+        self.calls[call].over = self.nanos;
         self.note_progress(call, &outcome);
         self.calls[call].outcome = outcome;
     }
@@ -560,6 +616,13 @@ impl History {
         rest.finals.retain(|log| log.partition.as_ref().is_none_or(kept));
         rest.final_replicas.retain(|log| log.partition.as_ref().is_none_or(kept));
         rest
+    }
+
+    /// The same cluster and topics, of which only these calls are known.
+    #[must_use]
+    pub fn with_calls_only(&self, calls: Vec<Call>) -> Self {
+        let (promise, topics) = (self.promise, self.topics.clone());
+        Self { promise, topics, walls: self.walls.clone(), calls, ..Self::default() }
     }
 
     /// A partition's name as people write it.

@@ -231,13 +231,8 @@ mod tests {
     use crate::batch::{Sent, encode};
 
     fn topics() -> Vec<Topic> {
-        let topic = |name: &str, byte| Topic {
-            name: name.into(),
-            id: [byte; 16],
-            retention_millis: None,
-            compacted: false,
-            deleted: false,
-        };
+        let topic =
+            |name: &str, byte| Topic { name: name.into(), id: [byte; 16], ..Topic::default() };
         vec![topic("a", 1), topic("b", 2)]
     }
 

@@ -16,12 +16,16 @@ pub mod dice;
 pub mod disk;
 pub mod explain;
 pub mod group;
+#[cfg(madsim)]
+mod heal;
 pub mod history;
 pub mod inspect;
 #[cfg(madsim)]
 pub mod lab;
 #[cfg(madsim)]
 mod machine;
+#[cfg(madsim)]
+mod metadata;
 #[cfg(madsim)]
 mod nemesis;
 pub mod network;
@@ -34,6 +38,10 @@ pub mod report;
 #[cfg(madsim)]
 pub mod run;
 pub mod scenario;
+#[cfg(madsim)]
+mod stuck;
+#[cfg(madsim)]
+mod tally;
 pub mod trace;
 #[cfg(madsim)]
 mod view;

@@ -6,7 +6,7 @@ use crate::{
     disk::{DiskFaults, SimDisk},
     explain::{self, Event, Kind, Lane},
     history::{Boundary, LogImage, MarkKind, Partition},
-    inspect,
+    inspect, metadata,
     network::Network,
     recorder::{Recorder, now_nanos},
     trace::Effect,
@@ -136,6 +136,9 @@ impl Machine {
             let outcome = time::timeout(SHUTDOWN_PATIENCE, stopping).await;
             let in_time = matches!(outcome, Ok(Ok(())));
             self.recorder.note(format_args!("shut down in time: {in_time}"));
+            if in_time {
+                self.recorder.mark(self.id.0, MarkKind::ShutDown);
+            }
         }
         self.kill();
     }
@@ -211,6 +214,10 @@ impl Machine {
 
     fn stop(&self, power: bool) {
         self.resume();
+        if self.recorder.history().promise.is_cluster() {
+            // What was acknowledged until now went by this.
+            metadata::note(self);
+        }
         self.network.leave(self.id, power);
         let interrupted = {
             let mut life = self.life();

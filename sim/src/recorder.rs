@@ -58,6 +58,7 @@ impl Recorder {
         let wall = self.walls().into_iter().min().unwrap_or(0);
         let mut history = self.history();
         let text = describe(&history, &request);
+        history.nanos = now_nanos();
         let call = history.invoke(client, wall, request);
         history.calls[call].broker = broker;
         let to = if history.promise.is_cluster() { format!(" to {broker}") } else { String::new() };
@@ -82,7 +83,11 @@ impl Recorder {
             other => format!("{other:?}"),
         };
         self.trace.event(now_nanos(), format_args!("call {call}: {text}"));
-        self.history().end(call, outcome);
+        {
+            let mut history = self.history();
+            history.nanos = now_nanos();
+            history.end(call, outcome);
+        }
         self.trace.events.add(|| explain::client::answer(call, now_nanos(), &self.history()));
     }
 

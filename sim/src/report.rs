@@ -27,6 +27,10 @@ pub struct Report {
     pub situations: BTreeMap<&'static str, u64>,
     /// What went wrong, if something did.
     pub failure: Option<Failure>,
+    /// Why partitions could not be served in the end, where faults may exceed the promise: which
+    /// replicas are left, and why none may lead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excuses: Vec<String>,
     /// Where a run that follows a script first differed from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,

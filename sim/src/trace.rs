@@ -103,6 +103,8 @@ effects! {
     ClockFrozen = "clock_freezes",
     /// A connection of a client was cut while a call was under way.
     CallCut = "calls_cut",
+    /// A call of a client, or its answer, met a link that was cut.
+    CallIsolated = "calls_isolated",
     /// Segments went by retention.
     SegmentsRetired = "segments_retired",
     /// Compaction removed a record.
@@ -133,6 +135,12 @@ effects! {
     ControllerChanged = "controller_changes",
     /// A replica left the in-sync replicas of a partition.
     IsrShrunk = "isr_shrinks",
+    /// A replica was elected that was not in sync, nor eligible.
+    UncleanElection = "unclean_elections",
+    /// Every broker crashed that had all acknowledged records of a replicated topic's partition.
+    CopiesCrashed = "copies_crashed",
+    /// An acknowledged record was given up, as its topic allows.
+    RecordGivenUp = "records_given_up",
     /// A follower answered a consumer in its rack.
     FollowerRead = "follower_reads",
     /// A member of a group was silent for longer than it may.

@@ -3,8 +3,8 @@
 //! Each client's program lives in `xtask/interop/` and is installed with its libraries into
 //! `target/interop`. It prints one line when a step begins and one when it ends (see
 //! [`program`]). Then the crash tests of [`crash`] kill and restart a broker of their own, those of
-//! [`groups`] one under consumer groups, and those of [`cluster`] the leaders of three nodes.
-//! [`purity`] looks for the simulator in the binary.
+//! [`groups`] one under consumer groups, those of [`cluster`] the leaders of three nodes, and those of
+//! [`racks`] nodes that a consumer reads from. [`purity`] looks for the simulator in the binary.
 //!
 //! One line for each step, the reason of a failure under it; the last line is
 //! `N passed, N failed`. What the clients wrote to stderr and what the brokers logged stays in
@@ -22,6 +22,7 @@ mod explain;
 mod groups;
 mod program;
 mod purity;
+mod racks;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,8 +40,9 @@ use crate::counts::Counts;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
     /// The clients to run, `crash` for the tests that kill a broker, `groups` for those with consumer
-    /// groups, `cluster` for those that kill leaders of three nodes, `explain` for the simulator's
-    /// pages in a browser, `purity` for a look into the binary; all of it when none is named.
+    /// groups, `cluster` for those that kill leaders of three nodes, `racks` for reading from a
+    /// replica nearby, `explain` for the simulator's pages in a browser, `purity` for a look into the
+    /// binary; all of it when none is named.
     #[arg(value_name = "CLIENT", value_parser = known_client)]
     pub clients: Vec<String>,
 
@@ -131,6 +133,9 @@ pub fn run(args: &Args) -> Result<Counts> {
         if asked(cluster::NAME) {
             cluster::run(&places, binary, &has, &mut report);
         }
+        if asked(racks::NAME) {
+            racks::run(&places, binary, &has, &mut report);
+        }
     }
     finished(args, &report, started)
 }
@@ -145,7 +150,8 @@ fn finished(args: &Args, report: &Report, started: Instant) -> Result<Counts> {
 
 fn known_client(name: &str) -> Result<String, String> {
     let mut known: Vec<_> = Client::ALL.iter().map(|client| client.name()).collect();
-    known.extend([crash::NAME, groups::NAME, cluster::NAME, explain::NAME, purity::NAME]);
+    known.extend([crash::NAME, groups::NAME, cluster::NAME, racks::NAME]);
+    known.extend([explain::NAME, purity::NAME]);
     match known.contains(&name) {
         true => Ok(name.into()),
         false => Err(format!("known are {}", known.join(", "))),
@@ -153,7 +159,7 @@ fn known_client(name: &str) -> Result<String, String> {
 }
 
 /// The clients named; the crash tests need kcat and confluent-kafka, those of the cluster the Java
-/// client as well, those of groups all that have groups.
+/// client as well, those of racks confluent-kafka, those of groups all that have groups.
 fn chosen(names: &[String]) -> Vec<Client> {
     let named = |client: &Client| {
         let crash = matches!(client, Client::Kcat | Client::ConfluentKafka);
@@ -161,6 +167,7 @@ fn chosen(names: &[String]) -> Vec<Client> {
             crash::NAME => crash,
             cluster::NAME => crash || *client == Client::Java,
             groups::NAME => *client != Client::Rskafka,
+            racks::NAME => *client == Client::ConfluentKafka,
             name => name == client.name(),
         };
         names.iter().any(|name| needed(name))

@@ -104,6 +104,17 @@ pub enum Input<S: Shard> {
         /// The epoch in which that is so.
         epoch: LeaderEpoch,
     },
+    /// Another broker may lead the partition by now: this one has not heard of the controller for too
+    /// long, nor of every follower. Told before anything that comes in that state.
+    Doubted {
+        /// The epoch of the leadership in doubt.
+        epoch: LeaderEpoch,
+    },
+    /// This broker leads the partition after all.
+    Confirmed {
+        /// In this epoch still.
+        epoch: LeaderEpoch,
+    },
     /// A piece of the log that [`Effect::Load`] asked for, in order. Records that cannot be read
     /// are left out by the driver, which says so in its log.
     Loaded {
@@ -207,7 +218,7 @@ pub type Effects<S> = Vec<Effect<S>>;
 pub enum CoordinatorError {
     /// It reads its log: COORDINATOR_LOAD_IN_PROGRESS.
     Loading,
-    /// Another broker is the coordinator: NOT_COORDINATOR.
+    /// Another broker is the coordinator, or may be: NOT_COORDINATOR.
     NotCoordinator,
     /// Its log could not be written or read: COORDINATOR_NOT_AVAILABLE.
     NotAvailable,

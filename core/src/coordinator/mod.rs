@@ -16,6 +16,10 @@
 //!   not lead. If this broker still leads the partition, it loads again. Where nothing but records
 //!   came of a decision ([`Decision::stands_alone`]), only its answers are refused: clients that
 //!   commit below `min.insync.replicas` do not make every group load again and again.
+//! * Whose broker may have been replaced as the partition's leader without knowing it
+//!   ([`crate::partition`], "Standing"), doubts itself: it drops the shard and refuses everything,
+//!   since another may have decided otherwise by now, and would be believed. When the doubt is over
+//!   and nobody was elected it loads again, and members have their whole sessions before them.
 //! * Resigned, everything that waits is refused with [`CoordinatorError::NotCoordinator`]: what
 //!   was appended may have become durable or not, and the client tries again elsewhere. A load
 //!   that ends after that is of an older epoch and is dropped.
@@ -77,6 +81,8 @@ enum State<S: Shard> {
     },
     /// The log could not be read. Invariant: the shard is dropped.
     Failed { epoch: LeaderEpoch },
+    /// This broker leads it as far as it knows, and that is not enough.
+    Doubting { epoch: LeaderEpoch },
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +121,8 @@ impl<S: Shard> Coordinator<S> {
         match input {
             Input::Elected { epoch } => self.on_elected(epoch, effects),
             Input::Resigned { epoch } => self.on_resigned(epoch, effects),
+            Input::Doubted { epoch } => self.on_doubted(epoch, effects),
+            Input::Confirmed { epoch } => self.on_confirmed(epoch, effects),
             Input::Loaded { attempt, records, end } => self.on_loaded(attempt, &records, end),
             Input::LoadEnded { attempt, end, high_watermark } => {
                 self.on_load_ended(now, image, attempt, end, high_watermark, effects);
@@ -143,7 +151,8 @@ impl<S: Shard> Coordinator<S> {
             State::Active { .. }
             | State::Resigned
             | State::Loading { .. }
-            | State::Failed { .. } => None,
+            | State::Failed { .. }
+            | State::Doubting { .. } => None,
         };
         overdue.into_iter().chain(shard).min()
     }
@@ -153,7 +162,10 @@ impl<S: Shard> Coordinator<S> {
     pub fn shard(&self) -> Option<&S> {
         match &self.state {
             State::Active { shard, .. } => Some(shard),
-            State::Resigned | State::Loading { .. } | State::Failed { .. } => None,
+            State::Resigned
+            | State::Loading { .. }
+            | State::Failed { .. }
+            | State::Doubting { .. } => None,
         }
     }
 
@@ -164,7 +176,8 @@ impl<S: Shard> Coordinator<S> {
             State::Resigned => None,
             State::Loading { epoch, .. }
             | State::Active { epoch, .. }
-            | State::Failed { epoch } => Some(*epoch),
+            | State::Failed { epoch }
+            | State::Doubting { epoch } => Some(*epoch),
         }
     }
 
@@ -190,6 +203,21 @@ impl<S: Shard> Coordinator<S> {
             sometimes!(ResignedWithAnswersDeferred, !self.deferred.is_empty());
             self.refuse_all(CoordinatorError::NotCoordinator, effects);
             self.state = State::Resigned;
+        }
+    }
+
+    fn on_doubted(&mut self, epoch: LeaderEpoch, effects: &mut Effects<S>) {
+        if self.epoch() != Some(epoch) || Mutant::StaleCoordinatorAnswers.is_planted() {
+            return;
+        }
+        sometimes!(CoordinatorDoubtsItself);
+        self.refuse_all(CoordinatorError::NotCoordinator, effects);
+        self.state = State::Doubting { epoch };
+    }
+
+    fn on_confirmed(&mut self, epoch: LeaderEpoch, effects: &mut Effects<S>) {
+        if matches!(self.state, State::Doubting { epoch: doubted } if doubted == epoch) {
+            self.load(epoch, effects);
         }
     }
 
@@ -282,7 +310,8 @@ impl<S: Shard> Coordinator<S> {
             State::Active { .. }
             | State::Resigned
             | State::Loading { .. }
-            | State::Failed { .. } => {}
+            | State::Failed { .. }
+            | State::Doubting { .. } => {}
         }
     }
 
@@ -403,7 +432,7 @@ impl<S: Shard> Coordinator<S> {
 
     fn refusal(&self) -> CoordinatorError {
         match self.state {
-            State::Resigned => CoordinatorError::NotCoordinator,
+            State::Resigned | State::Doubting { .. } => CoordinatorError::NotCoordinator,
             State::Loading { .. } => CoordinatorError::Loading,
             State::Failed { .. } | State::Active { .. } => CoordinatorError::NotAvailable,
         }

@@ -282,6 +282,67 @@ fn a_resignation_refuses_everything_that_waits() {
     assert_eq!(world.ask(2, Ask::Read), [refuse(2, error)]);
 }
 
+fn doubted(world: &mut World, epoch: u32) -> Effects<Sum> {
+    world.step(Input::Doubted { epoch: LeaderEpoch(epoch) })
+}
+
+fn confirmed(world: &mut World, epoch: u32) -> Effects<Sum> {
+    world.step(Input::Confirmed { epoch: LeaderEpoch(epoch) })
+}
+
+#[test]
+fn a_coordinator_that_may_have_been_replaced_answers_nothing() {
+    let mut world = World::active();
+    world.ask(9, Ask::Park);
+    world.add(1, 5, 2);
+    let error = CoordinatorError::NotCoordinator;
+    assert_eq!(doubted(&mut world, 3), [refuse(1, error), refuse(9, error)]);
+    assert_eq!(world.ask(2, Ask::Read), [refuse(2, error)], "not from what is committed either");
+    assert_eq!(world.ask(3, Ask::Add(1)), [refuse(3, error)]);
+    assert_eq!(world.high_watermark(3, 3), []);
+    assert_eq!((world.total(), world.coordinator.next_deadline()), (None, None));
+    assert_eq!(doubted(&mut world, 3), []);
+}
+
+#[test]
+fn a_coordinator_that_was_not_replaced_loads_again() {
+    let mut world = World::active();
+    world.add(1, 5, 2);
+    doubted(&mut world, 3);
+    assert_eq!(confirmed(&mut world, 3), [load(3, 3)]);
+    assert_eq!(confirmed(&mut world, 3), [], "it does already");
+    world.loaded(3, &[(0, 10), (1, 20), (2, 5)], 3);
+    world.load_ended(3, 3, 3);
+    assert_eq!(world.ask(2, Ask::Read), [respond(2, 35)]);
+}
+
+#[test]
+fn a_load_that_ends_in_doubt_is_dropped() {
+    let mut world = World::resigned();
+    world.elect(3);
+    world.loaded(1, &[(0, 10)], 1);
+    assert_eq!(doubted(&mut world, 3), []);
+    world.load_ended(1, 1, 1);
+    assert_eq!(world.total(), None);
+    confirmed(&mut world, 3);
+    world.load_ended(1, 1, 1);
+    assert_eq!(world.total(), None, "it is of an earlier attempt");
+}
+
+#[test]
+fn who_was_replaced_is_in_no_doubt_about_another_epoch() {
+    let mut world = World::active();
+    assert_eq!(doubted(&mut world, 2), []);
+    assert_eq!(world.total(), Some(30));
+    doubted(&mut world, 3);
+    assert_eq!(world.elect(5), [load(5, 2)]);
+    assert_eq!(confirmed(&mut world, 3), []);
+    doubted(&mut world, 5);
+    assert_eq!(world.resign(6), []);
+    assert_eq!(confirmed(&mut world, 5), []);
+    assert_eq!(world.ask(1, Ask::Read), [refuse(1, CoordinatorError::NotCoordinator)]);
+}
+
 #[test]
 fn a_load_that_ends_after_the_resignation_is_dropped() {
     let mut world = World::resigned();

@@ -20,7 +20,7 @@ pub enum GroupError {
     InvalidSessionTimeout,
     /// MEMBER_ID_REQUIRED: the client joins again under the id it gets with this (KIP-394).
     MemberIdRequired,
-    /// GROUP_MAX_SIZE_REACHED.
+    /// GROUP_MAX_SIZE_REACHED: the group would have too many members, or they say too much.
     GroupMaxSizeReached,
     /// FENCED_INSTANCE_ID: a newer member has this group.instance.id (KIP-345).
     FencedInstanceId,
@@ -67,7 +67,10 @@ impl fmt::Display for GroupError {
                  group.max.session.timeout.ms"
             }
             Self::MemberIdRequired => "join again under this member id",
-            Self::GroupMaxSizeReached => "the group has as many members as it may have",
+            Self::GroupMaxSizeReached => {
+                "the group is too large: it has as many members as it may have, or what there is \
+                 to be written of them is more than fits into one change"
+            }
             Self::FencedInstanceId => "another member has this group.instance.id now",
             Self::UnreleasedInstanceId => "another member has this group.instance.id still",
             Self::GroupIdNotFound => "there is no such group",

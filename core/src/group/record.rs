@@ -1,6 +1,7 @@
 //! What a partition of `__consumer_offsets` says, record by record, in Kafka's own terms and
 //! layout (which the node encodes). A value of `None` is a tombstone.
 
+use super::limits::record_size;
 use crate::{
     time::Timestamp,
     types::{LeaderEpoch, Offset, PartitionIndex, TopicId},
@@ -105,6 +106,12 @@ impl Record {
             | Self::CurrentAssignment { group, .. }
             | Self::RegularExpression { group, .. } => group,
         }
+    }
+
+    /// How many bytes it takes in a batch, at the most.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        record_size(self)
     }
 }
 

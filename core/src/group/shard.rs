@@ -10,7 +10,7 @@ use super::{
     OffsetToCommit, Record, Request, Response, TopicOffsets,
     classic::{ClassicGroups, Expiry, Step},
     consumer::{ConsumerGroup, ConsumerGroups},
-    limits::{DECISION_BYTES_MAX, offset_size},
+    limits::{DECISION_BYTES_MAX, offset_size, record_size},
     offsets::{MAX_TOMBSTONES, Offsets, tombstone},
 };
 use crate::{
@@ -142,8 +142,11 @@ impl Shard for GroupShard {
     fn tick(&mut self, now: Now, image: &Image, decision: &mut Decided) {
         let config = self.config.clone();
         self.classic.tick(&mut Step { now, config: &config, decision });
-        self.consumer.tick(now, image, &config, &mut decision.records);
         // Each of these is decided by what the log says, and so alone; what is left stays due.
+        // Together they could be more than fits into one batch.
+        if decision.records.is_empty() {
+            self.consumer.tick(now, image, &config, &mut decision.records);
+        }
         if decision.records.is_empty() {
             self.go_on_deleting(decision);
         }
@@ -443,9 +446,15 @@ impl GroupShard {
         }
         if decision.records.is_empty() {
             let unused = consumer.idle().filter(|group| !offsets.contains(group));
+            let mut bytes = 0;
             for group in unused.take(MAX_TOMBSTONES) {
+                if bytes > DECISION_BYTES_MAX {
+                    break;
+                }
+                let before = decision.records.len();
                 let deleted = consumer.delete(group, &mut decision.records);
                 assert_eq!(deleted, Ok(()), "a group without members may be deleted");
+                bytes += decision.records[before..].iter().map(record_size).sum::<usize>();
             }
         }
         if decision.records.is_empty() {

@@ -36,6 +36,7 @@ impl Image {
         self.founder.get_or_insert(registration.incarnation);
         self.brokers.insert(broker, registration);
         // With `fsynced`, whatever a crash lost was not acknowledged. A new directory has nothing.
+        let is_lossy = is_lossy && !Mutant::CrashedBrokerStaysEligible.is_planted();
         let lossy = |durability| is_empty || is_lossy && durability == Durability::Replicated;
         let loss = |rules: ReplicationRules| match lossy(rules.durability) {
             true if is_empty => Loss::Everything,
@@ -44,6 +45,8 @@ impl Image {
         };
         self.change_partitions_of(broker, loss, |partition, rules| {
             if lossy(rules.durability) {
+                let counted = || partition.isr == [broker] || partition.elr.contains(&broker);
+                sometimes!(CrashCostsEligibility, !is_empty && counted());
                 partition.isr.retain(|member| *member != broker);
                 partition.elr.retain(|member| *member != broker);
             } else {

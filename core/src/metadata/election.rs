@@ -48,6 +48,8 @@ impl Circumstances<'_> {
         *leader = eligible.or(last_known).or_else(unclean);
         sometimes!(EligibleReplicaElected, eligible.is_some());
         *isr = vec![(*leader)?];
+        sometimes!(LastKnownLeaderElected, eligible.is_none() && last_known.is_some());
+        sometimes!(UncleanLeaderElected, eligible.or(last_known).is_none());
         Some(Elected { is_unclean: eligible.is_none() })
     }
 

@@ -4,7 +4,7 @@ use super::{Effect, Effects, LogHealth, Partition, PartitionError, Response, Seg
 use crate::{
     mutant::Mutant,
     sometimes,
-    time::{Now, Timestamp},
+    time::{Instant, Now, Timestamp},
     types::{Offset, RequestId},
 };
 
@@ -13,23 +13,56 @@ use crate::{
 /// one for as long (KAFKA-18929). Such a segment ages from its last append instead.
 pub const FUTURE_TIMESTAMP_TOLERANCE_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// A deletion that is not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ParkedDeletion {
+    /// When it was asked for.
+    pub since: Instant,
+    /// What it is answered after.
+    awaits: DeletionAwaits,
+}
+
+/// What a parked deletion is answered after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeletionAwaits {
+    /// What every replica has made durable that counts.
+    Replicas,
+    /// What this broker has made durable: its client's time is up.
+    OwnLog,
+}
+
 impl Partition {
     pub(super) fn on_delete_records(
         &mut self,
+        now: Now,
         request: RequestId,
         before: Option<Offset>,
         effects: &mut Effects,
     ) {
-        let to = match self.deletion_target(before) {
+        let to = match self.deletion_target(now, before) {
             Ok(to) => to,
             Err(error) => return effects.push(Effect::respond(request, Response::Error(error))),
         };
         if Mutant::DeleteRecordsBeforeSync.is_planted() {
             self.log_start_offset = self.log_start_offset.max(to);
         }
-        self.parked_deletions.insert((to, request));
+        let parked = ParkedDeletion { since: now.monotonic, awaits: DeletionAwaits::Replicas };
+        self.parked_deletions.insert((to, request), parked);
         self.answer_deletions(effects);
+        if self.parked_deletions.contains_key(&(to, request)) {
+            self.wake_replica_fetches(effects);
+        }
         self.advance_log_start(to, effects);
+    }
+
+    /// A deletion's timeout bounds the wait for the other replicas, as Kafka's does: what this broker
+    /// has to do itself is waited for, however short the timeout.
+    pub(super) fn on_deletion_overdue(&mut self, request: RequestId, effects: &mut Effects) {
+        let mut parked = self.parked_deletions.iter_mut();
+        if let Some((_, deletion)) = parked.find(|((_, parked), _)| *parked == request) {
+            deletion.awaits = DeletionAwaits::OwnLog;
+            self.answer_overdue_deletions(effects);
+        }
     }
 
     pub(super) fn on_log_start_persisted(&mut self, to: Offset, effects: &mut Effects) {
@@ -50,34 +83,52 @@ impl Partition {
     /// unclean, once a new leader has heard where the logs of all of them start: what it tells never
     /// goes back. Below `min.insync.replicas` these are more than the in-sync ones: whoever left is
     /// eligible still (KIP-966), and would bring the records back.
+    ///
+    /// Each waits, too, for the proof that this leader was the newest when it was asked: another may
+    /// have deleted more by then and said so.
     pub(super) fn answer_deletions(&mut self, effects: &mut Effects) {
+        self.answer_complete_deletions(effects);
+        self.answer_overdue_deletions(effects);
+    }
+
+    fn answer_complete_deletions(&mut self, effects: &mut Effects) {
         if self.parked_deletions.is_empty() || self.is_under_min_insync() {
             sometimes!(DeletionWaitsUnderMinInsync, !self.parked_deletions.is_empty());
             return;
         }
         let Some(low_watermark) = self.low_watermark() else { return };
-        while let Some((target, request)) = self.parked_deletions.pop_first() {
-            if target > low_watermark {
-                sometimes!(DeletionWaitsForFollower, target <= self.log_start_offset);
-                self.parked_deletions.insert((target, request));
-                break;
+        let unproven = self.unproven_since();
+        let log_start_offset = self.log_start_offset;
+        self.parked_deletions.retain(|(target, request), parked| {
+            let is_done = *target <= low_watermark;
+            let is_unproven = unproven.is_some_and(|unproven| parked.since >= unproven)
+                && !Mutant::DeletionUnproven.is_planted();
+            sometimes!(DeletionWaitsForFollower, !is_done && *target <= log_start_offset);
+            sometimes!(DeletionAwaitsProof, is_done && is_unproven);
+            if is_done && !is_unproven {
+                effects.push(Effect::respond(*request, Response::RecordsDeleted { low_watermark }));
             }
-            effects.push(Effect::respond(request, Response::RecordsDeleted { low_watermark }));
-        }
+            !is_done || is_unproven
+        });
+    }
+
+    fn answer_overdue_deletions(&mut self, effects: &mut Effects) {
+        let start = self.log_start_offset;
+        self.parked_deletions.retain(|(target, request), parked| {
+            let is_over = parked.awaits == DeletionAwaits::OwnLog && *target <= start;
+            if is_over {
+                let response = Response::Error(PartitionError::RequestTimedOut);
+                effects.push(Effect::respond(*request, response));
+            }
+            !is_over
+        });
     }
 
     /// Fails the deletions that waited for this log start, and wants it no more: another deletion
     /// or the next offer of segments asks again.
     pub(super) fn on_log_start_not_persisted(&mut self, to: Offset, effects: &mut Effects) {
         sometimes!(DeletionNotStored);
-        while let Some((target, request)) = self.parked_deletions.pop_first() {
-            if target > to {
-                self.parked_deletions.insert((target, request));
-                break;
-            }
-            let response = Response::Error(PartitionError::StorageFailed);
-            effects.push(Effect::respond(request, response));
-        }
+        self.fail_deletions_if(&PartitionError::StorageFailed, |target, _| target <= to, effects);
         // A request for more, made later, is still under way.
         if self.requested_log_start <= to {
             self.requested_log_start = self.log_start_offset;
@@ -124,15 +175,29 @@ impl Partition {
 
     /// Fails the deletions that this broker can no longer answer for.
     pub(super) fn fail_deletions(&mut self, error: &PartitionError, effects: &mut Effects) {
-        while let Some((_, request)) = self.parked_deletions.pop_first() {
-            let response = Response::Error(error.clone());
-            effects.push(Effect::respond(request, response));
-        }
+        self.fail_deletions_if(error, |_, _| true, effects);
+    }
+
+    /// Fails the deletions whose target and moment of asking are such.
+    pub(super) fn fail_deletions_if(
+        &mut self,
+        error: &PartitionError,
+        fails: impl Fn(Offset, Instant) -> bool,
+        effects: &mut Effects,
+    ) {
+        self.parked_deletions.retain(|(target, request), parked| {
+            let fails = fails(*target, parked.since);
+            if fails {
+                effects.push(Effect::respond(*request, Response::Error(error.clone())));
+            }
+            !fails
+        });
     }
 
     /// Up to where a deletion reaches. What is gone already needs no more than its answer.
-    fn deletion_target(&self, before: Option<Offset>) -> Result<Offset, PartitionError> {
+    fn deletion_target(&self, now: Now, before: Option<Offset>) -> Result<Offset, PartitionError> {
         self.check_leads()?;
+        self.check_stands(now)?;
         if self.health != LogHealth::Healthy {
             return Err(PartitionError::StorageFailed);
         }
@@ -152,7 +217,7 @@ impl Partition {
     /// `durability=replicated` lets be committed: a log must not start beyond its end after a
     /// power cut.
     pub(super) fn resume_deletions(&mut self, effects: &mut Effects) {
-        if let Some((target, _)) = self.parked_deletions.last() {
+        if let Some(((target, _), _)) = self.parked_deletions.last_key_value() {
             self.advance_log_start(*target, effects);
         }
     }

@@ -73,7 +73,9 @@ impl Partition {
             return;
         }
         match outcome {
-            Ok(ReplicaBatches { diverging: Some(end), high_watermark, .. }) => {
+            Ok(ReplicaBatches {
+                diverging: Some(end), high_watermark, log_start_offset, ..
+            }) => {
                 if following.agreed && !Mutant::OldAnswerObeyed.is_planted() {
                     // In one epoch both logs only grow once they agree: this was about another
                     // log that ended at the same offset, and its leader counts what is here now.
@@ -82,7 +84,7 @@ impl Partition {
                 if Mutant::HighWatermarkBeforeTruncation.is_planted() {
                     self.follow_high_watermark(now, high_watermark, effects);
                 }
-                self.truncate_to_agreement(now, end, effects);
+                self.truncate_to_agreement(now, end, log_start_offset, effects);
             }
             Ok(batches) => {
                 following.agreed = true;
@@ -120,22 +122,33 @@ impl Partition {
     /// Cuts the log where it parts from the leader's: at the end of the leader's largest epoch
     /// that is not above ours, or of our own largest one that is not above that (KIP-279,
     /// KIP-595). The next fetch finds out whether that was enough.
-    fn truncate_to_agreement(&mut self, now: Now, leader: EpochEnd, effects: &mut Effects) {
+    fn truncate_to_agreement(
+        &mut self,
+        now: Now,
+        leader: EpochEnd,
+        leader_start: Offset,
+        effects: &mut Effects,
+    ) {
         let own = self.epochs.end_offset_for(leader.epoch, self.log_end_offset);
         let agreed = own.map_or(leader.end_offset, |own| own.end_offset.min(leader.end_offset));
         let agreed = if Mutant::TruncatesToHighWatermark.is_planted() {
             self.high_watermark
+        } else if Mutant::KeepsBelowHighWatermark.is_planted() {
+            agreed.max(self.high_watermark)
         } else {
             agreed
         };
         if agreed >= self.log_end_offset {
             return;
         }
-        // The first epoch of a log begins where the log does, which may be inside of a batch.
+        // The first epoch of a log begins where the log does, which may be inside of a batch. Of a
+        // batch that is settled that is not known here: it is cut after an unclean election only.
         let to = self.journal.batch_boundary(agreed);
-        if to < self.log_start_offset {
+        let is_at_a_start = agreed <= self.log_start_offset.max(leader_start);
+        let may_be_inside = is_at_a_start && !self.journal.reaches_back_to(agreed);
+        if to < self.log_start_offset || may_be_inside {
             // Nothing is left that may agree.
-            let to = agreed.min(self.log_start_offset);
+            let to = if may_be_inside { agreed } else { agreed.min(self.log_start_offset) };
             return self.reset_to(to, ProducerStates::default(), effects);
         }
         self.truncate(now, to, effects);
@@ -143,6 +156,7 @@ impl Partition {
 
     fn truncate(&mut self, now: Now, to: Offset, effects: &mut Effects) {
         sometimes!(FlushedRecordsCut, to < self.flushed_offset);
+        sometimes!(CommittedRecordsCut, to < self.high_watermark);
         self.log_end_offset = to;
         self.written_offset = self.written_offset.min(to);
         self.flushed_offset = self.flushed_offset.min(to);

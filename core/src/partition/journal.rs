@@ -101,6 +101,11 @@ impl Journal {
             .map_or(offset, |header| header.base_offset)
     }
 
+    /// Whether it is known here which batch an offset lies in.
+    pub(super) fn reaches_back_to(&self, offset: Offset) -> bool {
+        self.unsettled.front().is_some_and(|entry| entry.header.base_offset <= offset)
+    }
+
     /// Nothing below `to` will be cut any more.
     pub(super) fn settle(&mut self, now: Instant, to: Offset) {
         while self.unsettled.front().is_some_and(|entry| entry.header.next_offset() <= to) {

@@ -395,6 +395,7 @@ impl Partition {
         self.high_watermark = to;
         self.settle(now);
         effects.push(Effect::HighWatermarkAdvanced { to });
+        self.mention_to_followers(effects);
         while let Some((request, response)) = self.awaiting_high_watermark.take_durable(to) {
             effects.push(Effect::respond(request, response));
         }
@@ -405,6 +406,13 @@ impl Partition {
         while let Some(request) = self.parked_replica_fetches.pop_first() {
             effects.push(Effect::Wake { request });
         }
+    }
+
+    /// Followers hear of a high watermark with their next answer. It makes none: they would ask
+    /// twice for each record.
+    fn mention_to_followers(&self, effects: &mut Effects) {
+        let parked = self.parked_replica_fetches.iter();
+        effects.extend(parked.map(|request| Effect::Mention { request: *request }));
     }
 
     pub(super) fn is_under_min_insync(&self) -> bool {

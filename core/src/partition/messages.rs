@@ -181,12 +181,20 @@ pub enum Input {
         current_leader_epoch: Option<LeaderEpoch>,
     },
     /// Delete every record below an offset. Answered with [`Response::RecordsDeleted`], after the
-    /// new log start is durable, or an error.
+    /// new log start is durable on every replica that may lead and it is proven that this broker led
+    /// when it was asked, or an error.
     DeleteRecords {
         /// The request.
         request: RequestId,
         /// The new log start, inclusive; `None` is the high watermark.
         before: Option<Offset>,
+    },
+    /// A deletion's client waits for other replicas no longer. It is answered when this broker's own
+    /// log start is durable: with an error, unless all of them have it by then. Nothing happens if it
+    /// was answered before.
+    DeletionOverdue {
+        /// The request of the deletion.
+        request: RequestId,
     },
     /// [`Effect::AdvanceLogStart`] to this offset is durable.
     LogStartPersisted {
@@ -231,9 +239,9 @@ pub enum Input {
         total_bytes: u64,
     },
     /// This broker has not heard of the controller for so long that others may lead by now. Unless
-    /// the ISR vouches for this leader, produces are refused, those that have waited for replicas for
-    /// longer than `patience` are failed, and readers at the end are sent away: all will ask who
-    /// leads.
+    /// the ISR vouches for this leader, produces and deletions are refused, those that have waited for
+    /// replicas for longer than `patience` are failed, and readers at the end are sent away: all will
+    /// ask who leads.
     OutOfTouch {
         /// How long a produce may wait.
         patience: Duration,
@@ -290,6 +298,12 @@ pub enum Effect {
     },
     /// A parked fetch should be made again; it is no longer parked.
     Wake {
+        /// The request.
+        request: RequestId,
+    },
+    /// A parked fetch of a follower has something to tell, once it is answered for another reason.
+    /// It stays parked.
+    Mention {
         /// The request.
         request: RequestId,
     },

@@ -38,7 +38,8 @@
 //!   of every other member of the maximal ISR, may have been replaced. It refuses to append and to
 //!   tell readers that there is nothing more: the next leader's log may have what this one lacks.
 //!   That a sequence number is out of order is said only when every other member of the maximal ISR
-//!   has fetched from this leader since the request came, so that none of them leads.
+//!   has fetched from this leader since the request came, so that none of them leads. So is where the
+//!   log starts after a deletion: the next leader may have deleted more.
 //! * **Beginning.** Of a producer that nothing is known of any sequence number is accepted
 //!   (KAFKA-7190), but none behind a batch of it that this broker has just refused for now (KAFKA-14359).
 //! * **Starting over.** A follower whose log ends below its leader's log start goes on from there. With
@@ -100,6 +101,7 @@ use alloc::{
     vec::Vec,
 };
 use core::time::Duration;
+use deletion::ParkedDeletion;
 use journal::Journal;
 use offsets::Lookup;
 use parked::ParkedProduces;
@@ -201,7 +203,8 @@ pub struct Partition {
     parked_fetches: BTreeSet<RequestId>,
     /// At most one for each follower and connection.
     parked_replica_fetches: BTreeSet<RequestId>,
-    parked_deletions: BTreeSet<(Offset, RequestId)>,
+    /// By target and request.
+    parked_deletions: BTreeMap<(Offset, RequestId), ParkedDeletion>,
     lookups: BTreeMap<RequestId, Lookup>,
 }
 
@@ -260,7 +263,7 @@ impl Partition {
             refused: RefusedSequences::default(),
             parked_fetches: BTreeSet::new(),
             parked_replica_fetches: BTreeSet::new(),
-            parked_deletions: BTreeSet::new(),
+            parked_deletions: BTreeMap::new(),
             lookups: BTreeMap::new(),
         }
     }
@@ -302,8 +305,9 @@ impl Partition {
                 self.on_epoch_end(request, epoch, current_leader_epoch, effects);
             }
             Input::DeleteRecords { request, before } => {
-                self.on_delete_records(request, before, effects);
+                self.on_delete_records(now, request, before, effects);
             }
+            Input::DeletionOverdue { request } => self.on_deletion_overdue(request, effects),
             Input::LogStartPersisted { to } => self.on_log_start_persisted(to, effects),
             Input::LogStartNotPersisted { to } => self.on_log_start_not_persisted(to, effects),
             Input::DescribeProducers { request } => self.on_describe_producers(request, effects),
@@ -381,6 +385,14 @@ impl Partition {
         self.health == LogHealth::Healthy
     }
 
+    /// Whether this broker leads in this epoch and, as far as can be known by `now`, nobody in a newer
+    /// one.
+    #[must_use]
+    pub fn stands(&self, now: Instant, leader_epoch: LeaderEpoch) -> bool {
+        let Role::Leader(leading) = &self.role else { return false };
+        self.leader_epoch == leader_epoch && leading.stands(now)
+    }
+
     /// The committed in-sync replicas as this leader knows them; `None` while it does not lead.
     #[must_use]
     pub fn isr(&self) -> Option<Vec<BrokerId>> {
@@ -428,7 +440,7 @@ impl Partition {
         self.awaiting_proof.cancel(request);
         self.parked_fetches.remove(&request);
         self.parked_replica_fetches.remove(&request);
-        self.parked_deletions.retain(|(_, parked)| *parked != request);
+        self.parked_deletions.retain(|(_, parked), _| *parked != request);
         self.lookups.remove(&request);
     }
 

@@ -82,6 +82,7 @@ impl Partition {
         let admitted = self
             .check_leads()
             .and_then(|()| self.check_leader_epoch(Some(leader_epoch)))
+            .and_then(|()| self.check_stands(now))
             .and_then(|()| self.admit(now, Acks::All, &batch.header, COORDINATOR_BATCH_MAX_BYTES));
         let response = match admitted {
             Ok(Admission::New) => {

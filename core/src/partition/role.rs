@@ -116,6 +116,8 @@ impl Partition {
         self.role = Role::Leader(leading);
         self.isr_settled(now, effects);
         self.wake_fetches(effects);
+        // Of another leadership of this broker: they know an older epoch.
+        self.wake_replica_fetches(effects);
     }
 
     fn follow(&mut self, leader: Option<BrokerId>, effects: &mut Effects) {

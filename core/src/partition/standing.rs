@@ -6,8 +6,9 @@
 //! producers go on while the controllers are down, and one that is cut off from everybody stops
 //! deciding.
 //!
-//! That is a matter of time, and a leadership can be moved within less. So the one answer that clients
-//! take as final, that a sequence number is out of order, waits for proof: a follower tells with each
+//! That is a matter of time, and a leadership can be moved within less. So two answers wait for proof:
+//! that a sequence number is out of order, which clients take as final, and where the log starts after
+//! a deletion, which must not go back from what the next leader has said. A follower tells with each
 //! fetch which answer of this leader it knew, and that answer is younger than the request.
 
 use super::{Effect, Effects, Partition, PartitionError, Response, leader::Leading, role::Role};
@@ -32,7 +33,7 @@ impl Leading {
     }
 
     /// Whether this leadership is the newest, as far as can be known by `now`.
-    fn stands(&self, now: Instant) -> bool {
+    pub(super) fn stands(&self, now: Instant) -> bool {
         let Some(vouches_for) = self.out_of_touch else { return true };
         let stands = self.proven_until().is_some_and(|until| now <= until.after(vouches_for));
         sometimes!(OutOfTouchButFollowed, stands);
@@ -73,6 +74,7 @@ impl Partition {
                 effects.push(Effect::respond(request, Response::Error(error.clone())));
             }
         }
+        self.fail_deletions_if(&error, |_, since| since <= by, effects);
         self.wake_fetches(effects);
     }
 
@@ -122,10 +124,24 @@ impl Partition {
         }
     }
 
+    /// From when on, inclusive, it is not proven that this leadership was the newest; `None` for a
+    /// leader that nobody could replace without its knowing.
+    pub(super) fn unproven_since(&self) -> Option<Instant> {
+        let Role::Leader(leading) = &self.role else { return None };
+        Some(leading.proven_until().unwrap_or(Instant(0)))
+            .filter(|until| *until < Instant(u64::MAX))
+    }
+
+    /// When the newest answer was asked for that waits for proof, or may have to.
+    fn newest_doubt(&self) -> Option<Instant> {
+        self.awaiting_proof
+            .newest()
+            .max(self.parked_deletions.values().map(|parked| parked.since).max())
+    }
+
     /// Whether a follower's next fetch would prove what its fetches so far do not.
     pub(super) fn wants_to_hear(&self, follower: BrokerId) -> bool {
-        let (Role::Leader(leading), Some(newest)) = (&self.role, self.awaiting_proof.newest())
-        else {
+        let (Role::Leader(leading), Some(newest)) = (&self.role, self.newest_doubt()) else {
             return false;
         };
         let heard = leading.followers.get(&follower).and_then(|progress| progress.heard());

@@ -1,6 +1,10 @@
 //! One broker: a machine with a clock of its own, a disk, and at most one process.
 
-use crate::{clients::Place, disk::Disk};
+use crate::{
+    clients::Place,
+    disk::Disk,
+    fetching::{Fetching, Serving},
+};
 use highwater_core::{
     config::TopicConfig,
     epochs::EpochCache,
@@ -16,13 +20,31 @@ pub const LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What a request waits for.
 pub enum Expected {
-    Produced { producer: Option<u64>, identity: u32, acks: Acks, place: Place },
-    Replica { follower: BrokerId, incarnation: u64, position: ReplicaPosition },
-    Readable { offset: u64, is_current: bool },
-    Latest { is_current: bool },
-    Deleted { to: u64 },
+    Produced {
+        producer: Option<u64>,
+        identity: u32,
+        acks: Acks,
+        place: Place,
+    },
+    Replica {
+        position: ReplicaPosition,
+    },
+    Readable {
+        offset: u64,
+        is_current: bool,
+    },
+    Latest {
+        is_current: bool,
+    },
+    /// What was said to be deleted, by anybody, when it was asked.
+    Deleted {
+        to: u64,
+        told: u64,
+    },
     Producers,
-    EpochEnd { epoch: u32 },
+    EpochEnd {
+        epoch: u32,
+    },
 }
 
 /// What is gone when the process ends.
@@ -38,6 +60,8 @@ pub struct Process {
     pub requests: BTreeMap<RequestId, Expected>,
     /// The newest answer of each leader to this process.
     pub heard: BTreeMap<BrokerId, Stamp>,
+    pub fetching: Fetching,
+    pub serving: Serving,
 }
 
 /// When a process answered, by its clock.

@@ -8,6 +8,7 @@ mod clients;
 mod controller;
 mod disk;
 mod faults;
+mod fetching;
 mod ghost;
 mod perform;
 mod producing;
@@ -108,6 +109,8 @@ fn every_planted_bug_of_replication_is_found() {
         Mutant::ProducersNotRecovered,
         Mutant::RefusalUnproven,
         Mutant::FirstRefusalForgotten,
+        Mutant::LostFetchCountsAsTold,
+        Mutant::UnknownSessionGoesOn,
     ] {
         mutant.plant();
         let found = first_failure(0..SEEDS).err();

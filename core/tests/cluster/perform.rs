@@ -1,17 +1,14 @@
 //! What a partition wants done, and whether its answers are true.
 
 use crate::{
-    broker::{Expected, Stamp},
+    broker::Expected,
     clients::Place,
-    world::{FetchAnswer, Message, World},
+    world::{Message, World},
 };
 use highwater_core::{
-    partition::{
-        Acks, Effect, Input, PartitionError, ReplicaBatches, ReplicaPosition, ReplicaReadable,
-        Response,
-    },
+    partition::{Acks, Effect, Input, PartitionError, Response},
     producers::SequenceError,
-    types::{BrokerId, LeaderEpoch, Offset, RequestId},
+    types::{LeaderEpoch, Offset, RequestId},
 };
 use rand::RngExt;
 
@@ -65,7 +62,14 @@ impl World {
                 self.send(message);
             }
             Effect::Respond { request, response } => self.check_response(who, request, response),
-            Effect::Wake { .. } => self.statistics.wakes += 1,
+            Effect::Wake { request } => {
+                self.statistics.wakes += 1;
+                process.serving.wake(request);
+            }
+            Effect::Mention { request } => {
+                self.statistics.mentions += 1;
+                process.serving.mention(request);
+            }
             Effect::AdvanceLogStart { to } => {
                 assert!(to.0 <= broker.disk.durable.end(), "L15: the start is flushed");
                 assert!(to.0 <= self.ghost.end(), "L15: only committed records are deleted");
@@ -106,8 +110,8 @@ impl World {
             (Expected::Produced { producer, identity, acks, .. }, response) => {
                 self.check_produced(who, (producer, identity, acks), response);
             }
-            (Expected::Replica { follower, incarnation, position }, response) => {
-                self.answer_follower(who, follower, incarnation, position, response);
+            (Expected::Replica { position }, response) => {
+                self.replica_answer = Some(self.answer_to(who, position, response));
             }
             (Expected::Readable { offset, is_current }, response) => {
                 self.check_readable(who, offset, is_current, response);
@@ -123,14 +127,12 @@ impl World {
                 self.statistics.not_available +=
                     u64::from(error == PartitionError::OffsetNotAvailable);
             }
-            (Expected::Deleted { to }, Response::RecordsDeleted { low_watermark }) => {
+            (Expected::Deleted { to, told }, Response::RecordsDeleted { low_watermark }) => {
                 self.statistics.deletions += 1;
                 assert!(to <= low_watermark.0);
-                let told = self.ghost.told_deleted;
-                let leads = process.partition.leader_epoch().0 == self.controller.leader_epoch;
-                let goes_back = leads && low_watermark.0 < told;
+                // Whoever answers: also a leader that was replaced and does not know it.
                 assert!(
-                    !goes_back,
+                    low_watermark.0 >= told,
                     "L15: a low watermark of {low_watermark} was told after {told}"
                 );
                 self.ghost.told_deleted = self.ghost.told_deleted.max(low_watermark.0);
@@ -144,6 +146,7 @@ impl World {
                     error,
                     PartitionError::NotLeader { .. }
                         | PartitionError::StorageFailed
+                        | PartitionError::RequestTimedOut
                         | PartitionError::OffsetOutOfRange { .. }
                 );
                 assert!(known, "a deletion failed: {error}");
@@ -225,38 +228,6 @@ impl World {
             }
             Acks::None => {}
         }
-    }
-
-    fn answer_follower(
-        &mut self,
-        who: usize,
-        follower: BrokerId,
-        incarnation: u64,
-        position: ReplicaPosition,
-        response: Response,
-    ) {
-        let broker = &self.brokers[who];
-        let outcome = match response {
-            Response::ReplicaReadable(readable) => {
-                let ReplicaReadable { log_start_offset, end, high_watermark, diverging, .. } =
-                    readable;
-                self.statistics.divergences += u64::from(diverging.is_some());
-                let count = self.random.random_range(1..5);
-                let records = match diverging {
-                    Some(_) => Default::default(),
-                    None => broker.disk.read(position.fetch_offset.0, end.0, count),
-                };
-                Ok(ReplicaBatches { high_watermark, log_start_offset, diverging, records })
-            }
-            Response::ReplicaRefused(error) => Err(error),
-            other => panic!("a follower was answered with {other:?}"),
-        };
-        let ReplicaPosition { leader_epoch, fetch_offset, .. } = position;
-        let answer = FetchAnswer { leader_epoch, fetch_offset, outcome };
-        let process = broker.process.as_ref().expect("it was stepped");
-        let (at, incarnation_of_leader) = (broker.now(self.time).monotonic, process.incarnation);
-        let stamp = Stamp { incarnation: incarnation_of_leader, at };
-        self.send(Message::Fetched { from: broker.id, to: follower, incarnation, answer, stamp });
     }
 
     fn check_readable(&mut self, who: usize, offset: u64, is_current: bool, response: Response) {

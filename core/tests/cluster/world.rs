@@ -4,6 +4,7 @@ use crate::{
     broker::{Broker, Expected, Process, Stamp},
     clients::{Mint, Producer},
     controller::{Controller, Verdict},
+    fetching::{Fetching, Serving},
     ghost::Ghost,
     producing::Sent,
     statistics::Statistics,
@@ -14,6 +15,7 @@ use highwater_core::{
         Effects, Input, IsrOutcome, IsrProposal, OffsetSpec, ReadPosition, ReplicaBatches,
         ReplicaFetchError, ReplicaPosition,
     },
+    replica_session::{SessionFetch, SessionTurn},
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId},
 };
 use rand::{RngExt, SeedableRng};
@@ -37,7 +39,10 @@ pub enum Message {
         from: BrokerId,
         incarnation: u64,
         to: BrokerId,
+        call: u64,
         epoch: BrokerEpoch,
+        fetch: SessionFetch<()>,
+        /// Where the follower is, whether the fetch names it or not.
         at: ReplicaPosition,
         heard: Option<Stamp>,
     },
@@ -45,7 +50,11 @@ pub enum Message {
         from: BrokerId,
         to: BrokerId,
         incarnation: u64,
-        answer: FetchAnswer,
+        call: u64,
+        /// `None`: the leader does not know the session.
+        next: Option<SessionTurn>,
+        /// `None`: there is nothing to tell.
+        answer: Option<FetchAnswer>,
         stamp: Stamp,
     },
     Flushed {
@@ -110,6 +119,8 @@ pub struct World {
     pub next_request: u64,
     pub next_incarnation: u64,
     pub statistics: Statistics,
+    /// What a partition has just answered to a fetch, and whether it wants to hear again at once.
+    pub replica_answer: Option<(bool, Result<ReplicaBatches, ReplicaFetchError>)>,
     effects: Effects,
 }
 
@@ -149,6 +160,7 @@ impl World {
             next_request: 0,
             next_incarnation: 0,
             statistics: Statistics::default(),
+            replica_answer: None,
             effects: Effects::new(),
         };
         for who in 0..world.brokers.len() {
@@ -216,6 +228,8 @@ impl World {
             has_failed: false,
             requests: BTreeMap::new(),
             heard: BTreeMap::new(),
+            fetching: Fetching::default(),
+            serving: Serving::new(broker_epoch),
         });
         self.check_broker(who);
     }
@@ -317,34 +331,11 @@ impl World {
         let Some(process) = &self.brokers[who].process else { return };
         let current = process.incarnation;
         match message {
-            Message::Fetch { from, incarnation, epoch, at: position, heard, .. } => {
-                let expected = Expected::Replica { follower: from, incarnation, position };
-                let request = self.expect(who, expected);
-                let (park, broker_epoch) = (self.random.random_bool(0.3), epoch);
-                let heard = heard.filter(|stamp| stamp.incarnation == current);
-                let (follower, heard) = (from, heard.map(|stamp| stamp.at));
-                self.step(
-                    who,
-                    Input::ReplicaFetch { request, follower, broker_epoch, position, heard, park },
-                );
-            }
-            Message::Fetched { from, incarnation, answer, stamp, .. } if incarnation == current => {
-                let FetchAnswer { leader_epoch, fetch_offset, outcome } = answer;
-                let process = self.brokers[who].process.as_mut().expect("it was looked at");
-                process.heard.insert(from, stamp);
-                let partition = &process.partition;
-                let continues = |batches: &ReplicaBatches| {
-                    let base = batches.records.first_chunk().map(|base| u64::from_be_bytes(*base));
-                    base == Some(fetch_offset.0)
-                };
-                let grows = !partition.is_leader()
-                    && !process.has_failed
-                    && partition.leader_epoch() == leader_epoch
-                    && partition.log_end_offset() == fetch_offset
-                    && outcome.as_ref().is_ok_and(continues);
-                self.step(who, Input::Fetched { leader_epoch, fetch_offset, outcome });
-                let grown = self.brokers[who].disk.live.end() > fetch_offset.0;
-                assert!(grown || !grows, "a follower takes what its leader has (KAFKA-6003)");
+            Message::Fetch { .. } => self.serve_fetch(who, message),
+            Message::Fetched { from, incarnation, call, next, answer, stamp, .. }
+                if incarnation == current =>
+            {
+                self.take_answer(who, (from, stamp), (call, next), answer);
             }
             Message::Flushed { from, epoch, at, flushed, .. } => {
                 let (follower, broker_epoch, leader_epoch) = (from, epoch, at);
@@ -375,17 +366,6 @@ impl World {
         if !told {
             let base = proposal.partition_epoch;
             self.send(Message::Decided { to: from, incarnation, at, base, is });
-        }
-    }
-
-    pub fn send_fetch(&mut self, who: usize) {
-        let broker = &self.brokers[who];
-        let Some(process) = broker.process.as_ref().filter(|_| broker.is_live()) else { return };
-        if let Some((to, at)) = process.partition.fetch_position() {
-            assert_eq!(at.fetch_offset.0, broker.disk.live.end());
-            let (incarnation, epoch) = (process.incarnation, process.broker_epoch);
-            let heard = process.heard.get(&to).copied();
-            self.send(Message::Fetch { from: broker.id, incarnation, to, epoch, at, heard });
         }
     }
 
@@ -518,8 +498,12 @@ impl World {
             // At times what is gone already.
             let is_gone = self.random.random_bool(0.25);
             let to = if is_gone { 0 } else { self.random.random_range(low..=high_watermark) };
-            let request = self.expect(who, Expected::Deleted { to });
+            let told = self.ghost.told_deleted;
+            let request = self.expect(who, Expected::Deleted { to, told });
             self.step(who, Input::DeleteRecords { request, before: Some(Offset(to)) });
+            if self.random.random_bool(0.1) {
+                self.step(who, Input::DeletionOverdue { request });
+            }
         }
     }
 

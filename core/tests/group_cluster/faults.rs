@@ -37,6 +37,7 @@ impl World {
                 let days = self.random.random_range(-30..=30);
                 self.brokers[who].wall_error += days * 86_400_000;
             }
+            92..96 => self.doubt_for_nothing(who),
             88..92 => self.time += self.random.random_range(100..1500) * MILLI,
             _ => {}
         }

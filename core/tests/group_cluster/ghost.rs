@@ -270,6 +270,8 @@ impl World {
     pub fn check_answer(&mut self, who: usize, waiting: &Waiting, response: &Response) {
         if self.partition.epoch() > waiting.epoch {
             self.statistics.zombie_answers += 1;
+            let epoch = waiting.epoch;
+            assert!(!self.is_long_over(epoch), "it was replaced long ago and answers {response:?}");
         }
         if let Some(rule) = waiting.forbidden {
             let accepted = match response {

@@ -87,6 +87,7 @@ fn every_planted_bug_of_groups_is_found() {
     for mutant in [
         Mutant::AnswerBeforeHighWatermark,
         Mutant::LateLoadWins,
+        Mutant::StaleCoordinatorAnswers,
         Mutant::GenerationReused,
         Mutant::StaticMemberNotFenced,
         Mutant::OldGenerationCommits,

@@ -35,6 +35,8 @@ statistics! {
     late_loads,
     failed_loads,
     zombie_answers,
+    doubts,
+    vain_doubts,
     compacted,
     wall_steps,
     topics_deleted,

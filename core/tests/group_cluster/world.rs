@@ -22,6 +22,8 @@ use rand_chacha::ChaCha8Rng;
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 pub const MILLI: u64 = 1_000_000;
+/// A broker that has not heard for so long who leads doubts that it does.
+const DOUBT_AFTER: u64 = 1_000 * MILLI;
 /// More messages under way than this are lost.
 const QUEUE_MAX: usize = 80;
 pub const TOPICS: [&str; 4] = ["apples", "pears", "plums", "nuts"];
@@ -53,6 +55,8 @@ pub struct World {
     pub time: u64,
     pub settings: Settings,
     pub partition: Partition,
+    /// When each leader epoch began.
+    elected_at: Vec<u64>,
     pub brokers: Vec<Broker>,
     pub images: Vec<Rc<Image>>,
     next_topic: u8,
@@ -103,6 +107,7 @@ impl World {
             random,
             time: 1 << 34,
             partition: Partition::new(replicas, min_insync),
+            elected_at: Vec::new(),
             brokers,
             images: vec![Rc::default()],
             next_topic: 0,
@@ -139,7 +144,8 @@ impl World {
             850..905 => self.tick(who),
             905..950 => self.load_some(who),
             950..965 => self.learn(who),
-            965..970 => self.see_image(who),
+            965..969 => self.see_image(who),
+            969..970 => self.confirm(who),
             970..975 => self.compact(who),
             975..978 => self.check_reload(who),
             978..981 if self.settings.topics_change => self.change_topics(),
@@ -268,6 +274,7 @@ impl World {
         self.next_request += 1;
         self.statistics.requests += 1;
         let request = RequestId(self.next_request);
+        self.doubt(who);
         let waiting = self.expect(who, client, seq, &body);
         let joins = matches!(body, Request::Join(_));
         self.brokers[who].requests.insert(request, waiting);
@@ -278,6 +285,41 @@ impl World {
             if let Some(waiting) = self.brokers[who].requests.get_mut(&request) {
                 waiting.parked = parked;
             }
+        }
+    }
+
+    /// Whether an epoch was over for so long that its leader must have noticed.
+    pub fn is_long_over(&mut self, epoch: u32) -> bool {
+        while self.elected_at.len() <= self.partition.epoch() as usize {
+            self.elected_at.push(self.time);
+        }
+        let ended_at = self.elected_at.get(epoch as usize + 1);
+        ended_at.is_some_and(|at| self.time > at + DOUBT_AFTER)
+    }
+
+    /// Before anything else: a leader that was replaced long ago and was not told doubts itself.
+    fn doubt(&mut self, who: usize) {
+        let Some(epoch) = self.brokers[who].coordinator.epoch() else { return };
+        if self.is_long_over(epoch.0) {
+            self.statistics.doubts += 1;
+            self.step(who, Input::Doubted { epoch }, None);
+        }
+    }
+
+    /// A leader doubts itself for nothing.
+    pub fn doubt_for_nothing(&mut self, who: usize) {
+        if let Some(epoch) = self.brokers[who].coordinator.epoch() {
+            self.statistics.vain_doubts += 1;
+            self.step(who, Input::Doubted { epoch }, None);
+        }
+    }
+
+    /// A doubt is over, if there was any.
+    fn confirm(&mut self, who: usize) {
+        let replica = &self.partition.replicas[who];
+        if self.brokers[who].up && replica.leads && replica.epoch == self.partition.epoch() {
+            let epoch = LeaderEpoch(replica.epoch);
+            self.step(who, Input::Confirmed { epoch }, None);
         }
     }
 
@@ -440,6 +482,7 @@ impl World {
     }
 
     pub fn tell_high_watermark(&mut self, who: usize) {
+        self.doubt(who);
         let replica = &self.partition.replicas[who];
         let (epoch, to) = (replica.epoch, replica.high_watermark);
         let broker = &mut self.brokers[who];
@@ -455,6 +498,7 @@ impl World {
         if !self.brokers[who].up {
             return;
         }
+        self.doubt(who);
         for _ in 0..100 {
             let broker = &self.brokers[who];
             let now = broker.now(self.time).monotonic;

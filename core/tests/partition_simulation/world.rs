@@ -416,6 +416,7 @@ impl World {
                 self.statistics.wakes += 1;
                 self.parked.remove(&request);
             }
+            Effect::Mention { .. } => panic!("the only replica has no follower"),
             Effect::FindByTimestamp { request, before, .. } => {
                 assert!(before.0 <= self.model.durable_end(), "only flushed records are searched");
                 self.searching.push_back(request);

@@ -38,8 +38,10 @@ enum Resource {
     Broker(Option<BrokerId>),
 }
 
-const TYPE_TOPIC: i8 = 2;
-const TYPE_BROKER: i8 = 4;
+/// The resource type of topics on the wire.
+pub(super) const TYPE_TOPIC: i8 = 2;
+/// The resource type of brokers on the wire.
+pub(super) const TYPE_BROKER: i8 = 4;
 
 impl Resource {
     fn find(context: &Context, kind: i8, name: &str) -> Result<Self, Refusal> {

@@ -1,6 +1,7 @@
 //! DeleteRecords (key 21): moves log starts forward, and answers when that is durable on every
 //! in-sync replica. Below `min.insync.replicas` it does not answer before the timeout: a replica
-//! that has not deleted them may yet be elected.
+//! that has not deleted them may yet be elected. The timeout bounds the wait for other replicas
+//! only, as Kafka's does.
 
 use super::{Context, errors, resolve, timeout};
 use crate::{
@@ -68,11 +69,18 @@ struct Deletion {
 impl Deletion {
     async fn finish(mut self, context: &Context, timeout_ms: i32) -> Result<Offset, ErrorCode> {
         let answer = self.answer.take().expect("it is finished once");
-        match timeout::within(context, timeout_ms, answered(answer)).await {
-            Some(Response::RecordsDeleted { low_watermark }) => Ok(low_watermark),
-            Some(Response::Error(error)) => Err(errors::of_partition(&error)),
-            Some(other) => unreachable!("a deletion of records was answered with {other:?}"),
-            None => Err(ErrorCode::RequestTimedOut),
+        let mut answer = answered(answer);
+        let response = match timeout::within(context, timeout_ms, &mut answer).await {
+            Some(response) => response,
+            None => {
+                self.driver.tell(Input::DeletionOverdue { request: self.request });
+                answer.await
+            }
+        };
+        match response {
+            Response::RecordsDeleted { low_watermark } => Ok(low_watermark),
+            Response::Error(error) => Err(errors::of_partition(&error)),
+            other => unreachable!("a deletion of records was answered with {other:?}"),
         }
     }
 }

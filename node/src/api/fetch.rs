@@ -35,6 +35,9 @@ const READERS_AT_LEAST: usize = 4;
 /// The most partitions in one fetch.
 const PARTITIONS_MAX: usize = 100_000;
 
+/// The first version whose answers name the leaders' addresses (KIP-951).
+const HINTS_SINCE: i16 = 16;
+
 /// A wanted partition and its driver.
 struct Target<'a> {
     wanted: &'a Wanted<FetchKey, Position>,
@@ -76,7 +79,7 @@ pub async fn handle(context: Context, request: FetchRequest) -> (FetchResponse, 
         has_records: false,
     };
     let mut answers = Vec::with_capacity(targets.len());
-    let mut hints = LeaderHints::new(&context);
+    let mut hints = LeaderHints::new(&context, HINTS_SINCE);
     for target in &targets {
         let mut data = reading.read(target).await;
         let key = &target.wanted.key;

@@ -13,6 +13,8 @@ use std::{collections::BTreeSet, sync::Arc};
 pub struct LeaderHints {
     image: Arc<Image>,
     named: BTreeSet<BrokerId>,
+    /// Whether the answer's version has room for them.
+    has_room: bool,
 }
 
 /// A leader as the wire has it.
@@ -25,15 +27,17 @@ pub struct Hint {
 }
 
 impl LeaderHints {
-    /// No hint yet.
-    pub fn new(context: &Context) -> Self {
-        Self { image: context.shared.quorum.image(), named: BTreeSet::new() }
+    /// No hint yet. Answers have room for hints from version `since` on, inclusive; older ones get
+    /// none.
+    pub fn new(context: &Context, since: i16) -> Self {
+        let (image, named) = (context.shared.quorum.image(), BTreeSet::new());
+        Self { image, named, has_room: context.version >= since }
     }
 
     /// The hint for an answer with this code, if it calls for one.
     pub fn for_code(&mut self, code: i16, topic: TopicId, index: i32) -> Option<Hint> {
         let calls_for_one = [ErrorCode::NotLeaderOrFollower, ErrorCode::FencedLeaderEpoch];
-        if !calls_for_one.iter().any(|wanted| *wanted as i16 == code) {
+        if !self.has_room || !calls_for_one.iter().any(|wanted| *wanted as i16 == code) {
             return None;
         }
         let index = PartitionIndex(u32::try_from(index).ok()?);

@@ -32,6 +32,7 @@ mod join_group;
 mod keys;
 mod leader_hints;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
@@ -161,6 +162,9 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         ApiKey::DescribeConfigs => answer(context, &header, reader, configs::describe),
         ApiKey::AlterConfigs => answer(context, &header, reader, configs::replace),
         ApiKey::IncrementalAlterConfigs => answer(context, &header, reader, configs::alter),
+        ApiKey::ListConfigResources => {
+            answer(context, &header, reader, list_config_resources::handle)
+        }
         ApiKey::DescribeCluster => answer(context, &header, reader, describe_cluster::handle),
         ApiKey::DescribeTopicPartitions => {
             answer(context, &header, reader, describe_topic_partitions::handle)

@@ -24,6 +24,9 @@ use tokio::sync::oneshot;
 /// The least time that the leader's own flush is given.
 const FLUSH_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 
+/// The first version whose answers tell who leads instead (KIP-951).
+const HINTS_SINCE: i16 = 10;
+
 /// The state of one partition of the request.
 enum Appending {
     Refused(ErrorCode, Option<String>),
@@ -114,7 +117,7 @@ fn hint_at_leaders(
     if answers.iter().all(|answer| answer.error_code == ErrorCode::None as i16) {
         return;
     }
-    let mut hints = LeaderHints::new(context);
+    let mut hints = LeaderHints::new(context, HINTS_SINCE);
     let topic_id = hints.topic_id(name, topic_id);
     for answer in answers {
         if let Some(hint) = hints.for_code(answer.error_code, topic_id, answer.index) {

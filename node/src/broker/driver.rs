@@ -3,7 +3,7 @@
 //! A step is synchronous and holds the partition's mutex; nothing awaits under it. Appends are
 //! queued on the log inside the step, so their order is the machine's order.
 
-use super::{IsrChanges, TopicPartition};
+use super::{Bell, IsrChanges, Moves, TopicPartition};
 use crate::{
     env::{BoxFuture, Clock},
     log::{Log, LogError, LogEvent},
@@ -43,8 +43,8 @@ struct State {
     waiters: BTreeMap<RequestId, Waiter>,
     next_request: u64,
     checkpoint: CheckpointTurn,
-    /// Told of flushes while this replica follows.
-    flush_listener: Option<Arc<Notify>>,
+    /// Told of flushes and of every move while this replica follows.
+    moves: Option<Arc<Moves>>,
     /// Told of flushes and of what is committed: the coordinator whose state this is.
     coordinator: Option<Arc<Notify>>,
 }
@@ -80,6 +80,8 @@ enum CheckpointTurn {
 enum Waiter {
     Answer(oneshot::Sender<Response>),
     Wake(Arc<Notify>),
+    /// A follower's session.
+    Ring(Arc<Bell>),
 }
 
 /// Where the events of a log go once its driver exists. A log reports nothing before its first
@@ -109,7 +111,7 @@ impl PartitionDriver {
             waiters: BTreeMap::new(),
             next_request: 0,
             checkpoint: CheckpointTurn::Idle,
-            flush_listener: None,
+            moves: None,
             coordinator: None,
         };
         let driver = Arc::new_cyclic(|this: &Weak<Self>| Self {
@@ -177,6 +179,27 @@ impl PartitionDriver {
         (request, answer)
     }
 
+    /// As [`PartitionDriver::park`] for a follower's session, whose earlier request is forgotten.
+    pub fn park_for_follower(
+        &self,
+        earlier: Option<RequestId>,
+        bell: Arc<Bell>,
+        input: impl FnOnce(RequestId) -> Input,
+    ) -> (RequestId, Response) {
+        let (sender, mut receiver) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(request) = earlier {
+            state.waiters.remove(&request);
+            self.step(&mut state, Input::Cancel { request });
+        }
+        let request = state.next_request();
+        state.waiters.insert(request, Waiter::Answer(sender));
+        self.step(&mut state, input(request));
+        let answer = receiver.try_recv().expect("the machine answers a fetch within the step");
+        state.waiters.insert(request, Waiter::Ring(bell));
+        (request, answer)
+    }
+
     /// Forgets a request that is no longer wanted. Nothing happens if it was answered.
     pub fn cancel(&self, request: RequestId) {
         let mut state = self.lock();
@@ -190,13 +213,23 @@ impl PartitionDriver {
         self.step(&mut state, input);
     }
 
-    /// Lets `listener` be notified of flushes from now on.
-    pub fn report_flushes_to(&self, listener: Arc<Notify>) {
-        self.lock().flush_listener = Some(listener);
+    /// As [`PartitionDriver::tell`], of whether the controller is heard: the coordinator whose state
+    /// this partition holds, if there is one, is notified, too.
+    pub fn tell_touch(&self, input: Input) {
+        let mut state = self.lock();
+        self.step(&mut state, input);
+        state.notify_coordinator();
     }
 
-    /// Lets `coordinator` be notified from now on whenever more is flushed or committed. A
-    /// notification is all that happens under the partition's lock: how far it is has to be asked.
+    /// Lets `moves` hear from now on of flushes, and whenever this replica is to be fetched from
+    /// elsewhere.
+    pub fn report_moves_to(&self, moves: Arc<Moves>) {
+        self.lock().moves = Some(moves);
+    }
+
+    /// Lets `coordinator` be notified from now on whenever more is flushed or committed, and while the
+    /// controller is not heard. A notification is all that happens under the partition's lock: what is
+    /// new has to be asked.
     pub fn report_commits_to(&self, coordinator: Arc<Notify>) {
         self.lock().coordinator = Some(coordinator);
     }
@@ -215,10 +248,10 @@ impl PartitionDriver {
             LogEvent::Flushed(through) => {
                 let mut state = self.lock();
                 self.step(&mut state, Input::Flushed { through });
-                if let Some(listener) = &state.flush_listener
+                if let Some(moves) = &state.moves
                     && !state.machine.is_leader()
                 {
-                    listener.notify_one();
+                    moves.flushed(&self.id);
                 }
                 state.notify_coordinator();
             }
@@ -258,7 +291,14 @@ impl PartitionDriver {
     fn step(&self, state: &mut State, input: Input) {
         let mut effects = std::mem::take(&mut state.effects);
         let now = self.clock.now();
+        let position = |state: &State| (state.machine.fetch_position(), state.machine.is_in_sync());
+        let before = state.moves.is_some().then(|| position(state));
         state.machine.step(now, input, &mut effects);
+        if let Some(moves) = &state.moves
+            && before != Some(position(state))
+        {
+            moves.moved(&self.id);
+        }
         for effect in effects.drain(..) {
             self.perform(now, state, effect);
         }
@@ -272,11 +312,17 @@ impl PartitionDriver {
                 // The requester may have gone away: its connection was closed.
                 Some(Waiter::Answer(sender)) => drop(sender.send(response)),
                 Some(Waiter::Wake(wake)) => wake.notify_one(),
+                Some(Waiter::Ring(bell)) => bell.wake(&self.id),
                 None => {}
             },
-            Effect::Wake { request } => {
-                if let Some(Waiter::Wake(wake)) = state.waiters.get(&request) {
-                    wake.notify_one();
+            Effect::Wake { request } => match state.waiters.get(&request) {
+                Some(Waiter::Wake(wake)) => wake.notify_one(),
+                Some(Waiter::Ring(bell)) => bell.wake(&self.id),
+                Some(Waiter::Answer(_)) | None => {}
+            },
+            Effect::Mention { request } => {
+                if let Some(Waiter::Ring(bell)) = state.waiters.get(&request) {
+                    bell.mention(&self.id);
                 }
             }
             Effect::FindByTimestamp { request, timestamp, before } => {

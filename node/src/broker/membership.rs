@@ -179,7 +179,7 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
         if !in_touch {
             out_of_touch(&shared);
         } else if !was_in_touch {
-            shared.partitions.open().iter().for_each(|driver| driver.tell(Input::InTouch));
+            shared.partitions.open().iter().for_each(|driver| driver.tell_touch(Input::InTouch));
         }
         clock.sleep_until(next).await;
     }
@@ -201,7 +201,7 @@ fn out_of_touch(shared: &Shared) {
     let vouches_for = patience + shared.config.replica_fetch_wait_max;
     for driver in shared.partitions.open() {
         if driver.inspect(Partition::is_leader) {
-            driver.tell(Input::OutOfTouch { patience, vouches_for });
+            driver.tell_touch(Input::OutOfTouch { patience, vouches_for });
         }
     }
 }

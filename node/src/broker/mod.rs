@@ -9,11 +9,13 @@ mod isr_changes;
 pub mod membership;
 mod memory;
 mod metered_disk;
+mod moves;
 mod offsets;
 mod partitions;
 mod peers;
 mod producer_ids;
 mod replica_reads;
+mod replica_sessions;
 mod replication;
 mod throttles;
 pub mod upkeep;
@@ -24,9 +26,11 @@ pub use fetch_sessions::{FetchKey, FetchSessions, Position};
 pub use isr_changes::IsrChanges;
 pub use memory::{MemoryBudget, MemoryPermit};
 pub use metered_disk::MeteredDisk;
+pub use moves::Moves;
 pub use partitions::{Lookup, Partitions, TopicPartition};
 pub use peers::Peers;
 pub use producer_ids::ProducerIds;
+pub use replica_sessions::{Bell, ReplicaSessions};
 pub use replication::{Replication, ReplicationOptions};
 pub use throttles::Throttles;
 
@@ -93,6 +97,7 @@ pub struct Shared {
     /// A place for each connection (`max.connections`).
     pub(crate) places: Arc<Semaphore>,
     pub(crate) fetch_sessions: Mutex<FetchSessions>,
+    pub(crate) replica_sessions: Mutex<ReplicaSessions>,
 }
 
 /// Where a broker stands in its cluster.
@@ -126,6 +131,11 @@ impl Shared {
     /// The fetch sessions, for the duration of one lookup.
     pub fn fetch_sessions(&self) -> MutexGuard<'_, FetchSessions> {
         self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sessions of followers, for the duration of one lookup.
+    pub(crate) fn replica_sessions(&self) -> MutexGuard<'_, ReplicaSessions> {
+        self.replica_sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the broker has begun to close.

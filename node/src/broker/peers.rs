@@ -47,9 +47,16 @@ impl PeerService for Peers {
             | PeerRequest::DescribeQuorum => self.quorum.serve(from, request),
             PeerRequest::Heartbeat(heartbeat) => ready(self.controller.heartbeat(heartbeat)),
             PeerRequest::Fetch(fetch) => match shared {
-                Some(shared) => Box::pin(async move {
-                    PeerReply::Fetched(replica_reads::serve(&shared, from, fetch).await)
-                }),
+                Some(shared) => {
+                    Box::pin(async move { replica_reads::serve(&shared, from, fetch).await })
+                }
+                None => unavailable(),
+            },
+            PeerRequest::HurryFetch => match shared {
+                Some(shared) => {
+                    shared.replica_sessions().hurry(from);
+                    ready(PeerReply::FetchHurried)
+                }
                 None => unavailable(),
             },
             PeerRequest::Flushed(report) => match shared {

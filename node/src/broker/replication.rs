@@ -2,10 +2,15 @@
 //!
 //! A fetcher asks its leader for every partition in one call, which the leader answers when there
 //! is something to tell; the answers go to the machines, and the next call says where they are
-//! then. The reporter tells flushed offsets between two calls, so that an acknowledgement need not
-//! wait for the next records.
+//! then. It names only those that have moved, in a session with the leader (KIP-227), and looks only
+//! at those that say so. A call that the leader may let wait is hurried when there are partitions
+//! that it does not name: a new leadership must not wait for them. The reporter tells flushed offsets between two calls, so that an
+//! acknowledgement need not wait for the next records.
 
-use super::{PartitionDriver, Throttles, TopicPartition};
+use super::{
+    Moves, PartitionDriver, Throttles,
+    replica_sessions::{Key, key_of},
+};
 use crate::{
     env::{Clock, Transport},
     peer::messages::{
@@ -15,12 +20,15 @@ use crate::{
     tasks::{TaskHandle, Tasks},
 };
 use highwater_core::{
-    partition::{Input, Partition, ReplicaBatches},
+    partition::{Input, Partition, ReplicaBatches, ReplicaPosition},
+    replica_session::FollowerSession,
     time::Instant,
-    types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId},
+    types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,8 +42,6 @@ const REPORT_PATIENCE: Duration = Duration::from_millis(1_000);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// The longest pause.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-
-type Key = (TopicId, PartitionIndex);
 
 /// What the fetchers may use.
 pub struct ReplicationOptions {
@@ -62,14 +68,17 @@ struct Followed {
     tasks: [TaskHandle<()>; 2],
 }
 
+/// What is followed of one leader, and in which epochs.
+type Partitions = BTreeMap<Key, (Arc<PartitionDriver>, LeaderEpoch)>;
+
 /// What the two tasks of one leader share.
 struct Leader {
     broker: BrokerId,
-    partitions: Mutex<BTreeMap<Key, Arc<PartitionDriver>>>,
-    /// Other partitions are followed, or one of them may fetch again.
+    partitions: Mutex<Partitions>,
+    /// Other partitions are followed, or in another epoch.
     changed: Notify,
-    /// Something was flushed.
-    flushed: Arc<Notify>,
+    /// What has happened to the partitions since.
+    moves: Arc<Moves>,
     /// The newest flushed offset that the leader was told, by partition.
     told: Mutex<BTreeMap<Key, (LeaderEpoch, Offset)>>,
 }
@@ -89,11 +98,12 @@ impl Replication {
 
     /// Takes over which partitions follow whom. Called by one task only.
     pub fn follow(self: &Arc<Self>, drivers: &[Arc<PartitionDriver>]) {
-        let mut wanted: BTreeMap<BrokerId, BTreeMap<Key, Arc<PartitionDriver>>> = BTreeMap::new();
+        let mut wanted: BTreeMap<BrokerId, Partitions> = BTreeMap::new();
         for driver in drivers {
-            if let Some((leader, _)) = driver.inspect(Partition::fetch_position) {
+            if let Some((leader, position)) = driver.inspect(Partition::fetch_position) {
                 let key = key_of(&driver.id);
-                wanted.entry(leader).or_default().insert(key, driver.clone());
+                let followed = (driver.clone(), position.leader_epoch);
+                wanted.entry(leader).or_default().insert(key, followed);
             }
         }
         let mut leaders = lock(&self.leaders);
@@ -106,11 +116,7 @@ impl Replication {
         });
         for (leader, partitions) in wanted {
             let followed = leaders.entry(leader).or_insert_with(|| self.start(leader));
-            for driver in partitions.values() {
-                driver.report_flushes_to(followed.shared.flushed.clone());
-            }
-            *lock(&followed.shared.partitions) = partitions;
-            followed.shared.changed.notify_one();
+            followed.shared.follow(partitions);
         }
     }
 
@@ -119,16 +125,18 @@ impl Replication {
             broker,
             partitions: Mutex::default(),
             changed: Notify::new(),
-            flushed: Arc::new(Notify::new()),
+            moves: Arc::default(),
             told: Mutex::default(),
         });
         let fetching = Fetcher {
             replication: self.clone(),
             leader: shared.clone(),
             heard: None,
+            session: FollowerSession::default(),
+            looked: None,
             resting: BTreeMap::new(),
+            behind: BTreeSet::new(),
             held_up_until: None,
-            turn: 0,
         };
         let tasks = [
             self.tasks.spawn("replica-fetcher", fetching.run()),
@@ -138,18 +146,52 @@ impl Replication {
     }
 }
 
+impl Leader {
+    /// Takes over which partitions are followed.
+    fn follow(&self, partitions: Partitions) {
+        for (driver, _) in partitions.values() {
+            driver.report_moves_to(self.moves.clone());
+        }
+        let mut followed = lock(&self.partitions);
+        let is_open = |key: &Key, driver: &Arc<PartitionDriver>| {
+            followed.get(key).is_some_and(|(before, _)| Arc::ptr_eq(before, driver))
+        };
+        let opened = partitions.iter().filter(|(key, (driver, _))| !is_open(key, driver));
+        self.moves.followed(opened.map(|(key, _)| *key));
+        let epoch_of = |key: &Key| followed.get(key).map(|(_, epoch)| *epoch);
+        if partitions.iter().any(|(key, (_, epoch))| epoch_of(key) != Some(*epoch)) {
+            self.changed.notify_one();
+        }
+        *followed = partitions;
+    }
+
+    fn driver(&self, key: &Key) -> Option<Arc<PartitionDriver>> {
+        lock(&self.partitions).get(key).map(|(driver, _)| driver.clone())
+    }
+}
+
+/// What became of a call.
+enum Called {
+    Answered(Vec<FetchedPartition>),
+    SessionLost,
+    Failed,
+}
+
 /// The task that fetches from one leader.
 struct Fetcher {
     replication: Arc<Replication>,
     leader: Arc<Leader>,
     /// The stamp of the leader's newest answer.
     heard: Option<AnswerStamp>,
+    session: FollowerSession<Key>,
+    /// When every partition was looked at last.
+    looked: Option<Instant>,
     /// Partitions whose last fetch failed: when to ask again, and the next pause.
     resting: BTreeMap<Key, (Instant, Duration)>,
+    /// Partitions that are out of sync: a throttle may hold them up.
+    behind: BTreeSet<Key>,
     /// When a partition may be fetched again that was left out for its throttle.
     held_up_until: Option<Instant>,
-    /// Where the next request begins, so that no partition always comes last.
-    turn: usize,
 }
 
 impl Fetcher {
@@ -157,17 +199,18 @@ impl Fetcher {
         let mut backoff = BACKOFF_MIN;
         loop {
             let now = self.replication.clock.now().monotonic;
-            let partitions = self.positions(now);
-            if partitions.is_empty() {
+            self.look(now);
+            if self.session.is_empty() {
                 self.rest(now).await;
                 continue;
             }
-            match self.call(partitions).await {
-                Some(answers) => {
+            match self.call().await {
+                Called::Answered(answers) => {
                     backoff = BACKOFF_MIN;
                     answers.into_iter().for_each(|answer| self.take(answer));
                 }
-                None => {
+                Called::SessionLost => self.session.lost(),
+                Called::Failed => {
                     let until = self.replication.clock.now().monotonic.after(backoff);
                     self.replication.clock.sleep_until(until).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -176,38 +219,55 @@ impl Fetcher {
         }
     }
 
-    /// Where every partition is that may fetch now.
-    fn positions(&mut self, now: Instant) -> Vec<ReplicaFetchPartition> {
-        let drivers: Vec<_> = {
-            let followed = lock(&self.leader.partitions);
+    /// Takes over where every partition is that may fetch now. Those that did not say that they have
+    /// moved are looked at as often as an idle leader answers.
+    fn look(&mut self, now: Instant) {
+        let moved = self.leader.moves.take();
+        let is_due = |at: Instant| now >= at.after(self.replication.options.wait);
+        let mut keys = moved.partitions;
+        let followed = lock(&self.leader.partitions);
+        if moved.all || self.looked.is_none_or(is_due) {
+            self.looked = Some(now);
             self.resting.retain(|key, _| followed.contains_key(key));
-            followed.values().cloned().collect()
-        };
-        let mut partitions = Vec::with_capacity(drivers.len());
+            self.behind.retain(|key| followed.contains_key(key));
+            keys.extend(followed.keys().chain(self.session.wanted()));
+        }
+        keys.extend(self.behind.iter().chain(self.resting.keys()));
+        let driver_of = |key: &Key| followed.get(key).map(|(driver, _)| driver.clone());
+        let drivers: Vec<_> = keys.iter().map(|key| (*key, driver_of(key))).collect();
+        drop(followed);
         self.held_up_until = None;
-        for driver in drivers {
-            let (topic, index) = key_of(&driver.id);
-            if self.resting.get(&(topic, index)).is_some_and(|(until, _)| now < *until) {
-                continue;
-            }
-            let state = |machine: &Partition| (machine.fetch_position(), machine.is_in_sync());
-            let (position, is_in_sync) = driver.inspect(state);
-            if let Some((leader, position)) = position
-                && leader == self.leader.broker
-            {
-                let throttle = &self.replication.throttles.follower;
-                if !is_in_sync && let Some(until) = throttle.holds_up(now, &driver.id) {
-                    self.held_up_until = self.held_up_until.into_iter().chain([until]).min();
-                    continue;
-                }
-                partitions.push(ReplicaFetchPartition { topic, index, position });
-            }
+        for (key, driver) in drivers {
+            let position = driver.and_then(|driver| self.position(now, key, &driver));
+            self.session.want(key, position);
         }
-        if !partitions.is_empty() {
-            self.turn = (self.turn + 1) % partitions.len();
-            partitions.rotate_left(self.turn);
+        moved.opened.into_iter().for_each(|key| self.session.say_again(key));
+    }
+
+    /// Where a partition is, if it may fetch now.
+    fn position(
+        &mut self,
+        now: Instant,
+        key: Key,
+        driver: &PartitionDriver,
+    ) -> Option<ReplicaPosition> {
+        let state = |machine: &Partition| (machine.fetch_position(), machine.is_in_sync());
+        let (position, is_in_sync) = driver.inspect(state);
+        let (_, position) = position.filter(|(leader, _)| *leader == self.leader.broker)?;
+        if is_in_sync {
+            self.behind.remove(&key);
+        } else {
+            self.behind.insert(key);
         }
-        partitions
+        if self.resting.get(&key).is_some_and(|(until, _)| now < *until) {
+            return None;
+        }
+        let throttle = &self.replication.throttles.follower;
+        if !is_in_sync && let Some(until) = throttle.holds_up(now, &driver.id) {
+            self.held_up_until = self.held_up_until.into_iter().chain([until]).min();
+            return None;
+        }
+        Some(position)
     }
 
     /// Waits until something may be fetched of which nothing could be at `now`. A partition whose
@@ -224,11 +284,14 @@ impl Fetcher {
         }
     }
 
-    async fn call(
-        &mut self,
-        partitions: Vec<ReplicaFetchPartition>,
-    ) -> Option<Vec<FetchedPartition>> {
+    async fn call(&mut self) -> Called {
         let Replication { clock, transport, options, broker_epoch, .. } = &*self.replication;
+        let fetch = self.session.next_fetch();
+        let named = fetch
+            .named
+            .into_iter()
+            .map(|((topic, index), position)| ReplicaFetchPartition { topic, index, position });
+        let partitions: Vec<_> = named.collect();
         {
             let mut told = lock(&self.leader.told);
             for ReplicaFetchPartition { topic, index, position } in &partitions {
@@ -238,24 +301,63 @@ impl Fetcher {
         }
         let request = PeerRequest::Fetch(ReplicaFetch {
             broker_epoch: *broker_epoch,
+            session: fetch.session,
             partitions,
+            forgotten: fetch.forgotten,
             max_wait_millis: u32::try_from(options.wait.as_millis()).unwrap_or(u32::MAX),
             max_bytes: options.max_bytes,
             heard: self.heard,
         });
         let deadline = clock.now().monotonic.after(options.wait + ANSWER_SLACK);
-        match transport.call(self.leader.broker, request, deadline).await {
+        let answer = transport.call(self.leader.broker, request, deadline);
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            never = self.hurry() => match never {},
+        };
+        match answer {
             Ok(PeerReply::Fetched(fetched)) => {
                 self.heard = Some(fetched.stamp);
-                Some(fetched.partitions)
+                self.session.answered(fetched.session);
+                Called::Answered(fetched.partitions)
             }
+            Ok(PeerReply::SessionLost) => Called::SessionLost,
             Ok(other) => {
                 tracing::debug!(leader = %self.leader.broker, ?other, "no records from the leader");
-                None
+                Called::Failed
             }
             Err(error) => {
                 tracing::debug!(%error, "fetch from the leader failed");
-                None
+                Called::Failed
+            }
+        }
+    }
+
+    /// Lets the leader answer the call under way whenever there are partitions that it does not name
+    /// and may: others are followed, or a pause is over.
+    async fn hurry(&self) -> Infallible {
+        let Replication { clock, transport, .. } = &*self.replication;
+        let now = clock.now().monotonic;
+        let pauses = self.resting.values().map(|(until, _)| *until);
+        let mut next = pauses.filter(|until| *until > now).min();
+        loop {
+            let pause = async {
+                match next {
+                    Some(until) => clock.sleep_until(until).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.leader.changed.notified() => {}
+                () = pause => next = None,
+            }
+            let deadline = clock.now().monotonic.after(REPORT_PATIENCE);
+            // Without it the call is answered when its wait is over.
+            if let Err(error) =
+                transport.call(self.leader.broker, PeerRequest::HurryFetch, deadline).await
+            {
+                tracing::debug!(%error, "the leader could not be asked to hurry");
             }
         }
     }
@@ -263,8 +365,7 @@ impl Fetcher {
     fn take(&mut self, answer: FetchedPartition) {
         let FetchedPartition { topic, index, leader_epoch, fetch_offset, outcome } = answer;
         let key = (topic, index);
-        let driver = lock(&self.leader.partitions).get(&key).cloned();
-        let Some(driver) = driver else { return };
+        let Some(driver) = self.leader.driver(&key) else { return self.session.say_again(key) };
         match &outcome {
             Ok(fetched) => {
                 self.resting.remove(&key);
@@ -277,6 +378,8 @@ impl Fetcher {
                 let pause = self.resting.get(&key).map_or(BACKOFF_MIN, |(_, pause)| *pause);
                 let until = self.replication.clock.now().monotonic.after(pause);
                 self.resting.insert(key, (until, (pause * 2).min(BACKOFF_MAX)));
+                // Once it is fetched again it is named.
+                self.session.want(key, None);
             }
         }
         let outcome = outcome.map(|fetched| ReplicaBatches {
@@ -292,8 +395,8 @@ impl Fetcher {
 /// The task that reports flushed offsets to one leader.
 async fn report(replication: Arc<Replication>, leader: Arc<Leader>) {
     loop {
-        leader.flushed.notified().await;
-        let partitions = unreported(&leader);
+        let flushed = leader.moves.take_flushed().await;
+        let partitions = unreported(&leader, &flushed);
         if partitions.is_empty() {
             continue;
         }
@@ -308,8 +411,8 @@ async fn report(replication: Arc<Replication>, leader: Arc<Leader>) {
 }
 
 /// What was flushed and not told the leader yet; it is told from now on.
-fn unreported(leader: &Leader) -> Vec<FlushedPartition> {
-    let drivers: Vec<_> = lock(&leader.partitions).values().cloned().collect();
+fn unreported(leader: &Leader, flushed: &BTreeSet<Key>) -> Vec<FlushedPartition> {
+    let drivers: Vec<_> = flushed.iter().filter_map(|key| leader.driver(key)).collect();
     let mut told = lock(&leader.told);
     let reports = drivers.iter().filter_map(|driver| {
         let (to, leader_epoch, flushed_offset) = driver.inspect(Partition::flush_report)?;
@@ -324,10 +427,6 @@ fn unreported(leader: &Leader) -> Vec<FlushedPartition> {
         })
     });
     reports.collect()
-}
-
-fn key_of(id: &TopicPartition) -> Key {
-    (id.topic_id, id.index)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

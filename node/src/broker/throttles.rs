@@ -10,7 +10,7 @@ use highwater_core::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Both directions.
@@ -29,7 +29,17 @@ pub struct Throttle(Mutex<State>);
 #[derive(Default)]
 struct State {
     quota: ReplicationQuota,
-    topics: BTreeMap<TopicId, ThrottledPartitions>,
+    topics: Topics,
+}
+
+/// What is throttled of the topics that have a list.
+type Topics = Arc<BTreeMap<TopicId, Arc<Listed>>>;
+
+/// The list of one topic.
+struct Listed {
+    /// As the topic's configuration has it.
+    text: String,
+    partitions: ThrottledPartitions,
 }
 
 impl Throttles {
@@ -49,11 +59,9 @@ impl Throttles {
 
 impl Throttle {
     fn follow(&self, image: &Image, broker: BrokerId, limit: Option<u64>, list: &str) {
-        let listed = image.topics().filter_map(|topic| {
-            let partitions = ThrottledPartitions::parse(topic.configs.get(list)?, broker);
-            Some((topic.id, partitions))
-        });
-        let topics = listed.collect();
+        // The lock is for those who replicate; only one task follows the metadata.
+        let known = self.lock().topics.clone();
+        let topics = lists(image, broker, list, &known);
         let mut state = self.lock();
         state.quota.set_limit(limit);
         state.topics = topics;
@@ -81,6 +89,93 @@ impl Throttle {
 
 impl State {
     fn is_throttled(&self, topic: TopicId, index: PartitionIndex) -> bool {
-        self.topics.get(&topic).is_some_and(|partitions| partitions.contains(index))
+        self.topics.get(&topic).is_some_and(|listed| listed.partitions.contains(index))
+    }
+}
+
+/// The lists of an image. Most are as they were: any change of the metadata comes here, and during a
+/// reassignment every topic may have a list of all its partitions.
+fn lists(image: &Image, broker: BrokerId, list: &str, known: &Topics) -> Topics {
+    let listed = image.topics().filter_map(|topic| {
+        let text = topic.configs.get(list)?;
+        let before = known.get(&topic.id).filter(|listed| listed.text == *text);
+        let listed = before.cloned().unwrap_or_else(|| {
+            let partitions = ThrottledPartitions::parse(text, broker);
+            Arc::new(Listed { text: text.clone(), partitions })
+        });
+        Some((topic.id, listed))
+    });
+    Arc::new(listed.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highwater_core::{
+        metadata::{Command, ConfigChange, ConfigUpdate, NewTopic},
+        time::Timestamp,
+        types::{Incarnation, MetadataOffset},
+    };
+
+    const LIST: &str = "leader.replication.throttled.replicas";
+    const BROKER: BrokerId = BrokerId(1);
+
+    fn apply(image: &mut Image, command: &Command) {
+        let at = MetadataOffset(image.applied().0 + 1);
+        image.apply(at, command).expect("the commands of tests are carried out");
+    }
+
+    fn topic(number: u8) -> TopicId {
+        TopicId([number; 16])
+    }
+
+    /// Topics 1 and 2 of two partitions each, of which the first are throttled.
+    fn image() -> Image {
+        let mut image = Image::default();
+        apply(
+            &mut image,
+            &Command::RegisterBroker {
+                broker: BROKER,
+                incarnation: Incarnation(1),
+                rack: None,
+                client_endpoint: Default::default(),
+                peer_endpoint: Default::default(),
+                directory: Default::default(),
+                clean_shutdown_of: None,
+                at: Timestamp(0),
+            },
+        );
+        let epoch = image.broker(BROKER).expect("registered").epoch;
+        apply(&mut image, &Command::UnfenceBroker { broker: BROKER, epoch });
+        let topics = [1, 2].map(|number| NewTopic {
+            id: topic(number),
+            name: format!("t{number}"),
+            replicas: vec![vec![BROKER]; 2],
+            configs: BTreeMap::from([(LIST.to_owned(), "0:1".to_owned())]),
+        });
+        apply(&mut image, &Command::CreateTopics { topics: topics.into() });
+        image
+    }
+
+    fn set(image: &mut Image, number: u8, list: Option<&str>) {
+        let change = list.map_or(ConfigChange::Delete, |list| ConfigChange::Set(list.to_owned()));
+        let update = ConfigUpdate::Incremental(BTreeMap::from([(LIST.to_owned(), change)]));
+        apply(image, &Command::SetTopicConfigs { topic: topic(number), update });
+    }
+
+    #[test]
+    fn a_list_is_read_when_it_has_changed() {
+        let mut image = image();
+        let first = lists(&image, BROKER, LIST, &Topics::default());
+        set(&mut image, 2, Some("1:1"));
+        let second = lists(&image, BROKER, LIST, &first);
+        assert!(Arc::ptr_eq(&first[&topic(1)], &second[&topic(1)]), "it is as it was");
+        let throttled = |index| second[&topic(2)].partitions.contains(PartitionIndex(index));
+        assert_eq!((throttled(0), throttled(1)), (false, true));
+        set(&mut image, 1, None);
+        let third = lists(&image, BROKER, LIST, &second);
+        assert_eq!(third.keys().collect::<Vec<_>>(), [&topic(2)]);
+        apply(&mut image, &Command::DeleteTopic { topic: topic(2) });
+        assert!(lists(&image, BROKER, LIST, &third).is_empty());
     }
 }

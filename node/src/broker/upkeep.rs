@@ -58,6 +58,7 @@ pub async fn check_replicas(shared: Arc<Shared>) {
         shared.doors.clock.sleep_until(next).await;
         shared.gauge_quorum();
         let now = shared.doors.clock.now().monotonic;
+        shared.replica_sessions().expire(now);
         for driver in shared.partitions.open() {
             if driver.inspect(|machine| machine.next_deadline().is_some_and(|due| due <= now)) {
                 driver.tell(Input::Tick);

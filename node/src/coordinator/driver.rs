@@ -85,6 +85,8 @@ pub struct Driver {
     last_load: Option<Instant>,
     /// The image that the machine has been told of.
     image_at: MetadataOffset,
+    /// The partition's leader may have been replaced without knowing it, and the machine was told.
+    in_doubt: bool,
     census: Census,
     rebalances: Rebalances,
     /// Something was appended since this was last reset.
@@ -106,6 +108,7 @@ impl Driver {
             postponed: None,
             last_load: None,
             image_at: MetadataOffset(0),
+            in_doubt: false,
             census: Census::default(),
             rebalances: Rebalances::default(),
             appended: false,
@@ -141,6 +144,7 @@ impl Driver {
     }
 
     fn take(&mut self, Asked { body, answer }: Asked) {
+        self.check_standing();
         self.next_request += 1;
         let request = RequestId(self.next_request);
         self.waiting.insert(request, answer);
@@ -153,8 +157,30 @@ impl Driver {
         }
     }
 
+    /// Tells the machine when its partition's leader begins to doubt itself, and when that is over.
+    /// Before anything else is told: what nobody may be told any more must not be answered.
+    fn check_standing(&mut self) {
+        let epoch = self.parts.epoch;
+        let now = self.parts.clock.now().monotonic;
+        let stands = self.parts.partition.inspect(|machine| machine.stands(now, epoch));
+        if stands != self.in_doubt {
+            return;
+        }
+        self.in_doubt = !stands;
+        let partition = &self.parts.partition.id;
+        if stands {
+            tracing::info!(%partition, %epoch, "groups are loaded again: nobody else leads");
+            self.step(Input::Confirmed { epoch });
+        } else {
+            tracing::info!(%partition, %epoch, "groups are sent away: another broker may lead");
+            (self.loading, self.postponed, self.load_again_at) = (None, None, None);
+            self.step(Input::Doubted { epoch });
+        }
+    }
+
     /// Looks at the partition and at the image: one of them may have something new.
     fn look(&mut self) {
+        self.check_standing();
         let (is_leader, epoch, to) = self.parts.partition.inspect(|machine| {
             (machine.is_leader(), machine.leader_epoch(), machine.high_watermark())
         });
@@ -176,6 +202,7 @@ impl Driver {
     }
 
     fn on_deadline(&mut self) {
+        self.check_standing();
         let now = self.parts.clock.now().monotonic;
         if self.load_again_at.is_some_and(|at| at <= now) {
             self.load_again_at = None;

@@ -501,6 +501,9 @@ mod tests {
             },
         ] {
             assert_eq!(written_and_read(&record).as_ref(), Some(&record));
+            let (key, value) = encode(&record).expect("its texts are short");
+            let bytes = key.len() + value.map_or(0, |value| value.len());
+            assert!((bytes..bytes + 256).contains(&record.size()), "{record:?}");
         }
     }
 

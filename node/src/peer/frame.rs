@@ -245,6 +245,7 @@ mod tests {
         encoding::Decoder,
         partition::ReplicaFetchError,
         producers::ProducerStates,
+        replica_session::{SessionId, SessionTurn},
         time::Instant,
         types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId},
     };
@@ -270,6 +271,7 @@ mod tests {
         };
         PeerReply::Fetched(ReplicaFetched {
             partitions: (0..).zip(outcomes).map(partition).collect(),
+            session: SessionTurn { id: SessionId { leader: BrokerEpoch(4), number: 6 }, turn: 2 },
             stamp: AnswerStamp { broker_epoch: BrokerEpoch(4), at: Instant(5) },
         })
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use highwater_core::{
     metadata::{Command, Reply},
     partition::{ReplicaFetchError, ReplicaPosition},
+    replica_session::SessionTurn,
     time::Instant,
     types::{BrokerEpoch, BrokerId, LeaderEpoch, MetadataOffset, Offset, PartitionIndex, TopicId},
 };
@@ -41,6 +42,8 @@ pub enum PeerRequest {
     ChangeVoters(VoterChange),
     /// A client wants to know how far every node of the quorum is. To the quorum's leader.
     DescribeQuorum,
+    /// A follower has more to ask than its fetch under way has named: that is to be answered at once.
+    HurryFetch,
 }
 
 /// The answer to a [`PeerRequest`].
@@ -83,6 +86,11 @@ pub enum PeerReply {
     VotersChanged,
     /// To [`PeerRequest::DescribeQuorum`].
     QuorumTold(QuorumTold),
+    /// To [`PeerRequest::Fetch`] of a session that the leader does not know: the follower has to
+    /// begin another.
+    SessionLost,
+    /// To [`PeerRequest::HurryFetch`].
+    FetchHurried,
 }
 
 /// Another set of voters.
@@ -179,13 +187,18 @@ pub enum HeartbeatReply {
     Stale,
 }
 
-/// A follower's fetch from one leader, of all partitions that it follows there.
+/// A follower's fetch from one leader, of all partitions that it follows there. Those of its session
+/// that it does not name are where it named them last (KIP-227).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaFetch {
     /// The follower's registration (KIP-903).
     pub broker_epoch: BrokerEpoch,
-    /// What it wants.
+    /// The session that this goes on with; `None` begins one.
+    pub session: Option<SessionTurn>,
+    /// What it wants that is new to the session, or has moved.
     pub partitions: Vec<ReplicaFetchPartition>,
+    /// What of the session it does not want any more, or not now.
+    pub forgotten: Vec<(TopicId, PartitionIndex)>,
     /// How long the leader may wait for something to answer, in milliseconds.
     pub max_wait_millis: u32,
     /// Bytes of batches in the whole answer, except that the first batch is answered whole.
@@ -220,6 +233,8 @@ pub struct ReplicaFetchPartition {
 pub struct ReplicaFetched {
     /// The partitions.
     pub partitions: Vec<FetchedPartition>,
+    /// The session's next fetch.
+    pub session: SessionTurn,
     /// When it was made.
     pub stamp: AnswerStamp,
 }

@@ -12,8 +12,8 @@ pub use inspection::ReplicaState;
 use crate::{
     broker::{
         ControllerDriver, FetchSessions, IsrChanges, Membership, MemoryBudget, MeteredDisk,
-        Partitions, Peers, ProducerIds, Replication, ReplicationOptions, Shared, Throttles,
-        compaction,
+        Partitions, Peers, ProducerIds, ReplicaSessions, Replication, ReplicationOptions, Shared,
+        Throttles, compaction,
         membership::{self, Registrant},
         upkeep,
     },
@@ -152,6 +152,7 @@ impl Broker {
             memory: MemoryBudget::new(config.queued_max_request_bytes),
             reads: MemoryBudget::new(READ_BYTES_MAX),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_session_slots)),
+            replica_sessions: Mutex::new(ReplicaSessions::new(broker_epoch.unwrap_or_default())),
             followed: Arc::new(Watch::new(registration.map_or(0, |(_, at)| at.0), ())),
             is_closing: AtomicBool::new(false),
             close_notice: Notify::new(),

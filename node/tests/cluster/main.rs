@@ -3,5 +3,7 @@
 
 mod controllers;
 mod follower_reads;
+mod leader_hints;
+mod replica_fetches;
 mod support;
 mod throttles;

@@ -47,6 +47,7 @@ pub fn answer(call: usize, at: u64, history: &History) -> Event {
 pub fn mark(machine: i32, kind: &MarkKind, at: u64, history: &History) -> Option<Event> {
     let (of, text) = match kind {
         MarkKind::Stopped => return None,
+        MarkKind::ShutDown => (Kind::Life, "has shut down".into()),
         MarkKind::Ready => (Kind::Life, "is ready".into()),
         MarkKind::SyncFailed(partition) => {
             (Kind::Fault, format!("a sync of {} fails", history.name(*partition)))

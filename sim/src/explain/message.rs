@@ -58,6 +58,7 @@ pub fn of_request(request: &PeerRequest) -> Said {
             Said { broker: Some(node.0), ..plain(&format!("join{how}")) }
         }
         PeerRequest::QuorumProbe => plain("quorum probe"),
+        PeerRequest::HurryFetch => plain("hurry with the fetch"),
         PeerRequest::ChangeVoters(_) => plain("change of the voters"),
         PeerRequest::DescribeQuorum => plain("question about the quorum"),
         PeerRequest::Propose(command) => of_command(command),
@@ -114,6 +115,8 @@ pub fn of_reply(reply: &PeerReply) -> Said {
             let about = fetched.partitions.iter().flat_map(of_fetched).collect();
             Said { about, ..plain("fetched".into()) }
         }
+        PeerReply::SessionLost => plain("session lost".into()),
+        PeerReply::FetchHurried => plain("fetch hurried".into()),
         PeerReply::Flushed => plain("flushed reply".into()),
         PeerReply::VotersChanged => plain("voters changed".into()),
         PeerReply::QuorumTold(_) => plain("quorum told".into()),

@@ -284,6 +284,7 @@ mod tests {
             effects: BTreeMap::new(),
             situations: BTreeMap::new(),
             failure: Some(failure),
+            excuses: Vec::new(),
             divergence: None,
             wall_ms: 0,
         };

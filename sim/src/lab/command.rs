@@ -259,6 +259,9 @@ impl RunCommand {
         for (name, count) in &report.effects {
             println!("  {name}: {count}");
         }
+        for excuse in &report.excuses {
+            println!("excused: {excuse}");
+        }
         if let Some(divergence) = &report.divergence {
             let (event, line, reason) = (divergence.event, &divergence.line, &divergence.reason);
             println!("DIVERGED at event {event}: {reason}\n  {line}");

@@ -3,6 +3,7 @@
 //! such as `power-cut#2`, and choices of its own.
 
 mod aim;
+mod clients;
 mod machines;
 mod messages;
 mod network;
@@ -131,6 +132,7 @@ impl Nemesis {
             | FaultKind::DroppedMessage
             | FaultKind::DuplicatedMessage
             | FaultKind::DelayedMessage => self.catch_a_message().await,
+            FaultKind::ClientIsolation => self.isolate_a_client().await,
             FaultKind::ConnectionCut => {}
         }
     }

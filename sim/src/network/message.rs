@@ -84,7 +84,7 @@ impl Message {
             | PeerRequest::ChangeVoters(_)
             | PeerRequest::DescribeQuorum => Self::Propose,
             PeerRequest::Heartbeat(_) => Self::Heartbeat,
-            PeerRequest::Fetch(_) => Self::Fetch,
+            PeerRequest::Fetch(_) | PeerRequest::HurryFetch => Self::Fetch,
             PeerRequest::Flushed(_) => Self::Flushed,
         }
     }

@@ -4,6 +4,7 @@
 //! Messages under way belong to the network and not to a machine: they outlive their sender, and
 //! may find another life of their receiver than the one they were meant for.
 
+mod clients;
 mod message;
 mod trap;
 mod weather;
@@ -11,6 +12,7 @@ mod weather;
 #[cfg(madsim)]
 mod door;
 
+pub use clients::{ClientLinks, Way};
 #[cfg(madsim)]
 pub use door::{Network, SimTransport};
 pub use message::{Contents, Message, MessageKind};

@@ -25,13 +25,7 @@ pub struct Example {
 impl Example {
     pub fn new() -> Self {
         let mut example = Self::default();
-        let topic = Topic {
-            name: "t".into(),
-            id: [1; 16],
-            retention_millis: None,
-            compacted: false,
-            deleted: false,
-        };
+        let topic = Topic { name: "t".into(), id: [1; 16], ..Topic::default() };
         example.history.topics.push(topic);
         example
     }
@@ -56,7 +50,9 @@ impl Example {
 
     /// A machine had applied the metadata up to an offset.
     pub fn saw(&mut self, machine: i32, offset: u64, digest: &str, seen: PartitionSeen) {
+        let at = self.history.tick();
         self.history.metadata.push(MetadataSeen {
+            at,
             machine,
             offset,
             digest: digest.to_owned(),
@@ -157,9 +153,31 @@ impl Example {
     /// A member of the group `g`, client 1, asked the coordinator; what came of it.
     pub fn asked(&mut self, member: &str, instance: Option<&str>, ask: Ask, outcome: Outcome) {
         let (member, instance) = (member.to_owned(), instance.map(str::to_owned));
-        let of = GroupCall { group: "g".into(), member, instance, ask };
+        let of = GroupCall { group: "g".into(), member, instance, ask, subscription: None };
         let call = self.history.invoke(1, WALL, Request::Group(of));
         self.history.end(call, outcome);
+    }
+
+    /// It is that much later, in milliseconds.
+    pub fn passes(&mut self, millis: u64) {
+        self.history.nanos += millis * 1_000_000;
+    }
+
+    /// The broker was stopped and is there again.
+    pub fn restarted(&mut self) {
+        self.history.mark(1, MarkKind::Stopped);
+        self.history.mark(1, MarkKind::Ready);
+    }
+
+    /// A heartbeat was answered with an error code.
+    pub fn refused_beat(&mut self, member: &str, generation: i32, code: i16) {
+        self.asked(member, None, Ask::Heartbeat { generation }, Outcome::Failed(code));
+    }
+
+    /// A heartbeat of a consumer group was answered with an error code.
+    pub fn refused(&mut self, member: &str, went_by: i32, code: i16) {
+        let ask = Ask::ConsumerHeartbeat { epoch: went_by, owned: partitions(&[]) };
+        self.asked(member, None, ask, Outcome::Failed(code));
     }
 
     /// A member joined a generation that it leads.

@@ -9,6 +9,7 @@ use crate::{
     group::{Ask, Heard},
     history::History,
 };
+use std::collections::BTreeSet;
 
 pub const CHECK: Check = Check {
     name: "G2 generation",
@@ -20,7 +21,17 @@ fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let classic = groups::is_classic(&calls);
         let told: Vec<_> = calls.iter().filter_map(|asked| Some((asked, told(asked)?))).collect();
-        for asked in calls.iter().filter(|asked| takes_effect(index.history, asked)) {
+        // Of a consumer, an older epoch may still commit what it has had since; O4 judges that.
+        let consumers: BTreeSet<&str> = calls
+            .iter()
+            .filter(|asked| matches!(asked.of.ask, Ask::ConsumerHeartbeat { .. }))
+            .map(|asked| &*asked.of.member)
+            .collect();
+        let is_of_o4 = |asked: &&Asked<'_>| {
+            matches!(asked.of.ask, Ask::Commit { .. }) && consumers.contains(&*asked.of.member)
+        };
+        let effective = calls.iter().filter(|asked| takes_effect(index.history, asked));
+        for asked in effective.filter(|asked| !is_of_o4(asked)) {
             let Some(went_by) = asked.generation() else { continue };
             let newer = told.iter().find(|(before, generation)| {
                 let concerns = classic || is_of_same_life(&calls, before, asked);

@@ -86,6 +86,7 @@ mod tests {
             member: member.into(),
             instance: Some("i".into()),
             ask: Ask::Join,
+            subscription: None,
         };
         let calls = ["a", "b"].map(|member| {
             (member, example.history.invoke(1, WALL, Request::Group(joining(member))))

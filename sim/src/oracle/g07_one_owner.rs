@@ -27,6 +27,14 @@ struct Held<'a> {
     until: Moment,
 }
 
+/// A time that may go on.
+struct Open {
+    from: Moment,
+    until: Moment,
+    /// Whether the member has said that it has the partition.
+    is_said: bool,
+}
+
 fn judge(index: &Index<'_>) -> Verdict {
     for (group, calls) in groups::by_group(index.history) {
         let mut by_member: BTreeMap<&str, Vec<Asked<'_>>> = BTreeMap::new();
@@ -73,10 +81,15 @@ fn judge(index: &Index<'_>) -> Verdict {
 /// When a member surely had which partition.
 fn times_of(history: &History, calls: &[Asked<'_>]) -> Vec<(Partition, Moment, Moment)> {
     let mut times = Vec::new();
-    let mut open: BTreeMap<Partition, (Moment, Moment)> = BTreeMap::new();
+    let mut open: BTreeMap<Partition, Open> = BTreeMap::new();
     for asked in calls {
         if gives_up_everything(asked) {
             times.extend(std::mem::take(&mut open));
+        }
+        if let Ask::ConsumerHeartbeat { owned, .. } = &asked.of.ask {
+            // Whoever answers, and if nobody does: what a member had and says no more it has given up.
+            times.extend(open.extract_if(.., |of, open| open.is_said && !owned.contains(of)));
+            open.iter_mut().for_each(|(of, open)| open.is_said |= owned.contains(of));
         }
         let Some(heard) = asked.heard() else { continue };
         // What a broker says that was replaced proves nothing.
@@ -86,16 +99,12 @@ fn times_of(history: &History, calls: &[Asked<'_>]) -> Vec<(Partition, Moment, M
         let (invoked, ended) = (asked.call.invoked, asked.call.ended.unwrap_or(Moment::MAX));
         match (&asked.of.ask, heard) {
             (Ask::Heartbeat { .. }, Heard::Alive) => {
-                open.values_mut().for_each(|(_, until)| *until = invoked);
+                open.values_mut().for_each(|open| open.until = invoked);
             }
             (Ask::Sync { .. }, Heard::Assigned(assigned)) => take(&mut open, assigned, ended),
             (Ask::ConsumerHeartbeat { owned, .. }, Heard::Told { assigned, .. }) => {
-                let given_up = open.extract_if(.., |of, (from, until)| {
-                    until > from && !owned.contains(of)
-                });
-                times.extend(given_up);
-                for (_, (_, until)) in open.iter_mut().filter(|(of, _)| owned.contains(of)) {
-                    *until = invoked;
+                for (_, open) in open.iter_mut().filter(|(of, _)| owned.contains(of)) {
+                    open.until = invoked;
                 }
                 if let Some(assigned) = assigned {
                     take(&mut open, assigned, ended);
@@ -105,12 +114,12 @@ fn times_of(history: &History, calls: &[Asked<'_>]) -> Vec<(Partition, Moment, M
         }
     }
     times.extend(open);
-    times.into_iter().map(|(partition, (from, until))| (partition, from, until)).collect()
+    times.into_iter().map(|(partition, open)| (partition, open.from, open.until)).collect()
 }
 
-fn take(open: &mut BTreeMap<Partition, (Moment, Moment)>, assigned: &Partitions, at: Moment) {
+fn take(open: &mut BTreeMap<Partition, Open>, assigned: &Partitions, at: Moment) {
     for partition in assigned {
-        open.entry(*partition).or_insert((at, at));
+        open.entry(*partition).or_insert(Open { from: at, until: at, is_said: false });
     }
 }
 
@@ -156,6 +165,25 @@ mod tests {
         assert!(example.holds(&CHECK));
         example.alive("a", 1, None);
         assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn what_a_member_said_to_whomever_that_it_has_no_more_is_not_its_own() {
+        let mut example = Example::new();
+        example.told("a", 0, &[], 1, Some(partitions(&[0, 1])));
+        // Nobody hears that it has both, and then that it has one of them.
+        for owned in [&[0, 1][..], &[0]] {
+            let ask = Ask::ConsumerHeartbeat { epoch: 1, owned: partitions(owned) };
+            example.asked("a", None, ask, Outcome::Unknown);
+        }
+        example.told("b", 0, &[], 2, Some(partitions(&[1])));
+        let mut both = example.clone();
+        example.told("a", 1, &[0], 2, None);
+        assert!(example.holds(&CHECK));
+        both.told("a", 1, &[0, 1], 2, Some(partitions(&[0, 1])));
+        both.told("b", 2, &[1], 2, None);
+        both.told("a", 2, &[0, 1], 2, None);
+        assert!(!both.holds(&CHECK), "it was given to both");
     }
 
     #[test]

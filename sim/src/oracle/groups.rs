@@ -2,15 +2,15 @@
 
 use crate::{
     group::{Ask, GroupCall, Heard},
-    history::{Call, History, Moment, Outcome, Partition, Request},
+    history::{Call, GroupPromise, History, MarkKind, Moment, Outcome, Partition, Request},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 const ILLEGAL_GENERATION: i16 = 22;
-const UNKNOWN_MEMBER_ID: i16 = 25;
-const REBALANCE_IN_PROGRESS: i16 = 27;
+pub const UNKNOWN_MEMBER_ID: i16 = 25;
+pub const REBALANCE_IN_PROGRESS: i16 = 27;
 const FENCED_INSTANCE_ID: i16 = 82;
-const FENCED_MEMBER_EPOCH: i16 = 110;
+pub const FENCED_MEMBER_EPOCH: i16 = 110;
 const STALE_MEMBER_EPOCH: i16 = 113;
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 
@@ -44,6 +44,11 @@ impl<'a> Asked<'a> {
             Ask::ConsumerHeartbeat { epoch, .. } => Some(*epoch).filter(|epoch| *epoch > 0),
             Ask::Join | Ask::Leave | Ask::Offsets { .. } => None,
         }
+    }
+
+    /// Whether the answer says that the coordinator does not know the member.
+    pub fn is_removed(&self) -> bool {
+        self.call.outcome == Outcome::Failed(UNKNOWN_MEMBER_ID)
     }
 
     /// Whether the answer says that the coordinator knows the member no more as what it went by.
@@ -88,6 +93,73 @@ pub fn is_by_coordinator(history: &History, asked: &Asked<'_>) -> bool {
     };
     let (before, after) = (seen(asked.call.invoked, true), seen(ended, false));
     before == after && before.is_some_and(|(leader, _)| leader == Some(asked.call.broker))
+}
+
+/// Whether the same broker was the coordinator of a group from one moment to another, and lived.
+pub fn is_one_coordinator(history: &History, asked: &Asked<'_>, since: Moment) -> bool {
+    let Some(until) = asked.call.ended else { return false };
+    let lived = !history.marks.iter().any(|mark| {
+        mark.kind == MarkKind::Stopped
+            && mark.machine == asked.call.broker
+            && (since..=until).contains(&mark.at)
+    });
+    let seen = &history.coordinators;
+    let from = seen.partition_point(|seen| seen.at < since).saturating_sub(1);
+    let behind = seen.partition_point(|seen| seen.at <= until);
+    let mut leaders = seen[from..behind]
+        .iter()
+        .map(|seen| seen.leaders.get(partition_of(&asked.of.group, seen.leaders.len())));
+    let first = leaders.next();
+    lived && leaders.all(|leader| Some(leader) == first)
+}
+
+/// How long a call may be on its way to a coordinator that does not stand still, in nanoseconds.
+pub const ON_THE_WAY: u64 = 100_000_000;
+/// How long an answer may wait for its records to be committed, in nanoseconds of a healthy clock: in a
+/// cluster up to `offsets.commit.timeout.ms`, with one broker until they are on its disk.
+const COMMITTED_WITHIN: u64 = 1_100_000_000;
+const STORED_WITHIN: u64 = 200_000_000;
+
+/// What members may rely on, in simulated nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For how long a member may be silent at least.
+    pub session: u64,
+    /// For how long a member may take to join again or to give partitions up, at least.
+    pub rebalance: u64,
+    /// For how long it may at most.
+    pub rebalance_at_most: u64,
+    /// For how long an answer may wait for its records.
+    pub committed: u64,
+}
+
+impl Limits {
+    /// `None` when nobody can tell how long anything takes.
+    pub fn of(history: &History) -> Option<Self> {
+        let GroupPromise { session_millis, rebalance_millis, paces } = history.promise.groups;
+        let (slowest, fastest) = paces?;
+        let at_least = |millis: u64| millis * 1_000_000 * 100 / fastest.max(1);
+        let slowest = slowest.max(1);
+        let committed = match history.promise.is_cluster() {
+            true => COMMITTED_WITHIN * 100 / slowest,
+            false => STORED_WITHIN,
+        };
+        Some(Self {
+            session: at_least(session_millis),
+            rebalance: at_least(rebalance_millis),
+            rebalance_at_most: rebalance_millis * 1_000_000 * 100 / slowest,
+            committed,
+        })
+    }
+}
+
+/// The calls of each member that has an id, in the order of their beginning.
+pub fn by_member<'a>(calls: &[Asked<'a>]) -> BTreeMap<&'a str, Vec<Asked<'a>>> {
+    let mut members: BTreeMap<&str, Vec<Asked<'_>>> = BTreeMap::new();
+    for asked in calls.iter().filter(|asked| !asked.of.member.is_empty()) {
+        members.entry(&asked.of.member).or_default().push(*asked);
+    }
+    members
 }
 
 /// Which partition of `__consumer_offsets` a group belongs to.

@@ -1,8 +1,8 @@
 //! L10: a checkpoint never promises more than the media holds, and its producers are those of the
 //! log up to its recovery point.
 
-use super::{Check, Verdict, violated, index::Index};
-use crate::history::LogImage;
+use super::{Check, Verdict, given_up, index::Index, violated};
+use crate::history::{CheckpointImage, LogImage};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -12,21 +12,32 @@ pub const CHECK: Check = Check {
 };
 
 fn judge(index: &Index<'_>) -> Verdict {
+    let losses = given_up(index.history);
     for boundary in &index.history.boundaries {
         for (partition, image) in boundary.after.iter().filter(|(_, image)| !image.rotten) {
-            checkpoint(image).map_err(|found| found.of(index, *partition))?;
+            let Some(checkpoint) = &image.checkpoint else { continue };
+            durable(image, checkpoint).map_err(|found| found.of(index, *partition))?;
+            // A log that was cut below what was settled knows of its producers what their windows
+            // of batches still tell (core's journal), and it is so only where records are given up.
+            if !losses.contains_key(partition) {
+                producers(image, checkpoint).map_err(|found| found.of(index, *partition))?;
+            }
         }
     }
     Ok(())
 }
 
-fn checkpoint(image: &LogImage) -> Verdict {
-    let Some(checkpoint) = &image.checkpoint else { return Ok(()) };
+fn durable(image: &LogImage, checkpoint: &CheckpointImage) -> Verdict {
     let point = checkpoint.recovery_point;
     let end = image.batches.last().map_or(checkpoint.log_start, |batch| batch.last_offset + 1);
     if point > end {
         return violated(format!("the recovery point is {point}, the media ends at {end}"));
     }
+    Ok(())
+}
+
+fn producers(image: &LogImage, checkpoint: &CheckpointImage) -> Verdict {
+    let point = checkpoint.recovery_point;
     let mut last: BTreeMap<i64, (i16, i32)> = BTreeMap::new();
     for batch in image.batches.iter().filter(|batch| batch.last_offset < point) {
         if let Some(producer) = batch.producer {
@@ -49,7 +60,7 @@ fn checkpoint(image: &LogImage) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Example, batch_by, image, producer};
+    use super::super::example::{Example, batch_by, image, in_sync, producer};
     use super::CHECK;
     use crate::history::{CheckpointImage, LogImage};
 
@@ -66,6 +77,20 @@ mod tests {
     fn a_recovery_point_ahead_of_the_media_is_found() {
         assert!(example(3, vec![(7, 1, 2)]).holds(&CHECK));
         assert!(!example(4, vec![(7, 1, 2)]).holds(&CHECK));
+    }
+
+    #[test]
+    fn producers_may_be_forgotten_where_records_were_given_up_and_nothing_else() {
+        for (point, holds) in [(3, true), (4, false)] {
+            let mut example = example(point, vec![]);
+            example.history.topics[0].unclean = true;
+            let mut alone = in_sync(1, 1);
+            alone.isr = vec![1];
+            example.saw(1, 1, "a", alone);
+            assert!(!example.holds(&CHECK));
+            example.saw(1, 2, "b", in_sync(2, 2));
+            assert_eq!(example.holds(&CHECK), holds);
+        }
     }
 
     #[test]

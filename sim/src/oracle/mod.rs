@@ -7,12 +7,14 @@
 //! tests, of which L3 is `inconsistent-offsets`, L6 `nonmonotonic-send` and L7 `G1a`, too.
 
 use crate::history::History;
+pub use given_up::{GivenUp, Losses, given_up};
 use index::Index;
 use violation::violated;
 pub use violation::{Evidence, Verdict, Violation};
 
 #[cfg(test)]
 mod example;
+mod given_up;
 mod groups;
 mod index;
 mod violation;
@@ -71,11 +73,17 @@ checks! {
     g02_generation,
     g03_static,
     g04_one_assignment,
+    g05_members_stay,
+    g06_as_subscribed,
     g07_one_owner,
     g08_member_epoch,
+    g09_given_up_in_time,
+    g10_goes_on,
+    g12_static_keeps,
     o1_commit_survives,
     o2_last_commit,
     o3_no_regress,
+    o4_late_commits,
     o6_at_least_once,
     lv4_groups_converge,
     lv6_groups_read_all,
@@ -114,14 +122,19 @@ pub struct Check {
 pub fn first_violation(history: &History) -> Option<(&'static Check, Violation)> {
     let has_compacted = history.topics.iter().any(|topic| topic.compacted);
     let others = has_compacted.then(|| history.without_compacted());
-    let index = Index::new(history);
-    let of_others = others.as_ref().map(Index::new);
-    let of_others = of_others.as_ref().unwrap_or(&index);
+    let others = others.as_ref().unwrap_or(history);
+    let eras = given_up::eras(others);
+    let (last, earlier) = eras.as_deref().and_then(<[History]>::split_first).unzip();
+    let (index, of_others) = (Index::new(history), Index::new(last.unwrap_or(others)));
+    let earlier: Vec<Index<'_>> = earlier.into_iter().flatten().map(Index::new).collect();
     let judged = CHECKS
         .iter()
         .filter(|check| !history.promise.unlimited || WHATEVER_HAPPENS.contains(&check.name));
     judged.into_iter().find_map(|check| {
-        let index = if OF_COMPACTION.contains(&check.name) { &index } else { of_others };
-        (check.judge)(index).err().map(|found| (check, found))
+        let is_of_compaction = OF_COMPACTION.contains(&check.name);
+        let judged = if is_of_compaction { &index } else { &of_others };
+        let earlier = earlier.iter().filter(|_| !is_of_compaction);
+        let found = [judged].into_iter().chain(earlier).find_map(|era| (check.judge)(era).err());
+        Some((check, found?))
     })
 }

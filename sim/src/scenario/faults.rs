@@ -12,7 +12,7 @@ use crate::{
         parse_partition,
     },
     disk::CutStyle,
-    network::{Message, MessageKind},
+    network::{Message, MessageKind, Way},
     trace::Effect,
 };
 use std::ops::Range;
@@ -85,6 +85,8 @@ fault_kinds! {
     SlowDisk = "slow-disk", ["on", "target", "nodes", "files", "chance", "millis", "pause", "until"], [OperationDelayed];
     /// Clients lose their connections in the middle of a call, all the time.
     ConnectionCut = "connection-cut", ["chance"], [CallCut];
+    /// One client is cut off from all brokers, or from one, for a while; nobody else notices.
+    ClientIsolation = "client-isolation", ["client", "target", "direction", "pause", "until"], [CallIsolated];
     /// The machines fall into two halves that do not hear each other for a while.
     NetworkPartition = "network-partition", ["on", "target", "pause", "until"], [MessageCut];
     /// Two machines that both hear a third do not hear each other for a while.
@@ -122,6 +124,8 @@ pub const EVERY_STRIKE: &[&str] = &["times", "at", "when", "after", "delay", "ef
 
 const LONG: (i64, i64) = (0, 600_000);
 const MOMENTS: &[&str] = &["any-time", "rename", "recovery", "disk-operation"];
+const CLIENTS: &[&str] = &["any", "producer", "consumer", "admin", "keyed", "member"];
+const DIRECTIONS: &[&str] = &["both", "to-broker", "from-broker"];
 const STYLES: &[&str] = &["lose-all", "prefix", "scatter", "keep-all"];
 
 keys! {
@@ -134,7 +138,9 @@ keys! {
     "delay" = Takes::Bounds { default: Some((0, 0)), within: LONG }, "milliseconds between `when` or `after` and the strike";
     "effects" = Takes::Some(|| Effect::ALL.iter().map(|effect| effect.name()).collect()), "more effects without which a campaign did not test it";
     "on" = Takes::Text("leader(t0/0)"), "the same as `target`; of power cuts and kills also a moment at the disk: `any-time`, `rename` (between a rename and the sync of its directory), `recovery`, `disk-operation`; drawn when absent";
-    "target" = Takes::Text("leader(t0/0)"), "whom it strikes: `any`, `leader` (of a partition that is drawn), `controller`, `coordinator`, `all`, or an expression; one of several is drawn. Of a network partition: one of the halves";
+    "target" = Takes::Text("leader(t0/0)"), "whom it strikes: `any`, `leader` (of a partition that is drawn), `controller`, `coordinator`, `all`, or an expression; one of several is drawn. Of a network partition: one of the halves. Of an isolated client: the brokers that it is cut off from; absent, that is one or all of them";
+    "client" = Takes::One(CLIENTS), "which kind of client is cut off, of which one is drawn: `keyed` are those of compacted topics, `member` those of groups";
+    "direction" = Takes::One(DIRECTIONS), "which way is cut: what the client sends, what it is answered, or both; drawn when absent";
     "nodes" = Takes::Bounds { default: Some((1, 1)), within: (1, 9) }, "how many machines it strikes at once; of an expression no more than it names";
     "contents" = Takes::One(STYLES), "what a power cut does to unsynced bytes; drawn when absent";
     "entries" = Takes::One(STYLES), "what a power cut does to unsynced directory entries; drawn when absent";
@@ -190,7 +196,20 @@ impl FaultKind {
     /// Whether bytes that were not synced may be lost by it, or behind it.
     #[must_use]
     pub const fn may_cost_unsynced_bytes(self) -> bool {
-        !matches!(self, Self::ClockStep | Self::ClockStrobe | Self::ConnectionCut | Self::BitRot)
+        !matches!(
+            self,
+            Self::ClockStep
+                | Self::ClockStrobe
+                | Self::ConnectionCut
+                | Self::ClientIsolation
+                | Self::BitRot
+        )
+    }
+
+    /// Whether it takes what a log has received and not flushed without ending its process.
+    #[must_use]
+    pub const fn fails_logs(self) -> bool {
+        matches!(self, Self::SyncError | Self::WriteError | Self::ReadError | Self::FullDisk)
     }
 
     fn allows(self, key: &str) -> bool {
@@ -282,6 +301,10 @@ pub struct FaultPlan {
     pub target: Target,
     /// How many machines it strikes at once.
     pub nodes: Bounds,
+    /// The kind of client that is cut off; any when absent.
+    pub client: Option<&'static str>,
+    /// Which way a client is cut off; drawn when absent.
+    pub direction: Option<&'static [Way]>,
     /// Who sends what is concerned.
     pub from: Option<Expression>,
     /// Who receives what is concerned.
@@ -303,6 +326,13 @@ pub struct FaultPlan {
 }
 
 impl FaultPlan {
+    /// The ways of cutting a client off, by name.
+    pub const DIRECTIONS: &'static [(&'static str, &'static [Way])] = &[
+        (DIRECTIONS[0], Way::BOTH),
+        (DIRECTIONS[1], &[Way::ToBroker]),
+        (DIRECTIONS[2], &[Way::FromBroker]),
+    ];
+
     /// The name in traces, and from which it draws: `power-cut`, `power-cut 2`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -376,6 +406,8 @@ fn plan(
         pace: keys.bounds("pace")?,
         target,
         nodes: keys.bounds("nodes")?,
+        client: keys.one("client")?.map(|at| CLIENTS[at]).filter(|kind| *kind != "any"),
+        direction: keys.one("direction")?.map(|at| FaultPlan::DIRECTIONS[at].1),
         from: brokers("from")?,
         to: brokers("to")?,
         message,

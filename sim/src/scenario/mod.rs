@@ -6,6 +6,7 @@
 //! the reference in `scenarios/README.md` is made from it.
 
 mod faults;
+mod habits;
 mod keys;
 mod reference;
 mod shapes;
@@ -15,6 +16,7 @@ mod source;
 mod tests;
 
 pub use faults::{FaultKind, FaultPlan, Strike, Target, Trigger};
+pub use habits::{GroupHabit, GroupManners};
 pub use reference::{reference, with_reference};
 pub use shapes::{BrokerShape, Budget, ClusterShape, Spread, Stakes, WorkloadShape};
 pub use source::{ScenarioError, nearest};
@@ -97,7 +99,9 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     root.integers("seeds")?;
     let cluster = shapes::cluster(&root.table("cluster", shapes::CLUSTER)?)?;
     let broker = shapes::broker(&root.table("broker", shapes::BROKER)?)?;
-    let workload = shapes::workload(&root.table("workload", shapes::WORKLOAD)?)?;
+    let workload_keys = root.table("workload", shapes::WORKLOAD)?;
+    let workload = shapes::workload(&workload_keys)?;
+    shapes::lossy_topics(&workload_keys, &cluster)?;
     let stakes = shapes::stakes(&root.table("checks", shapes::CHECKS_TABLE)?)?;
     let budget_keys = root.table("budget", shapes::BUDGET)?;
     let budget = shapes::budget(&budget_keys)?;
@@ -116,7 +120,8 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
         let at = table.span();
         faults.extend(faults::plans((table.into_inner(), at), (&known, text))?);
     }
-    within_the_promise((&cluster, unlimited), &faults)?;
+    let has_replicated = *workload.replicated_topics.end() > 0;
+    within_the_promise((&cluster, has_replicated, unlimited), &faults)?;
     Ok(Scenario {
         name: name.into(),
         why,
@@ -168,9 +173,14 @@ fn known(cluster: &ClusterShape, workload: &WorkloadShape) -> Known {
         (0..*count.start()).map(|number| format!("{letter}{number}")).collect()
     };
     let partitions = *workload.partitions.start();
-    let plain = named("t", &workload.topics);
+    let plain = [
+        named("t", &workload.topics),
+        named("r", &workload.replicated_topics),
+        named("u", &workload.unclean_topics),
+    ];
     let compacted = named("c", &workload.compacted_topics);
-    let plain = plain.into_iter().map(|name| (name, partitions, "workload.partitions"));
+    let plain = plain.into_iter().flatten();
+    let plain = plain.map(|name| (name, partitions, "workload.partitions"));
     let compacted = compacted.into_iter().map(|name| (name, 1, "what a compacted topic has"));
     let mut topics: Vec<_> = plain.chain(compacted).collect();
     let groups = named("g", &workload.groups);
@@ -187,7 +197,7 @@ fn known(cluster: &ClusterShape, workload: &WorkloadShape) -> Known {
 
 /// Faults that the cluster does not promise to survive are for scenarios that say so.
 fn within_the_promise(
-    (cluster, unlimited): (&ClusterShape, bool),
+    (cluster, has_replicated, unlimited): (&ClusterShape, bool, bool),
     faults: &[(FaultPlan, Keys<'_>)],
 ) -> Result<(), Mistake> {
     let copies = *cluster.min_insync.start();
@@ -216,6 +226,11 @@ fn within_the_promise(
         if plan.kind == FaultKind::BitRot && *cluster.brokers.end() > 1 {
             let message = "not promised in a cluster; set `unlimited = true`".into();
             return Err(wrong("", message));
+        }
+        if has_replicated && plan.kind.fails_logs() {
+            let message = "a log that fails loses what it had received and not flushed, which \
+                           counts in workload.replicated_topics; set `unlimited = true`";
+            return Err(wrong("", message.into()));
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::{
     Bounds, GroupProtocol, SEPARATE_CONTROLLERS,
+    habits::{GroupHabit, GroupManners},
     keys::{Key, Keys, Takes},
     source::Mistake,
 };
@@ -68,13 +69,16 @@ keys! {
     "retention_check_millis" = bounds((200, 500), (1, MANY)), "how often retention looks, in milliseconds";
     "offsets_segment_bytes" = bounds((4_096, 65_536), BYTES), "bytes of a segment of `__consumer_offsets`";
     "cleaner_backoff_millis" = bounds((300, 2_000), (1, MANY)), "how often something to compact is looked for, in milliseconds";
+    "offsets_retention_minutes" = Takes::Integer(None, (1, MANY)), "`offsets.retention.minutes`; expired offsets are looked for every second then";
 }
 
 keys! {
     /// The keys of `[workload]`.
     WORKLOAD:
     "topics" = bounds((1, 2), (0, 20)), "topics that live as long as the run: `t0`, `t1`, ...";
-    "partitions" = bounds((1, 2), (1, 50)), "partitions of each of them";
+    "replicated_topics" = bounds((0, 0), (0, 20)), "topics with `durability=replicated` beside them: `r0`, `r1`, ...";
+    "unclean_topics" = bounds((0, 0), (0, 20)), "topics with `unclean.leader.election.enable=true` beside them: `u0`, `u1`, ...; what was acknowledged before an election that gave records up may be lost";
+    "partitions" = bounds((1, 2), (1, 50)), "partitions of each of all these";
     "producers" = bounds((2, 4), (0, 40)), "producers";
     "consumers" = bounds((1, 2), (0, 40)), "consumers without a group";
     "admins" = bounds((0, 1), (0, 9)), "clients that create and delete topics, records and configurations, move replicas and elect leaders";
@@ -92,6 +96,9 @@ keys! {
     "group_protocols" = Takes::Some(|| PROTOCOLS.iter().map(|(name, _)| *name).collect()), "what a group draws from: `classic` (JoinGroup, SyncGroup, Heartbeat; the leader assigns ranges), `consumer` (ConsumerGroupHeartbeat, KIP-848), `mixed`; all when absent";
     "group_static" = Takes::Fraction(0.25), "how likely a member has a `group.instance.id`, some of them one that another has, too";
     "group_unrest" = Takes::Fraction(0.01), "how likely a member is, in each step, to be silent for too long, to die, to leave, or to be cut off from its coordinator alone";
+    "group_session_millis" = Takes::Integer(Some(1_500), (500, 600_000)), "how long a member may be silent";
+    "group_rebalance_millis" = Takes::Integer(Some(900), (1, 600_000)), "how long a member may take to join again, or to give partitions up";
+    "group_habits" = Takes::Some(|| GroupHabit::NAMED.iter().map(|(name, _)| *name).collect()), "what members do besides, each now and then: `expressions` (KIP-848: they subscribe by regular expressions), `old-beats` (an old heartbeat arrives once more, and who is fenced for it joins again), `late-commits` (KIP-848: a commit of an older member epoch arrives late), `keeps-partitions` (KIP-848: partitions are not given up within the rebalance timeout), `slow-joins` (classic: a member that is to join again is alive and does not for a while), `slow-syncs` (classic: a member takes its time between joining and asking for its assignment), `idles` (nothing is committed twice); none when absent";
 }
 
 keys! {
@@ -150,6 +157,16 @@ pub struct BrokerShape {
     pub offsets_segment_bytes: Bounds,
     /// How often is looked for something to compact, in milliseconds.
     pub cleaner_backoff_millis: Bounds,
+    /// `offsets.retention.minutes`, Kafka's when absent.
+    pub offsets_retention_minutes: Option<i64>,
+}
+
+impl BrokerShape {
+    /// Whether the brokers look often for offsets that have expired.
+    #[must_use]
+    pub const fn looks_for_expired_offsets(&self) -> bool {
+        self.retention_millis.is_some() || self.offsets_retention_minutes.is_some()
+    }
 }
 
 /// How draws spread over some things.
@@ -189,6 +206,10 @@ impl Spread {
 pub struct WorkloadShape {
     /// Topics that live as long as the run.
     pub topics: Bounds,
+    /// Topics with `durability=replicated` beside them.
+    pub replicated_topics: Bounds,
+    /// Topics with `unclean.leader.election.enable=true` beside them.
+    pub unclean_topics: Bounds,
     /// Partitions of a topic.
     pub partitions: Bounds,
     /// Producers.
@@ -226,6 +247,8 @@ pub struct WorkloadShape {
     /// How likely a member is, in each step, to be slow, to die, to leave or to be cut off from its
     /// coordinator.
     pub group_unrest: f64,
+    /// What else the members of groups do.
+    pub group_manners: GroupManners,
 }
 
 /// What a scenario puts at stake.
@@ -290,6 +313,7 @@ pub(super) fn broker(keys: &Keys<'_>) -> Result<BrokerShape, Mistake> {
         retention_check_millis: keys.bounds("retention_check_millis")?,
         offsets_segment_bytes: keys.bounds("offsets_segment_bytes")?,
         cleaner_backoff_millis: keys.bounds("cleaner_backoff_millis")?,
+        offsets_retention_minutes: keys.integer("offsets_retention_minutes")?,
     })
 }
 
@@ -300,6 +324,8 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
     };
     let shape = WorkloadShape {
         topics: keys.bounds("topics")?,
+        replicated_topics: keys.bounds("replicated_topics")?,
+        unclean_topics: keys.bounds("unclean_topics")?,
         partitions: keys.bounds("partitions")?,
         producers: keys.bounds("producers")?,
         consumers: keys.bounds("consumers")?,
@@ -318,6 +344,7 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         group_protocols: protocols(keys)?,
         group_static: keys.fraction("group_static")?,
         group_unrest: keys.fraction("group_unrest")?,
+        group_manners: manners(keys)?,
     };
     keys.not_both("rate", "pause", "both say how often producers send")?;
     let none = |bounds: &Bounds| *bounds.end() == 0;
@@ -326,6 +353,9 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         ("group_protocols", none(&shape.groups), "groups"),
         ("group_static", none(&shape.groups), "groups"),
         ("group_unrest", none(&shape.groups), "groups"),
+        ("group_session_millis", none(&shape.groups), "groups"),
+        ("group_rebalance_millis", none(&shape.groups), "groups"),
+        ("group_habits", none(&shape.groups), "groups"),
         ("keys", none(&shape.compacted_topics), "compacted_topics"),
         ("key_choice", none(&shape.compacted_topics), "compacted_topics"),
         ("rate", none(&shape.producers), "producers"),
@@ -337,6 +367,27 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
     Ok(shape)
 }
 
+/// Topics that may lose acknowledged records need what brings that about, and nobody who takes such
+/// a loss for a mistake.
+pub(super) fn lossy_topics(keys: &Keys<'_>, cluster: &ClusterShape) -> Result<(), Mistake> {
+    let most = |key: &str| keys.bounds(key).map(|bounds| *bounds.end());
+    for key in ["replicated_topics", "unclean_topics"] {
+        if most(key)? == 0 {
+            continue;
+        }
+        if *cluster.brokers.start() == 1 {
+            let message = "one broker has no replicas; set cluster.brokers to 2 at least";
+            return Err(keys.wrong(key, message));
+        }
+        if most("groups")? > 0 {
+            let message = "groups read every topic, and their checks know of no record that may be \
+                           lost; leave workload.groups out";
+            return Err(keys.wrong(key, message));
+        }
+    }
+    Ok(())
+}
+
 fn protocols(keys: &Keys<'_>) -> Result<Vec<GroupProtocol>, Mistake> {
     let named = keys.some("group_protocols")?;
     let wanted = |name: &str| {
@@ -344,6 +395,17 @@ fn protocols(keys: &Keys<'_>) -> Result<Vec<GroupProtocol>, Mistake> {
     };
     let chosen = PROTOCOLS.iter().filter(|(name, _)| wanted(name));
     Ok(chosen.map(|(_, protocol)| *protocol).collect())
+}
+
+fn manners(keys: &Keys<'_>) -> Result<GroupManners, Mistake> {
+    let millis = |key: &str| Ok(keys.integer(key)?.unwrap_or(0).unsigned_abs());
+    let named = keys.some("group_habits")?.unwrap_or_default();
+    let is_named = |habit: &&(&str, GroupHabit)| named.iter().any(|(name, _)| name == habit.0);
+    Ok(GroupManners {
+        session_millis: millis("group_session_millis")?,
+        rebalance_millis: millis("group_rebalance_millis")?,
+        habits: GroupHabit::NAMED.iter().filter(is_named).map(|(_, habit)| *habit).collect(),
+    })
 }
 
 pub(super) fn stakes(keys: &Keys<'_>) -> Result<Stakes, Mistake> {

@@ -174,6 +174,13 @@ const IN_TABLES: &[Case] = &[
         14,
         &["did you mean `hot`?"],
     ),
+    (
+        "groups = 1",
+        "groups = 1\nreplicated_topics = 1",
+        14,
+        &["workload.replicated_topics: groups read every topic", "leave workload.groups out"],
+    ),
+    ("groups = 1", "groups = 1\nunclean_topics = [0, 1]", 14, &["unclean_topics: groups read"]),
     ("groups = 1", "groups = 1\ngroup_protocols = [\"both\"]", 14, &["`both` is unknown", "mixed"]),
     ("groups = 1", "groups = 1\ngroup_protocols = []", 14, &["the list is empty"]),
     ("groups = 1", "groups = 1\ngroup_static = 1.5", 14, &["must be between 0.0 and 1.0"]),
@@ -287,6 +294,8 @@ const ADDED: &[(&str, usize, &[&str])] = &[
         &["`alter-isr` is unknown"],
     ),
     ("[faults.held-message]\npartition = \"t0\"", 21, &["expected `/`"]),
+    ("[faults.client-isolation]\nclient = \"reader\"", 21, &["`reader` is unknown", "consumer"]),
+    ("[faults.client-isolation]\ndirection = \"to-brokers\"", 21, &["did you mean `to-broker`?"]),
     ("[faults.connection-cut]\ntimes = 3", 21, &["unknown key `times` in `faults.connection-cut`"]),
 ];
 
@@ -320,6 +329,41 @@ fn a_mistake_in_a_condition_has_the_column_inside_of_the_text() {
     let error = Scenario::parse("x", &text).unwrap_err();
     assert_eq!((error.line, error.column), (21, 21), "{error}");
     assert!(error.message.contains("`nov` is unknown; did you mean `now`?"), "{error}");
+}
+
+#[test]
+fn topics_that_may_lose_records_need_replicas_and_logs_that_do_not_fail() {
+    let with = |brokers: u32, fault: &str| {
+        format!(
+            "# One.\nwhy = \"Why: x.\"\n[cluster]\nbrokers = {brokers}\n[workload]\n\
+             replicated_topics = 1\n[faults.{fault}]\ntimes = 1\n"
+        )
+    };
+    assert!(Scenario::parse("x", &with(3, "power-cut")).is_ok());
+    let error = Scenario::parse("x", &with(1, "power-cut")).unwrap_err();
+    assert_eq!(error.line, 6);
+    assert!(error.message.contains("one broker has no replicas"), "{error}");
+    for fault in ["sync-error", "write-error", "read-error", "full-disk"] {
+        let error = Scenario::parse("x", &with(3, fault)).unwrap_err();
+        assert_eq!(error.line, 7);
+        assert!(error.message.contains("a log that fails loses"), "{error}");
+    }
+}
+
+#[test]
+fn conditions_know_the_topics_that_may_lose_records() {
+    let with = |topic: &str| {
+        format!(
+            "# One.\nwhy = \"Why: x.\"\n[cluster]\nbrokers = 3\n[workload]\nunclean_topics = 1\n\
+             replicated_topics = 2\n[faults.process-kill]\nwhen = \"leader({topic}) == broker 1\"\n\
+             pause = 1\n"
+        )
+    };
+    for topic in ["t0/0", "u0/0", "r1/0"] {
+        assert!(Scenario::parse("x", &with(topic)).is_ok(), "{topic}");
+    }
+    let error = Scenario::parse("x", &with("u1/0")).unwrap_err();
+    assert!(error.message.contains("there is no topic `u1`"), "{error}");
 }
 
 #[test]

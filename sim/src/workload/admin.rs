@@ -328,6 +328,10 @@ pub struct TopicPlan {
     pub retention_millis: Option<i64>,
     /// `delete.retention.ms` of a topic that is compacted, as soon and as often as it can be.
     pub compacted: Option<i64>,
+    /// Whether `durability` is `replicated`.
+    pub replicated: bool,
+    /// Whether `unclean.leader.election.enable` is true.
+    pub unclean: bool,
 }
 
 impl TopicPlan {
@@ -344,7 +348,11 @@ impl TopicPlan {
                 ("delete.retention.ms", millis.to_string()),
             ]
         });
-        retention.into_iter().chain(compaction.into_iter().flatten()).map(config).collect()
+        let durability = self.replicated.then(|| ("durability", "replicated".to_owned()));
+        let name = "unclean.leader.election.enable";
+        let unclean = self.unclean.then(|| (name, "true".to_owned()));
+        let configs = retention.into_iter().chain(compaction.into_iter().flatten());
+        configs.chain(durability).chain(unclean).map(config).collect()
     }
 }
 
@@ -394,6 +402,8 @@ fn enter_topic(session: &Session, name: &str, id: [u8; 16], plan: &TopicPlan) ->
         id,
         retention_millis: plan.retention_millis,
         compacted: plan.compacted.is_some(),
+        replicated: plan.replicated,
+        unclean: plan.unclean,
         deleted: false,
     });
     history.topics.len() - 1

@@ -27,12 +27,12 @@ const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
 const FETCH_BYTES: u64 = 2_500;
 
-/// Waits until every partition takes records again, except those that may be offline. The error
-/// says which one does not.
+/// Waits until every partition takes records again, except those that may be offline. The error is
+/// the one that does not, and what became of it.
 pub async fn converge(
     clients: &Clients,
     may_be_offline: &BTreeSet<Partition>,
-) -> Result<(), String> {
+) -> Result<(), (Partition, String)> {
     let mut session = Session::new(clients.clone(), ClientNumber(0));
     let patience = patience(&session);
     let deadline = now_nanos() + patience.as_nanos() as u64;
@@ -44,13 +44,22 @@ pub async fn converge(
             };
             match outcome {
                 Some(Outcome::Produced { .. }) => break,
-                Some(Outcome::Failed(_)) if may_be_offline.contains(&partition) => break,
+                Some(Outcome::Failed(code)) if may_be_offline.contains(&partition) => {
+                    let name = clients.recorder.name(partition);
+                    let excuse = format!(
+                        "{name}: a bit of its only log has flipped, and it is offline with {code}"
+                    );
+                    clients.recorder.note(format_args!("excused: {excuse}"));
+                    clients.recorder.history().excuses.push(excuse);
+                    break;
+                }
                 _ if now_nanos() > deadline => {
                     let name = clients.recorder.name(partition);
-                    return Err(format!(
+                    let message = format!(
                         "{name} took no record within {patience:?} after everything was healed; \
                          its last answer was {outcome:?}"
-                    ));
+                    );
+                    return Err((partition, message));
                 }
                 _ => time::sleep(Duration::from_millis(50)).await,
             }

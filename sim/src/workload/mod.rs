@@ -6,6 +6,7 @@ mod consumer;
 mod finale;
 mod group;
 mod keyed;
+mod path;
 mod producer;
 mod session;
 mod turns;
@@ -78,7 +79,9 @@ impl Clients {
         let mut number = 1;
         let mut next = |kind: &str| {
             number += 1;
-            let turns = Turns::of(self, &format!("{kind} {number}"))?;
+            let name = format!("{kind} {number}");
+            let turns = Turns::of(self, &name)?;
+            self.cluster.client_links.join(&name, number);
             Some((Session::new(self.clone(), ClientNumber(number)), turns))
         };
         for _ in 0..choices.within("producers", &shape.producers) {
@@ -121,7 +124,9 @@ impl Clients {
         }
         let keys = choices.within("keys", &shape.keys);
         let spawn = |number: u32| {
-            let turns = Turns::of(self, &format!("keyed {number}"))?;
+            let name = format!("keyed {number}");
+            let turns = Turns::of(self, &name)?;
+            self.cluster.client_links.join(&name, number);
             let session = Session::new(self.clone(), ClientNumber(number));
             Some(node.spawn(keyed::run(session, turns, shape.clone(), keys)))
         };

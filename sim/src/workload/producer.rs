@@ -199,6 +199,9 @@ impl Producer {
             .session
             .exchange(async |connection| exchange(connection, &requests, &mut outcomes).await);
         let _ = done.await;
+        if self.session.is_answer_withheld() {
+            outcomes.clear();
+        }
         outcomes.resize(window.len(), Outcome::Unknown);
         for (call, outcome) in calls.into_iter().zip(&outcomes) {
             self.session.clients.recorder.end(call, outcome.clone());

@@ -1,13 +1,14 @@
 //! One client's connections to the brokers: it connects again whenever a connection was lost, follows
 //! leaders as the metadata tells them, and records every call with its outcome.
 
-use super::Clients;
+use super::{Clients, path::Path};
 use crate::{
     batch::{ReadBatch, decode_all},
     choices::Choices,
     cluster::{client_address, client_clock},
     dice::Dice,
     history::{Outcome, Partition, Request},
+    network::Way,
     recorder::now_nanos,
     scenario::Spread,
     trace::Effect,
@@ -22,7 +23,7 @@ use madsim::time;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long a client waits for an answer.
-const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long it waits before it tries to connect again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(15);
 
@@ -80,6 +81,10 @@ pub struct Session {
     clock: Arc<dyn Clock>,
     /// By broker.
     connections: BTreeMap<i32, Connection>,
+    /// Whether the answer to the last call was on its way, and did not arrive.
+    is_withheld: bool,
+    /// Those that the client has given up and whose brokers cannot hear of it, by broker.
+    unheard: Vec<(i32, Connection)>,
     /// The broker that the next call goes to.
     at: i32,
     /// Where brokers are, as the metadata told.
@@ -108,6 +113,8 @@ impl Session {
             client,
             clock: client_clock(),
             connections: BTreeMap::new(),
+            is_withheld: false,
+            unheard: Vec::new(),
             at: 1,
             addresses: BTreeMap::new(),
             leaders: BTreeMap::new(),
@@ -258,6 +265,13 @@ impl Session {
         let name = format!("client-{}", self.client.0);
         let known = self.addresses.get(&self.at).cloned();
         let address = known.unwrap_or_else(|| client_address(self.at));
+        self.let_brokers_hear();
+        let (path, until) = (self.path(), now_nanos() + CALL_TIMEOUT.as_nanos() as u64);
+        for way in Way::BOTH {
+            if !path.passes(*way, until).await {
+                return false;
+            }
+        }
         let connecting = Connection::connect(&address, &name, self.clock.clone());
         match time::timeout(CALL_TIMEOUT, connecting).await {
             Ok(Ok(mut connection)) => {
@@ -308,23 +322,55 @@ impl Session {
     ) -> Option<T> {
         let at = self.at;
         let mut connection = self.connections.remove(&at)?;
+        self.let_brokers_hear();
         let patience = self.patience();
-        match time::timeout(patience, make(&mut connection)).await {
-            Ok(Ok(answer)) => {
+        let (path, until) = (self.path(), now_nanos() + CALL_TIMEOUT.as_nanos() as u64);
+        let mut is_withheld = false;
+        let calling = async {
+            if !path.passes(Way::ToBroker, until).await {
+                return None;
+            }
+            let answer = make(&mut connection).await;
+            is_withheld = true;
+            is_withheld = !path.passes(Way::FromBroker, until).await;
+            (!is_withheld).then_some(answer)
+        };
+        let answered = time::timeout(patience, calling).await;
+        self.is_withheld = is_withheld;
+        match answered {
+            Ok(Some(Ok(answer))) => {
                 self.connections.insert(at, connection);
-                Some(answer)
+                return Some(answer);
             }
-            Ok(Err(error)) => {
+            Ok(Some(Err(error))) => {
                 self.clients.recorder.note(format_args!("client {}: {error}", self.client.0));
-                None
             }
-            Err(_) => {
-                if patience < CALL_TIMEOUT {
-                    self.clients.recorder.trace.effect(Effect::CallCut, 1);
-                }
-                None
+            Ok(None) => {}
+            Err(_) if patience < CALL_TIMEOUT => {
+                self.clients.recorder.trace.effect(Effect::CallCut, 1);
             }
+            Err(_) => {}
         }
+        if path.is_cut() {
+            self.unheard.push((at, connection));
+        }
+        None
+    }
+
+    /// Whether the broker answered the last call, and its client did not hear of that.
+    #[must_use]
+    pub fn is_answer_withheld(&self) -> bool {
+        self.is_withheld
+    }
+
+    fn path(&self) -> Path {
+        Path::new(&self.clients, self.client, self.at)
+    }
+
+    /// A broker goes on with a call that its client has given up, until it can hear of that.
+    fn let_brokers_hear(&mut self) {
+        let (clients, client) = (&self.clients, self.client);
+        self.unheard.retain(|(broker, _)| Path::new(clients, client, *broker).is_cut());
     }
 
     /// How long the next call may take before the client cuts its connection.

@@ -44,7 +44,7 @@ struct Node {
 
 impl Cluster {
     /// Writes the configuration of `count` nodes below `directory`; starts none. `settings` are
-    /// lines of the configuration of every node.
+    /// lines of the configuration of every node, in which `{node}` stands for the node's number.
     pub fn prepare(
         binary: &Path,
         directory: &Path,
@@ -285,7 +285,8 @@ impl Cluster {
             lines.push(format!("default.replication.factor={replicas}"));
             lines.push(format!("min.insync.replicas={}", replicas.div_ceil(2)));
         }
-        lines.extend(settings.iter().map(|line| (*line).to_owned()));
+        let number = (node + 1).to_string();
+        lines.extend(settings.iter().map(|line| line.replace("{node}", &number)));
         lines.join("\n") + "\n"
     }
 }

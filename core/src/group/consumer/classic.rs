@@ -11,15 +11,16 @@ use super::{
     draft::Draft,
     group::ConsumerGroup,
     heartbeat::{self, refuse_if_full},
+    leave::fence_size,
     member::{Member, without_epochs},
     protocol::{self, CONSUMER, Subscription},
     timers::Duty,
 };
 use crate::{
     group::{
-        ClassicMemberMetadata, ConsumerMemberValue, GROUP_METADATA_BYTES_MAX, GroupConfig,
-        GroupError, GroupId, Identity, Join, JoinRefused, Joined, Leaver, MemberId, MemberState,
-        Record, Sync, Synced,
+        ClassicMemberMetadata, ConsumerMemberValue, DECISION_BYTES_MAX, GROUP_METADATA_BYTES_MAX,
+        GroupConfig, GroupError, GroupId, Identity, Join, JoinRefused, Joined, Leaver, MemberId,
+        MemberState, Record, Sync, Synced,
         classic::distinct,
         limits::{check_join, member_size},
     },
@@ -116,12 +117,19 @@ impl ConsumerGroups {
             draft.push(Record::CurrentAssignment { group, member, value: Some(value) });
         }
         let is_replacement = request.instance.is_some() && !group.is_all_classic();
-        if is_replacement && downgrade::is_possible(draft.group(), config, image) {
-            let rests = draft.group().value.epoch == epoch_before;
-            let all = draft.group();
-            for record in downgrade::records(&request.group, all, all, image, now.wall, rests) {
-                draft.push(record);
-            }
+        let downgrade = if is_replacement && downgrade::is_possible(draft.group(), config, image) {
+            let (all, rests) = (draft.group(), draft.group().value.epoch == epoch_before);
+            let records = downgrade::records(&request.group, all, all, image, now.wall, rests);
+            downgrade::fits(&records, draft.bytes()).then_some(records)
+        } else {
+            None
+        };
+        let becomes_classic = downgrade.is_some();
+        for record in downgrade.into_iter().flatten() {
+            draft.push(record);
+        }
+        let records = draft.finish(None)?;
+        if becomes_classic {
             for known in group.members.keys() {
                 self.timers.cancel_all(&request.group, known);
             }
@@ -144,7 +152,7 @@ impl ConsumerGroups {
             skip_assignment: false,
             members: Vec::new(),
         };
-        Ok((draft.finish(None), joined))
+        Ok((records, joined))
     }
 
     /// A classic member fetches its assignment (SyncGroup).
@@ -205,7 +213,7 @@ impl ConsumerGroups {
         Err(GroupError::RebalanceInProgress)
     }
 
-    /// Classic members leave (LeaveGroup): an outcome for each.
+    /// Classic members leave (LeaveGroup): an outcome for each. As many as one decision may be about.
     pub fn leave_classic(
         &mut self,
         now: Now,
@@ -215,15 +223,20 @@ impl ConsumerGroups {
         leavers: &[Leaver],
         records: &mut Vec<Record>,
     ) -> Vec<Result<(), GroupError>> {
-        let mut gone = BTreeSet::new();
+        let (mut gone, mut bytes) = (BTreeSet::new(), 0);
         let outcomes = leavers.iter().map(|leaver| {
             let known = self.groups.get(group).ok_or(GroupError::UnknownMemberId)?;
             let id = leaving(known, leaver)?;
+            bytes += fence_size(group, &id);
+            if bytes > DECISION_BYTES_MAX {
+                let reason = "too many members: remove fewer at once".to_string();
+                return Err(GroupError::InvalidRequest(reason));
+            }
             // Who leaves twice has left already.
             if gone.insert(id) { Ok(()) } else { Err(GroupError::UnknownMemberId) }
         });
         let outcomes = outcomes.collect();
-        records.extend(self.fence(now, image, config, group, &gone));
+        records.extend(self.fence(now, image, config, (group, &gone), 0));
         outcomes
     }
 }

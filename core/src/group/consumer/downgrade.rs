@@ -8,20 +8,39 @@ use super::{
 };
 use crate::{
     group::{
-        ClassicGroupValue, ClassicMemberValue, GroupConfig, GroupId, GroupState, MemberId, Record,
+        ClassicGroupValue, ClassicMemberValue, GROUP_ASSIGNMENTS_BYTES_MAX,
+        GROUP_DECISION_BYTES_MAX, GroupConfig, GroupId, GroupState, MemberId, Record,
+        limits::record_size,
     },
     metadata::Image,
+    mutant::Mutant,
+    sometimes,
     time::Timestamp,
 };
 use alloc::{collections::BTreeMap, string::String, string::ToString, vec::Vec};
 
-/// Whether a group, as it is without those that go, can be a classic group.
+/// Whether a group, as it is without those that go, may be a classic group, and those that are left
+/// can be told of as such.
 pub(super) fn is_possible(group: &ConsumerGroup, config: &GroupConfig, image: &Image) -> bool {
     config.migration_policy.allows_downgrade()
         && !group.members.is_empty()
         && group.is_all_classic()
         && group.members.len() <= config.max_size
-        && value(group, image, Timestamp(0), false).is_some()
+        && value(group, image, Timestamp(0), false).is_some_and(|value| is_small(&value))
+}
+
+/// Whether its assignments are no more than a leader of a classic group could have made.
+fn is_small(value: &ClassicGroupValue) -> bool {
+    let assignments = value.members.iter().map(|member| member.assignment.len());
+    assignments.sum::<usize>() <= GROUP_ASSIGNMENTS_BYTES_MAX
+}
+
+/// Whether that fits into a decision that takes so many bytes already.
+pub(super) fn fits(records: &[Record], bytes: usize) -> bool {
+    let size: usize = records.iter().map(record_size).sum();
+    let fits = bytes + size <= GROUP_DECISION_BYTES_MAX || Mutant::DecisionUnbounded.is_planted();
+    sometimes!(TooLargeForDowngrade, !fits);
+    fits
 }
 
 /// What makes a consumer group a classic one: of `all` its members, those `left`. `rests` says that

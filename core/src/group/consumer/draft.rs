@@ -2,8 +2,13 @@
 
 use super::group::ConsumerGroup;
 use crate::{
-    group::{ConsumerGroupValue, GroupId, Record},
+    group::{
+        ConsumerGroupValue, GROUP_DECISION_BYTES_MAX, GroupError, GroupId, Record,
+        limits::record_size,
+    },
     metadata::{Fnv, Image},
+    mutant::Mutant,
+    sometimes,
 };
 use alloc::{borrow::Cow, vec::Vec};
 use core::hash::Hasher;
@@ -13,12 +18,14 @@ pub(super) struct Draft<'a> {
     pub id: GroupId,
     group: Cow<'a, ConsumerGroup>,
     records: Vec<Record>,
+    /// What the records take, in bytes, at the most.
+    bytes: usize,
 }
 
 impl<'a> Draft<'a> {
     /// Nothing is decided about this group yet.
     pub(super) fn new(id: GroupId, group: &'a ConsumerGroup) -> Self {
-        Self { id, group: Cow::Borrowed(group), records: Vec::new() }
+        Self { id, group: Cow::Borrowed(group), records: Vec::new(), bytes: 0 }
     }
 
     /// The group as it will be.
@@ -29,13 +36,40 @@ impl<'a> Draft<'a> {
     /// Decides on a record.
     pub(super) fn push(&mut self, record: Record) {
         self.group.to_mut().apply(&record);
+        self.bytes += record_size(&record);
         self.records.push(record);
     }
 
-    /// Decides on a record after which nobody looks at the group any more.
-    pub(super) fn finish(mut self, last: Option<Record>) -> Vec<Record> {
+    /// Decides on a record after which nobody looks at the group any more; all of it is what is to be
+    /// written.
+    ///
+    /// # Errors
+    /// It is more than one decision may write: nothing is.
+    pub(super) fn finish(mut self, last: Option<Record>) -> Result<Vec<Record>, GroupError> {
+        self.bytes += last.as_ref().map_or(0, record_size);
         self.records.extend(last);
+        self.check_size()?;
+        Ok(self.records)
+    }
+
+    /// What is to be written, of which whoever drew it up knows that it is not too much.
+    pub(super) fn into_records(self) -> Vec<Record> {
         self.records
+    }
+
+    /// What the records so far take, in bytes, at the most.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Refuses more than one decision may write.
+    pub(super) fn check_size(&self) -> Result<(), GroupError> {
+        let too_large = self.bytes > GROUP_DECISION_BYTES_MAX;
+        sometimes!(GroupTooLarge, too_large);
+        match too_large && !Mutant::DecisionUnbounded.is_planted() {
+            true => Err(GroupError::GroupMaxSizeReached),
+            false => Ok(()),
+        }
     }
 
     /// Begins a new group epoch.

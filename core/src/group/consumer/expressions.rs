@@ -7,8 +7,9 @@
 
 use super::draft::Draft;
 use crate::{
-    group::{GroupError, Record, RegularExpressionValue},
-    metadata::{Image, OFFSETS_TOPIC},
+    group::{GroupError, Record, RegularExpressionValue, limits::MATCHES_BYTES_MAX},
+    metadata::{Image, is_internal_topic},
+    sometimes,
     time::Timestamp,
 };
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
@@ -20,8 +21,6 @@ pub const MAX_EXPRESSION_BYTES: usize = 2048;
 pub const EXPRESSIONS_PER_GROUP_MAX: usize = 100;
 /// How much memory a compiled expression may take, in bytes.
 const MAX_COMPILED_BYTES: usize = 512 * 1024;
-/// Topics that no expression matches.
-const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
 
 /// Refuses one expression more than a group may have: each is looked up in the names of all topics.
 pub(super) fn refuse_if_too_many(known: usize) -> Result<(), GroupError> {
@@ -51,7 +50,7 @@ pub(super) fn compile(expression: &str) -> Result<Regex, GroupError> {
 pub(super) fn matches(expression: &Regex, image: &Image) -> Vec<Arc<str>> {
     let names = image.topics().map(|topic| topic.name.as_str());
     names
-        .filter(|name| !INTERNAL_TOPICS.contains(name) && expression.is_match(name))
+        .filter(|name| !is_internal_topic(name) && expression.is_match(name))
         .map(Arc::from)
         .collect()
 }
@@ -65,35 +64,49 @@ pub(super) enum Refresh {
     All,
 }
 
+/// What came of looking expressions up.
+pub(super) struct Resolved {
+    /// One matches other topics than before.
+    pub any_changed: bool,
+    /// It was enough for one decision: others are left, and what they match is not known.
+    pub is_cut_short: bool,
+}
+
 /// Looks up the expressions that the draft's group subscribes with, and decides on a record for
-/// each that matches other topics than before. Returns whether any does.
+/// each that matches other topics than before, while that is not too much at once.
 pub(super) fn resolve(
     draft: &mut Draft<'_>,
     image: &Image,
     at: Timestamp,
     refresh: Refresh,
-) -> bool {
+) -> Resolved {
     let group = draft.group();
-    let mut found = Vec::new();
+    let (mut found, mut bytes, mut is_cut_short) = (Vec::new(), 0, false);
     for expression in group.census.expressions.keys() {
         let known = group.expressions.get(expression);
         if refresh == Refresh::Unresolved && known.is_some() {
             continue;
         }
+        if bytes > MATCHES_BYTES_MAX {
+            sometimes!(ExpressionsCutShort);
+            is_cut_short = true;
+            break;
+        }
         // One that an older version accepted and this one does not matches nothing.
         let topics = compile(expression).map(|compiled| matches(&compiled, image));
         let topics = topics.unwrap_or_default();
         if known.is_none_or(|known| known.topics != topics) {
+            bytes += topics.iter().map(|name| name.len()).sum::<usize>();
             found.push((expression.clone(), topics));
         }
     }
-    let any = !found.is_empty();
+    let any_changed = !found.is_empty();
     for (expression, topics) in found {
         let value = RegularExpressionValue { topics, version: image.applied().0, at };
         let group = draft.id.clone();
         draft.push(Record::RegularExpression { group, expression, value: Some(value) });
     }
-    any
+    Resolved { any_changed, is_cut_short }
 }
 
 /// Decides to forget expressions that nobody subscribes with any more.

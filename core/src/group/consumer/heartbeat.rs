@@ -4,7 +4,7 @@
 use super::{
     ConsumerGroups,
     draft::Draft,
-    expressions,
+    expressions::{self, Refresh},
     group::ConsumerGroup,
     member::{Member, without_epochs},
     reconcile::Reconciliation,
@@ -72,7 +72,7 @@ pub(super) fn stay(
     let step = next.as_ref().map(|next| (next.state, member.about.rebalance_timeout));
     let group = draft.id.clone();
     let last = next.map(|next| Record::CurrentAssignment { group, member: id, value: Some(next) });
-    Ok(Stayed { records: draft.finish(last), answer, soft, step })
+    Ok(Stayed { records: draft.finish(last)?, answer, soft, step })
 }
 
 impl ConsumerGroups {
@@ -276,7 +276,11 @@ pub(super) fn update_group(
         expressions::forget_unused(draft);
     }
     let refresh = soft.refresh(now.monotonic, image.applied());
-    bump |= expressions::resolve(draft, image, now.wall, refresh);
+    let resolved = expressions::resolve(draft, image, now.wall, refresh);
+    if resolved.is_cut_short && refresh == Refresh::All {
+        soft.refresh_again();
+    }
+    bump |= resolved.any_changed;
     let metadata_may_differ = soft.metadata != Some(image.applied());
     if bump || metadata_may_differ {
         let hash = draft.metadata_hash(image);

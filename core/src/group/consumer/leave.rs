@@ -24,8 +24,8 @@ use core::time::Duration;
 pub(super) const FENCED_AT_ONCE_MAX: usize = 500;
 
 /// How many bytes it takes to remove a member, at the most: three tombstones.
-fn fence_size(group: &GroupId, member: &MemberId) -> usize {
-    3 * (64 + group.len() + member.len())
+pub(super) fn fence_size(group: &GroupId, member: &MemberId) -> usize {
+    3 * (128 + group.len() + member.len())
 }
 
 impl ConsumerGroups {
@@ -61,7 +61,7 @@ impl ConsumerGroups {
             return Ok((self.step_out(&request.group, &id).into_iter().collect(), answer));
         }
         let leavers = BTreeSet::from([id]);
-        let records = self.fence(now, image, config, &request.group, &leavers);
+        let records = self.fence(now, image, config, (&request.group, &leavers), 0);
         Ok((records, answer))
     }
 
@@ -86,14 +86,15 @@ impl ConsumerGroups {
 
     /// Removes members: a new epoch begins without them, and its target is computed by the next
     /// heartbeat; or the group becomes a classic one, if all others speak the classic protocol and
-    /// that may be. Decides nothing if none of them is a member.
+    /// that may be, and fits into a decision that takes `bytes` already. Decides nothing if none of
+    /// them is a member.
     pub(super) fn fence(
         &mut self,
         now: Now,
         image: &Image,
         config: &GroupConfig,
-        group: &GroupId,
-        members: &BTreeSet<MemberId>,
+        (group, members): (&GroupId, &BTreeSet<MemberId>),
+        bytes: usize,
     ) -> Vec<Record> {
         let Some(known) = self.groups.get(group) else { return Vec::new() };
         let mut draft = Draft::new(group.clone(), known);
@@ -106,17 +107,20 @@ impl ConsumerGroups {
         }
         let left = draft.group();
         if !known.is_all_classic() && downgrade::is_possible(left, config, image) {
-            for id in left.members.keys() {
-                self.timers.cancel_all(group, id);
+            let records = downgrade::records(group, known, left, image, now.wall, false);
+            if downgrade::fits(&records, bytes) {
+                for id in left.members.keys() {
+                    self.timers.cancel_all(group, id);
+                }
+                self.downgraded.insert(group.clone());
+                sometimes!(DowngradedByLeave);
+                return records;
             }
-            self.downgraded.insert(group.clone());
-            sometimes!(DowngradedByLeave);
-            return downgrade::records(group, known, left, image, now.wall, false);
         }
         expressions::forget_unused(&mut draft);
         let hash = draft.metadata_hash(image);
         draft.bump(hash);
-        draft.finish(None)
+        draft.into_records()
     }
 
     /// Fences the members that have not done in time what they have to. As many as one decision may
@@ -145,7 +149,7 @@ impl ConsumerGroups {
         }
         let mut late = late.into_iter();
         for (group, members) in late.by_ref() {
-            records.extend(self.fence(now, image, config, &group, &members));
+            records.extend(self.fence(now, image, config, (&group, &members), bytes));
             if self.downgraded.contains(&group) {
                 // Its record has all the members that are left, and is enough for one decision.
                 break;

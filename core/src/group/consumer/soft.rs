@@ -29,4 +29,9 @@ impl Soft {
         self.expressions = Some((applied, now));
         Refresh::All
     }
+
+    /// Not all expressions were looked up: the next heartbeat goes on.
+    pub(super) fn refresh_again(&mut self) {
+        self.expressions = None;
+    }
 }

@@ -84,7 +84,7 @@ impl ConsumerGroups {
             draft.push(Record::Group { group, value: None });
         }
         if !classic.members.is_empty() {
-            convert(&mut draft, image, classic).ok_or(GroupError::GroupIdNotFound)?;
+            convert(&mut draft, image, classic)?;
         }
         let stayed = heartbeat::stay(now, image, config, request, Default::default(), draft)?;
         for member in &classic.members {
@@ -98,13 +98,18 @@ impl ConsumerGroups {
 }
 
 /// Decides on a consumer group with the members of a classic one: each has what it owns, in the
-/// group's generation. `None` if what they say cannot be read, or an assignor of their own told
-/// them more than partitions.
-fn convert(draft: &mut Draft<'_>, image: &Image, classic: &ClassicSnapshot) -> Option<()> {
+/// group's generation. A group is not found if what its members say cannot be read, or an assignor of
+/// their own told them more than partitions; it is too large if it is more than fits into one
+/// decision, since a group that is converted in part would be neither.
+fn convert(
+    draft: &mut Draft<'_>,
+    image: &Image,
+    classic: &ClassicSnapshot,
+) -> Result<(), GroupError> {
     let mut taken = BTreeSet::new();
     let mut owned = Vec::new();
     for member in &classic.members {
-        let (about, mut partitions) = read(member, image)?;
+        let (about, mut partitions) = read(member, image).ok_or(GroupError::GroupIdNotFound)?;
         // Nobody else's. Two members claim the same only when one of them is about to give it up.
         partitions.retain(|topic, of_topic| {
             of_topic.retain(|partition| taken.insert((*topic, *partition)));
@@ -113,6 +118,7 @@ fn convert(draft: &mut Draft<'_>, image: &Image, classic: &ClassicSnapshot) -> O
         owned.push((member.member.clone(), partitions));
         let (group, member) = (draft.id.clone(), member.member.clone());
         draft.push(Record::ConsumerMember { group, member, value: Some(about) });
+        draft.check_size()?;
     }
     let value =
         ConsumerGroupValue { epoch: classic.generation, metadata_hash: draft.metadata_hash(image) };
@@ -135,7 +141,7 @@ fn convert(draft: &mut Draft<'_>, image: &Image, classic: &ClassicSnapshot) -> O
         });
         draft.push(Record::CurrentAssignment { group, member, value });
     }
-    Some(())
+    draft.check_size()
 }
 
 /// What a member says of itself and what it may own: what it was assigned, or, while it waits for

@@ -60,6 +60,33 @@ fn records_are_deleted_when_the_new_start_is_durable() {
 }
 
 #[test]
+fn a_timeout_bounds_the_wait_for_other_replicas_only() {
+    let overdue = |request| Input::DeletionOverdue { request: RequestId(request) };
+    let timed_out = |request| respond(request, Response::Error(PartitionError::RequestTimedOut));
+    // Alone: what the broker has to do itself is waited for.
+    let mut alone = Fixture::new();
+    alone.fill(5);
+    assert_eq!(alone.step(delete(1, Some(3))), [advance(3)]);
+    assert_eq!(alone.step(overdue(1)), []);
+    assert_eq!(alone.step(persisted(3)), [deleted(1, 3)]);
+    assert_eq!(alone.step(overdue(1)), [], "it was answered");
+
+    let mut fixture = Fixture::leading(&[1, 2]);
+    fixture.fill(3);
+    fixture.fetched_by(2, at(3, 3));
+    fixture.step(delete(1, Some(1)));
+    fixture.step(delete(2, Some(2)));
+    fixture.step(delete(3, Some(2)));
+    assert_eq!(fixture.step(overdue(2)), []);
+    assert_eq!(fixture.step(persisted(1)), []);
+    assert_eq!(fixture.step(overdue(1)), [timed_out(1)], "all that is missing is broker 2");
+    assert_eq!(fixture.step(persisted(2)), [timed_out(2)]);
+    fixture.pass(1);
+    let position = ReplicaPosition { log_start_offset: Offset(2), ..at(3, 3) };
+    assert_eq!(fixture.fetched_by(2, position), [deleted(3, 2)], "the third still waited");
+}
+
+#[test]
 fn deleting_without_an_offset_deletes_up_to_the_high_watermark() {
     let mut fixture = Fixture::new();
     fixture.fill(5);
@@ -282,6 +309,7 @@ fn a_new_leader_answers_no_deletion_before_it_has_heard_where_every_log_starts()
         [],
         "broker 2 may have deleted more than anybody was told"
     );
+    fixture.pass(1);
     let position = ReplicaPosition { last_fetched_epoch: Some(LeaderEpoch(1)), ..at(2, 2) };
     assert!(fixture.fetched_by(2, position).contains(&deleted(1, 0)));
 }

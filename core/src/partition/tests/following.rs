@@ -138,6 +138,22 @@ fn a_truncation_goes_to_the_beginning_of_a_batch() {
 }
 
 #[test]
+fn a_log_that_is_given_up_from_its_start_or_its_leader_s_starts_over_there_inside_of_a_batch_too() {
+    // All of it was committed, so that its batches are not known any more. Then came an unclean
+    // election, of a replica that had not heard of a deletion, or of one that alone had.
+    let settled = |log_start| {
+        let mut recovered = log_of(&[2, 2, 2, 2], 4);
+        (recovered.log_start_offset, recovered.tail) = (Offset(log_start), Vec::new());
+        Fixture::replica(recovered, three(2, 0, &[2]))
+    };
+    let nothing = ProducerStates::default;
+    assert_eq!(settled(2).received(diverging(0, 9, 0)), [reset(1, 2, nothing())]);
+    let answer = ReplicaBatches { log_start_offset: Offset(3), ..diverging(2, 3, 0) };
+    assert_eq!(settled(0).received(answer), [reset(1, 3, nothing())]);
+    assert_eq!(settled(0).received(diverging(2, 3, 0)), [truncate(1, 3)], "an epoch's end");
+}
+
+#[test]
 fn the_high_watermark_is_taken_over_only_after_the_truncation() {
     let mut fixture = following(&[1, 1, 2], 0);
     assert_eq!(fixture.received(diverging(1, 2, 3)), [truncate(1, 2)]);

@@ -185,3 +185,73 @@ fn a_leader_that_is_the_whole_isr_refuses_at_once() {
     fixture.produce(1, Acks::All, idempotent(0, 1));
     assert_eq!(fixture.produce(2, Acks::All, idempotent(7, 1)), [out_of_order(2, 7, 1)]);
 }
+
+fn delete(fixture: &mut Fixture, request: u64, before: u64) -> Effects {
+    let (request, before) = (RequestId(request), Some(Offset(before)));
+    fixture.step(Input::DeleteRecords { request, before })
+}
+
+fn deleted(request: u64, low_watermark: u64) -> Effect {
+    respond(request, Response::RecordsDeleted { low_watermark: Offset(low_watermark) })
+}
+
+/// Where a follower is that has one record, or has deleted it.
+fn from(log_start: u64) -> ReplicaPosition {
+    ReplicaPosition { log_start_offset: Offset(log_start), ..at(1, 1) }
+}
+
+#[test]
+fn that_records_were_gone_already_is_said_when_the_isr_has_followed_since() {
+    let mut fixture = leading_with_followers();
+    fixture.ask(2, registration(2).0, at(1, 1), true);
+    let parked = delete(&mut fixture, 2, 0);
+    assert_eq!(parked, [wake(900)], "the followers are asked for a sign of life");
+    assert_eq!(fixture.fetched_by(2, at(1, 1)), [], "this may have been sent before");
+    fixture.pass(1);
+    assert_eq!(fixture.fetched_by(2, at(1, 1)), []);
+    assert_eq!(fixture.fetched_by(3, at(1, 1)), [deleted(2, 0)]);
+}
+
+#[test]
+fn a_deletion_is_proven_by_the_fetches_that_tell_of_it() {
+    let mut fixture = leading_with_followers();
+    let advance = Effect::AdvanceLogStart { to: Offset(1) };
+    assert_eq!(delete(&mut fixture, 2, 1), [advance]);
+    fixture.pass(1);
+    assert_eq!(fixture.step(Input::LogStartPersisted { to: Offset(1) }), []);
+    assert_eq!(fixture.fetched_by(2, from(1)), []);
+    assert_eq!(fixture.fetched_by(3, from(1)), [deleted(2, 1)]);
+}
+
+#[test]
+fn a_replaced_leader_says_nothing_about_a_deletion() {
+    let mut fixture = leading_with_followers();
+    delete(&mut fixture, 2, 0);
+    let moved = Assignment { leader_epoch: LeaderEpoch(EPOCH.0 + 1), ..three(2, 1, &[1, 2, 3]) };
+    assert_eq!(fixture.assign(moved), [failed(2, not_leader(2, EPOCH.0 + 1))]);
+}
+
+#[test]
+fn a_leader_out_of_touch_deletes_nothing_and_fails_the_deletions_that_have_waited_for_too_long() {
+    let mut fixture = leading_with_followers();
+    delete(&mut fixture, 2, 0);
+    fixture.pass(2);
+    delete(&mut fixture, 3, 1);
+    assert_eq!(out_of_touch(&mut fixture), [failed(2, not_the_newest())]);
+    assert_eq!(delete(&mut fixture, 4, 1), [failed(4, not_the_newest())]);
+}
+
+#[test]
+fn a_coordinator_whose_leader_is_out_of_touch_appends_nothing() {
+    let mut fixture = leading_with_followers();
+    fixture.pass(2);
+    assert!(fixture.partition.stands(fixture.now.monotonic, EPOCH));
+    out_of_touch(&mut fixture);
+    assert!(!fixture.partition.stands(fixture.now.monotonic, EPOCH));
+    let (request, leader_epoch) = (RequestId(2), EPOCH);
+    let append = Input::AppendAsCoordinator { request, leader_epoch, batch: batch(1) };
+    assert_eq!(fixture.step(append), [failed(2, not_the_newest())]);
+    fixture.step(Input::InTouch);
+    assert!(fixture.partition.stands(fixture.now.monotonic, EPOCH));
+    assert!(!fixture.partition.stands(fixture.now.monotonic, LeaderEpoch(EPOCH.0 + 1)));
+}

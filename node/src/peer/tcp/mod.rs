@@ -121,7 +121,8 @@ impl TcpTransport {
             | PeerRequest::Heartbeat(_)
             | PeerRequest::Flushed(_)
             | PeerRequest::ChangeVoters(_)
-            | PeerRequest::DescribeQuorum => peer.control.clone(),
+            | PeerRequest::DescribeQuorum
+            | PeerRequest::HurryFetch => peer.control.clone(),
         })
     }
 }

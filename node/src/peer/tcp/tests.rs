@@ -13,6 +13,7 @@ use crate::{
     },
 };
 use highwater_core::{
+    replica_session::{SessionId, SessionTurn},
     time::Instant,
     types::{BrokerEpoch, LeaderEpoch, Offset, PartitionIndex, TopicId},
 };
@@ -66,7 +67,10 @@ fn fetched(length: usize) -> PeerReply {
         }),
     };
     let stamp = AnswerStamp { broker_epoch: BrokerEpoch(1), at: Instant(7) };
-    PeerReply::Fetched(ReplicaFetched { partitions: vec![partition(0), partition(1)], stamp })
+    let id = SessionId { leader: BrokerEpoch(1), number: 1 };
+    let session = SessionTurn { id, turn: 1 };
+    let partitions = vec![partition(0), partition(1)];
+    PeerReply::Fetched(ReplicaFetched { partitions, session, stamp })
 }
 
 fn broker(node: i32, cluster_id: &str) -> TcpTransport {
@@ -297,7 +301,9 @@ async fn a_large_fetch_comes_back_whole_and_delays_no_sign_of_life() {
     let length = 24 << 20;
     let fetch = PeerRequest::Fetch(ReplicaFetch {
         broker_epoch: BrokerEpoch(1),
+        session: None,
         partitions: Vec::new(),
+        forgotten: Vec::new(),
         max_wait_millis: 0,
         max_bytes: length,
         heard: None,
@@ -313,7 +319,9 @@ async fn a_reply_that_no_frame_can_carry_is_answered_by_unavailable() {
     let one = caller(1, endpoint);
     let fetch = PeerRequest::Fetch(ReplicaFetch {
         broker_epoch: BrokerEpoch(1),
+        session: None,
         partitions: Vec::new(),
+        forgotten: Vec::new(),
         max_wait_millis: 0,
         max_bytes: u32::try_from(frame::REPLY_BYTES_MAX).unwrap(),
         heard: None,

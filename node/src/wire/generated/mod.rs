@@ -27,6 +27,7 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
@@ -120,6 +121,8 @@ pub enum ApiKey {
     ConsumerGroupHeartbeat = 68,
     /// `ConsumerGroupDescribe`.
     ConsumerGroupDescribe = 69,
+    /// `ListConfigResources`.
+    ListConfigResources = 74,
     /// `DescribeTopicPartitions`.
     DescribeTopicPartitions = 75,
     /// `AddRaftVoter`.
@@ -129,7 +132,7 @@ pub enum ApiKey {
 }
 
 /// What is served of each API, in the order of the keys.
-pub(super) const APIS: [Api; 39] = [
+pub(super) const APIS: [Api; 40] = [
     Api {
         key: ApiKey::Produce,
         name: "Produce",
@@ -419,6 +422,14 @@ pub(super) const APIS: [Api; 39] = [
         request_limit: 1024 * 1024,
     },
     Api {
+        key: ApiKey::ListConfigResources,
+        name: "ListConfigResources",
+        versions: VersionRange::new(0, 1),
+        advertised: VersionRange::new(0, 1),
+        flexible_from: 0,
+        request_limit: 64 * 1024,
+    },
+    Api {
         key: ApiKey::DescribeTopicPartitions,
         name: "DescribeTopicPartitions",
         versions: VersionRange::new(0, 0),
@@ -485,6 +496,7 @@ macro_rules! for_each_api {
             UnregisterBroker unregister_broker UnregisterBrokerRequest UnregisterBrokerResponse;
             ConsumerGroupHeartbeat consumer_group_heartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
             ConsumerGroupDescribe consumer_group_describe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
+            ListConfigResources list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse;
             DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
             AddRaftVoter add_raft_voter AddRaftVoterRequest AddRaftVoterResponse;
             RemoveRaftVoter remove_raft_voter RemoveRaftVoterRequest RemoveRaftVoterResponse;

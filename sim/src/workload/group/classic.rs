@@ -9,6 +9,9 @@ use super::{
 use crate::{
     group::{Ask, Heard, Partitions},
     history::{History, Partition},
+    recorder::now_nanos,
+    scenario::GroupHabit,
+    workload::session::CALL_TIMEOUT,
 };
 use bytes::Bytes;
 use highwater_node::client::{ClientError, Connection};
@@ -24,13 +27,12 @@ use highwater_node::wire::{
         sync_group::{SyncGroupRequest, SyncGroupRequestAssignment},
     },
 };
-use std::collections::BTreeMap;
+use madsim::time;
+use std::{collections::BTreeMap, time::Duration};
 
 const MEMBER_ID_REQUIRED: i16 = 79;
-/// How long a member may be silent.
-const SESSION_TIMEOUT_MS: i32 = 1_500;
-/// How long a rebalance waits for a member.
-const REBALANCE_TIMEOUT_MS: i32 = 900;
+/// How much longer than a rebalance an answer to a join may take.
+const JOINED_WITHIN: Duration = Duration::from_millis(1_000);
 const PROTOCOL_VERSION: i16 = 1;
 const PROTOCOL: &str = "range";
 const CONSUMER: &str = "consumer";
@@ -64,6 +66,7 @@ impl Member {
             .await;
         match said {
             Said::Well(_) => self.beat_later(),
+            Said::Refused(REBALANCE_IN_PROGRESS) if self.is_busy() => self.beat_later(),
             Said::Refused(REBALANCE_IN_PROGRESS) => {
                 if self.draw.chance("commit_first", 0.7) {
                     self.commit().await;
@@ -72,6 +75,32 @@ impl Member {
             }
             Said::Refused(code) => self.refused(code),
             Said::Nothing => {}
+        }
+    }
+
+    /// Whether it has something to do before it joins again. It is alive meanwhile.
+    fn is_busy(&mut self) -> bool {
+        let now = now_nanos();
+        if self.joins_at == 0 && self.is_restless() && self.manners.has(GroupHabit::SlowJoins) {
+            self.joins_at = now;
+            if self.draw.chance("is_busy", 0.5) {
+                let longest = self.manners.rebalance_millis.max(2) * 9 / 10;
+                let busy = Duration::from_millis(self.draw.between("busy", longest / 2..=longest));
+                self.joins_at = now + busy.as_nanos() as u64;
+            }
+        }
+        now < self.joins_at
+    }
+
+    /// Takes its time between joining and asking for its assignment.
+    async fn dally(&mut self) {
+        if !self.is_restless() || !self.manners.has(GroupHabit::SlowSyncs) {
+            return;
+        }
+        if self.draw.chance("syncs_late", 0.3) {
+            let most = self.manners.session_millis.min(self.manners.rebalance_millis) * 7 / 10;
+            let late = Duration::from_millis(self.draw.between("syncs_after", 100..=most.max(100)));
+            time::sleep(late).await;
         }
     }
 
@@ -98,6 +127,7 @@ impl Member {
             false => Some(BTreeMap::new()),
         };
         let Some(given) = given.map(|given| given_as_told(given, &joined)) else { return };
+        self.dally().await;
         let Some(assigned) = self.sync(generation, given).await else { return };
         self.generation = Some(generation);
         self.positions = assigned.into_iter().map(|of| (of, None)).collect();
@@ -115,8 +145,8 @@ impl Member {
         for _ in 0..2 {
             let request = JoinGroupRequest {
                 group_id: self.voice.group.as_str().into(),
-                session_timeout_ms: SESSION_TIMEOUT_MS,
-                rebalance_timeout_ms: REBALANCE_TIMEOUT_MS,
+                session_timeout_ms: self.manners.session_millis as i32,
+                rebalance_timeout_ms: self.manners.rebalance_millis as i32,
                 member_id: self.voice.member.as_str().into(),
                 group_instance_id: self.voice.instance.as_deref().map(Into::into),
                 protocol_type: CONSUMER.into(),
@@ -127,12 +157,16 @@ impl Member {
                 reason: None,
             };
             let mut required = None;
+            let patience = Duration::from_millis(self.manners.rebalance_millis) + JOINED_WITHIN;
             let said = self
                 .voice
                 .ask(
                     Ask::Join,
                     async |connection| {
-                        let answer = connection.call(&request).await?;
+                        connection.set_timeout(patience.max(CALL_TIMEOUT));
+                        let answer = connection.call(&request).await;
+                        connection.set_timeout(CALL_TIMEOUT);
+                        let answer = answer?;
                         if answer.error_code == MEMBER_ID_REQUIRED {
                             required = Some(answer.member_id.to_string());
                         }
@@ -328,7 +362,7 @@ mod tests {
 
     fn topic(name: &str, id: u8) -> Topic {
         let id = [id; 16];
-        Topic { name: name.into(), id, retention_millis: None, compacted: false, deleted: false }
+        Topic { name: name.into(), id, ..Topic::default() }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     group::{Ask, Heard, Partitions},
     history::{History, Partition},
     recorder::now_nanos,
+    scenario::GroupHabit,
 };
 use highwater_core::types::TopicId;
 use highwater_node::{
@@ -23,8 +24,6 @@ use std::{collections::BTreeMap, time::Duration};
 const JOIN: i32 = 0;
 const LEAVE: i32 = -1;
 const LEAVE_FOR_NOW: i32 = -2;
-/// How long the coordinator waits for a member to give partitions up.
-const REBALANCE_TIMEOUT_MS: i32 = 900;
 
 impl Member {
     pub(super) async fn consumer_step(&mut self) {
@@ -37,6 +36,9 @@ impl Member {
         }
         if self.is_restless() && self.draw.chance("old_beat", 0.03) {
             self.repeat_an_old_beat().await;
+            if self.generation.is_none() {
+                return;
+            }
         }
         let epoch = self.generation.unwrap_or(JOIN);
         match self.beat_consumer(epoch).await {
@@ -49,7 +51,14 @@ impl Member {
                 self.next_beat = now_nanos() + BEAT_EVERY.as_nanos() as u64;
                 if let Some(target) = assigned {
                     self.target = target;
-                    if self.draw.chance("dally", 0.2) {
+                    if self.manners.has(GroupHabit::KeepsPartitions)
+                        && self.is_restless()
+                        && self.draw.chance("keeps", 0.2)
+                    {
+                        let patience = Duration::from_millis(self.manners.rebalance_millis);
+                        let longer = Duration::from_millis(self.draw.between("longer", 0..=3_000));
+                        self.holds_until = now_nanos() + (patience + longer).as_nanos() as u64;
+                    } else if self.draw.chance("dally", 0.2) {
                         let slowly = Duration::from_millis(self.draw.between("slowly", 50..=700));
                         self.holds_until = now_nanos() + slowly.as_nanos() as u64;
                     }
@@ -71,7 +80,12 @@ impl Member {
     async fn repeat_an_old_beat(&mut self) {
         // The last but one is taken for one whose answer was lost.
         let Some(old) = self.epochs.iter().rev().nth(2).copied() else { return };
-        self.beat_consumer(old).await;
+        let said = self.beat_consumer(old).await;
+        if let Said::Refused(code) = said
+            && self.manners.has(GroupHabit::OldBeats)
+        {
+            self.refused(code);
+        }
     }
 
     /// Gives up what is not its own any more, then takes what is. Whether anything changed.
@@ -108,15 +122,25 @@ impl Member {
         if says_all {
             self.topics = self.living_topics();
         }
-        let names = self.names();
+        let matches = self.expression.is_some();
+        if matches && says_all && !joins && self.is_restless() {
+            if self.draw.chance("another_expression", 0.1) {
+                self.choose_expression();
+            }
+        }
+        let subscription = says_all.then(|| self.subscription());
+        let names = subscription.as_ref().map(|subscription| {
+            subscription.topics.iter().map(|name| name.as_str().into()).collect()
+        });
+        let text = self.expression.filter(|_| says_all).map(|expression| expression.text.into());
         let request = ConsumerGroupHeartbeatRequest {
             group_id: self.voice.group.as_str().into(),
             member_id: self.voice.member.as_str().into(),
             member_epoch: epoch,
             instance_id: self.voice.instance.as_deref().map(Into::into),
-            rebalance_timeout_ms: if says_all { REBALANCE_TIMEOUT_MS } else { -1 },
-            subscribed_topic_names: says_all
-                .then(|| names.iter().map(|name| name.as_str().into()).collect()),
+            rebalance_timeout_ms: if says_all { self.manners.rebalance_millis as i32 } else { -1 },
+            subscribed_topic_names: names,
+            subscribed_topic_regex: text,
             topic_partitions: Some(self.by_id(&owned)),
             ..Default::default()
         };
@@ -127,6 +151,7 @@ impl Member {
         };
         let heard = |told: Told| Heard::Told { epoch: told.epoch, assigned: told.assigned };
         let ask = Ask::ConsumerHeartbeat { epoch, owned };
+        self.voice.subscription = subscription;
         let said = self.voice.ask(ask, beating, |answer| answer.clone().map(heard)).await;
         match said {
             Said::Well(Ok(told)) => Said::Well(told),
@@ -215,13 +240,7 @@ mod tests {
         let mut history = History::default();
         let told = |history: &History| Told::of(&answer, history).unwrap().assigned.unwrap();
         assert_eq!(told(&history), Partitions::new());
-        history.topics.push(Topic {
-            name: "t".into(),
-            id,
-            retention_millis: None,
-            compacted: false,
-            deleted: false,
-        });
+        history.topics.push(Topic { name: "t".into(), id, ..Topic::default() });
         assert_eq!(told(&history), [0, 2].map(|index| Partition { topic: 0, index }).into());
     }
 }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     group::{FinalGroup, Partitions},
+    history::Partition,
     recorder::now_nanos,
     workload::{ClientNumber, Clients, Session, Turns},
 };
@@ -59,7 +60,10 @@ async fn watch_over(clients: &Clients, plan: &GroupPlan, watch: &Watch) -> Final
     let client = ClientNumber(plan.members[0].client.0 + 2 * CLIENTS_BEHIND);
     let mut voice = Voice::new(Session::new(clients.clone(), client), &plan.name, None);
     let deadline = now_nanos() + READ_WITHIN.as_nanos() as u64;
-    let partitions: Partitions = clients.partitions.iter().copied().collect();
+    let mut partitions: Partitions = clients.partitions.iter().copied().collect();
+    if plan.members.iter().any(|member| member.by_expression) {
+        partitions.extend(first_of_every_topic(clients));
+    }
     let mut last = FinalGroup { name: plan.name.clone(), ..FinalGroup::default() };
     loop {
         let mut ends = BTreeMap::new();
@@ -80,4 +84,12 @@ async fn watch_over(clients: &Clients, plan: &GroupPlan, watch: &Watch) -> Final
         }
         time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// The first partition of every topic that is there.
+fn first_of_every_topic(clients: &Clients) -> Partitions {
+    let history = clients.recorder.history();
+    let topics = history.topics.iter().enumerate();
+    let living = topics.filter(|(_, topic)| !topic.deleted && !topic.compacted);
+    living.map(|(topic, _)| Partition { topic, index: 0 }).collect()
 }

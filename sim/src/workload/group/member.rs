@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     choices::Choices,
-    group::Partitions,
+    group::{EXPRESSIONS, Expression, Partitions, Subscription},
     history::Partition,
     recorder::now_nanos,
-    scenario::GroupProtocol,
+    scenario::{GroupHabit, GroupManners, GroupProtocol},
     trace::Effect,
     workload::{Clients, Session, Turns},
 };
@@ -98,6 +98,16 @@ pub struct Member {
     pub(super) epochs: Vec<i32>,
     /// Until when it takes its time to give partitions up, in simulated nanoseconds.
     pub(super) holds_until: u64,
+    pub(super) manners: Arc<GroupManners>,
+    by_expression: bool,
+    /// The regular expression that it subscribes with.
+    pub(super) expression: Option<&'static Expression>,
+    /// Until when it does not join again, in simulated nanoseconds.
+    pub(super) joins_at: u64,
+    /// A commit that is still under way, with its member epoch.
+    under_way: Option<(i32, BTreeMap<Partition, i64>)>,
+    /// What it committed last.
+    last_commit: BTreeMap<Partition, i64>,
 }
 
 impl Member {
@@ -129,6 +139,12 @@ impl Member {
             target: Partitions::new(),
             epochs: Vec::new(),
             holds_until: 0,
+            manners: plan.manners.clone(),
+            by_expression: plan.by_expression,
+            expression: None,
+            joins_at: 0,
+            under_way: None,
+            last_commit: BTreeMap::new(),
         }
     }
 
@@ -183,10 +199,29 @@ impl Member {
         };
         self.left_out = None;
         self.topics = self.living_topics();
+        if self.by_expression {
+            return self.choose_expression();
+        }
         if self.temper.unrest > 0.0 && self.topics.len() > 1 && self.draw.chance("picky", 0.2) {
             self.left_out = Some(*self.draw.pick("left_out", &self.topics));
             self.topics = self.living_topics();
         }
+    }
+
+    /// In the end every topic belongs to what it subscribes to.
+    pub(super) fn choose_expression(&mut self) {
+        let [.., last] = &EXPRESSIONS;
+        let chosen = EXPRESSIONS.each_ref().map(|one| (one.text, one));
+        self.expression = match self.is_restless() {
+            true => Some(self.draw.named("expression", &chosen)),
+            false => Some(last),
+        };
+    }
+
+    /// What it subscribes to.
+    pub(super) fn subscription(&self) -> Subscription {
+        let topics = if self.expression.is_some() { Vec::new() } else { self.names() };
+        Subscription { topics, expression: self.expression }
     }
 
     /// It is no member any more and has nothing.
@@ -197,6 +232,8 @@ impl Member {
         self.epochs.clear();
         self.counted = None;
         self.next_beat = 0;
+        self.joins_at = 0;
+        self.last_commit.clear();
     }
 
     /// The topics that it wants and nobody has deleted.
@@ -227,6 +264,38 @@ impl Member {
         self.poll().await;
         if self.draw.chance("commit", 0.3) {
             self.commit().await;
+        }
+        if self.manners.has(GroupHabit::LateCommits) && self.is_restless() {
+            self.commit_late().await;
+        }
+    }
+
+    /// A commit of an older member epoch arrives: one that was under way, or one of what it has got
+    /// since. Whatever comes of it, nobody waits for it any more.
+    async fn commit_late(&mut self) {
+        let Some(epoch) = self.generation.filter(|_| self.protocol == GroupProtocol::Consumer)
+        else {
+            return;
+        };
+        if self.under_way.is_none() && self.draw.chance("sends_late", 0.1) {
+            let offsets = self.known_positions().into_iter().collect();
+            self.under_way = Some((epoch, offsets));
+        }
+        let late = match self.under_way.take() {
+            Some((of, offsets)) if of == epoch => return self.under_way = Some((of, offsets)),
+            Some(late) if self.draw.chance("arrives", 0.3) => late,
+            late => {
+                self.under_way = late;
+                let older = self.epochs.iter().rev().nth(1).copied();
+                let Some(older) = older.filter(|_| self.draw.chance("commits_as_before", 0.05))
+                else {
+                    return;
+                };
+                (older, self.known_positions().into_iter().collect())
+            }
+        };
+        if !late.1.is_empty() {
+            self.voice.commit(late.0, late.1).await;
         }
     }
 
@@ -325,8 +394,13 @@ impl Member {
     pub(super) async fn commit(&mut self) {
         let offsets: BTreeMap<_, _> = self.known_positions().into_iter().collect();
         let Some(generation) = self.generation.filter(|_| !offsets.is_empty()) else { return };
-        if let Said::Refused(code) = self.voice.commit(generation, offsets).await {
-            self.refused(code);
+        if self.manners.has(GroupHabit::Idles) && offsets == self.last_commit {
+            return;
+        }
+        match self.voice.commit(generation, offsets.clone()).await {
+            Said::Refused(code) => self.refused(code),
+            Said::Well(_) => self.last_commit = offsets,
+            Said::Nothing => {}
         }
     }
 

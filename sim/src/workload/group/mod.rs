@@ -15,11 +15,11 @@ use super::{ClientNumber, Clients, Session, Turns};
 use crate::{
     choices::Choices,
     recorder::now_nanos,
-    scenario::{GroupProtocol, WorkloadShape},
+    scenario::{GroupHabit, GroupManners, GroupProtocol, WorkloadShape},
 };
 use madsim::{runtime::NodeHandle, task::JoinHandle, time};
 use member::{Member, Temper};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use voice::{Said, Voice};
 
 /// The numbers of the members' clients begin here: those of the other clients are below.
@@ -44,6 +44,9 @@ struct MemberPlan {
     client: ClientNumber,
     protocol: GroupProtocol,
     instance: Option<String>,
+    /// Whether it subscribes by regular expressions.
+    by_expression: bool,
+    manners: Arc<GroupManners>,
 }
 
 /// The groups of a run.
@@ -51,6 +54,7 @@ struct MemberPlan {
 pub fn plans(choices: &mut Choices, shape: &WorkloadShape) -> Vec<GroupPlan> {
     let mut client = FIRST_CLIENT;
     let groups = choices.within("groups", &shape.groups);
+    let manners = Arc::new(shape.group_manners.clone());
     let plan = |number| {
         let protocols: Vec<_> =
             shape.group_protocols.iter().map(|of| (name_of(*of), *of)).collect();
@@ -67,7 +71,11 @@ pub fn plans(choices: &mut Choices, shape: &WorkloadShape) -> Vec<GroupPlan> {
             // Some share an instance id, as one that was started twice.
             let twin = choices.chance("is_twin", 0.2) && at > 0;
             let instance = is_static.then(|| format!("i{}", if twin { at - 1 } else { at }));
-            MemberPlan { client: ClientNumber(client), protocol, instance }
+            let may_match =
+                protocol == GroupProtocol::Consumer && manners.has(GroupHabit::Expressions);
+            let by_expression = may_match && choices.chance("by_expression", 0.7);
+            let (client, manners) = (ClientNumber(client), manners.clone());
+            MemberPlan { client, protocol, instance, by_expression, manners }
         };
         GroupPlan { name: format!("g{number}"), members: (0..count).map(member).collect() }
     };
@@ -110,6 +118,7 @@ pub fn spawn(clients: &Clients, node: &NodeHandle, shape: &WorkloadShape) -> Vec
         for member in &plan.members {
             let name = format!("member {}", member.client.0);
             let Some(turns) = Turns::of(clients, &name) else { continue };
+            clients.cluster.client_links.join(&name, member.client.0);
             let temper = Temper { unrest: shape.group_unrest, until_stopped: true };
             let member = Member::new(clients, &plan.name, member, temper, turns);
             running.push(node.spawn(member.run()));

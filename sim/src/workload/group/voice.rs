@@ -3,7 +3,7 @@
 
 use super::loads::Loads;
 use crate::{
-    group::{Ask, GroupCall, Heard, Partitions},
+    group::{Ask, GroupCall, Heard, Partitions, Subscription},
     history::{Outcome, Partition, Request},
     recorder::now_nanos,
     workload::session::Session,
@@ -53,6 +53,8 @@ pub struct Voice {
     pub member: String,
     /// Its `group.instance.id`.
     pub instance: Option<String>,
+    /// What its next call subscribes to, if it says so.
+    pub subscription: Option<Subscription>,
     coordinator: Option<i32>,
     /// Until when it does not reach the coordinator, in simulated nanoseconds.
     deaf_until: u64,
@@ -63,7 +65,8 @@ impl Voice {
     #[must_use]
     pub fn new(session: Session, group: &str, instance: Option<String>) -> Self {
         let (group, member) = (group.to_owned(), String::new());
-        Self { session, group, member, instance, coordinator: None, deaf_until: 0 }
+        let subscription = None;
+        Self { session, group, member, instance, subscription, coordinator: None, deaf_until: 0 }
     }
 
     /// For a while nothing reaches the coordinator.
@@ -85,6 +88,7 @@ impl Voice {
             member: self.member.clone(),
             instance: self.instance.clone(),
             ask,
+            subscription: self.subscription.take(),
         };
         let cluster = self.session.clients.cluster.clone();
         let before = Loads::of(&cluster, coordinator);

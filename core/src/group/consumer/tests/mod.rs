@@ -1,6 +1,7 @@
 //! Rule tests: a heartbeat to the exact records and answer that it comes to.
 
 mod both;
+mod bounds;
 mod commits;
 mod describing;
 mod epochs;

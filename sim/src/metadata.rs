@@ -1,0 +1,72 @@
+//! What brokers know of the metadata, written into the history.
+
+use crate::{
+    history::{MetadataSeen, Moment, Partition, PartitionSeen, TermSeen, Topic},
+    machine::Machine,
+    trace::Fnv128,
+};
+use highwater_core::{
+    metadata::Image,
+    types::{BrokerId, PartitionIndex, TopicId},
+};
+use std::collections::BTreeMap;
+
+/// Notes what metadata a machine's broker has applied, and who leads the quorum as far as it knows.
+pub fn note(machine: &Machine) {
+    let Some(broker) = machine.broker() else { return };
+    let image = broker.image();
+    let known = broker.leadership();
+    let mut history = machine.recorder.history();
+    if let Some(leader) = known.leader {
+        let seen = TermSeen { machine: machine.id.0, term: known.term, leader: leader.0 };
+        if !history.terms.contains(&seen) {
+            history.terms.push(seen);
+        }
+    }
+    let of_machine = |seen: &&MetadataSeen| seen.machine == machine.id.0;
+    let last = history.metadata.iter().rev().find(of_machine);
+    if last.is_none_or(|last| last.offset != image.applied().0) {
+        let at = history.tick();
+        let seen = metadata_seen((at, machine.id), &image, &history.topics);
+        history.metadata.push(seen);
+    }
+}
+
+fn metadata_seen(
+    (at, machine): (Moment, BrokerId),
+    image: &Image,
+    topics: &[Topic],
+) -> MetadataSeen {
+    let mut hash = Fnv128::default();
+    hash.update(format!("{image:?}").as_bytes());
+    let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect::<Vec<i32>>();
+    let mut partitions = BTreeMap::new();
+    for (topic, known) in topics.iter().enumerate() {
+        let described = image.topic(TopicId(known.id));
+        for (index, of) in described.iter().flat_map(|topic| &topic.partitions).enumerate() {
+            let seen = PartitionSeen {
+                leader: of.leader.map(|leader| leader.0),
+                leader_epoch: of.leader_epoch.0 as i32,
+                partition_epoch: of.partition_epoch.0 as i32,
+                isr: ids(&of.isr),
+                replicas: ids(&of.replicas),
+                elr: ids(&of.elr),
+                adding: ids(&of.adding),
+                min_insync: image
+                    .min_insync_replicas(TopicId(known.id), PartitionIndex(index as u32)),
+            };
+            partitions.insert(Partition { topic, index: index as i32 }, seen);
+        }
+    }
+    let brokers = image.brokers().map(|(id, broker)| (id.0, broker.epoch.0)).collect();
+    let fenced = image.brokers().filter(|(_, broker)| broker.fenced).map(|(id, _)| id.0).collect();
+    MetadataSeen {
+        at,
+        machine: machine.0,
+        offset: image.applied().0,
+        digest: format!("{:032x}", hash.value()),
+        partitions,
+        brokers,
+        fenced,
+    }
+}
