@@ -123,10 +123,9 @@ impl Member {
             self.topics = self.living_topics();
         }
         let matches = self.expression.is_some();
-        if matches && says_all && !joins && self.is_restless() {
-            if self.draw.chance("another_expression", 0.1) {
-                self.choose_expression();
-            }
+        let may_choose = matches && says_all && !joins && self.is_restless();
+        if may_choose && self.draw.chance("another_expression", 0.1) {
+            self.choose_expression();
         }
         let subscription = says_all.then(|| self.subscription());
         let names = subscription.as_ref().map(|subscription| {
