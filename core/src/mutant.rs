@@ -66,6 +66,8 @@ mutants! {
     LostFetchCountsAsTold = "lost-fetch-counts-as-told",
     /// A leader goes on with a follower's fetch session that it does not know.
     UnknownSessionGoesOn = "unknown-session-goes-on",
+    /// A follower hears only once where the log starts, though it may have failed to store it.
+    LogStartToldOnce = "log-start-told-once",
     /// A follower's fetch does not count for the partitions that it need not name.
     RestCountsForNothing = "rest-counts-for-nothing",
     /// A follower truncates to its own high watermark instead of to where the logs agree (KIP-101).

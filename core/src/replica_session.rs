@@ -112,12 +112,6 @@ impl<K: Ord + Clone> FollowerSession<K> {
         self.wanted.is_empty()
     }
 
-    /// Whether the next fetch goes on with a session.
-    #[must_use]
-    pub fn goes_on(&self) -> bool {
-        self.next.is_some()
-    }
-
     /// The next fetch. If the last one has no answer, nobody knows whether its leader has heard what
     /// it told: everything is told again.
     pub fn next_fetch(&mut self) -> SessionFetch<K> {
@@ -163,7 +157,7 @@ pub struct ReplicaSession<K, T> {
     partitions: BTreeMap<K, Followed>,
     /// Partitions whose machine has to be asked: they were named, or may have something to tell.
     awake: BTreeSet<K>,
-    /// Partitions of which the follower may not know what it should.
+    /// Partitions of which the follower may not know what it should, until they are looked at.
     untold: BTreeSet<K>,
     /// When every partition was counted last.
     counted: Instant,
@@ -229,12 +223,6 @@ impl<K: Ord + Clone, T> ReplicaSession<K, T> {
         self.awake.iter().map(|key| self.positioned(key)).collect()
     }
 
-    /// Every partition of the session.
-    #[must_use]
-    pub fn all(&self) -> Vec<(K, ReplicaPosition)> {
-        self.partitions.keys().map(|key| self.positioned(key)).collect()
-    }
-
     /// The partitions that may belong into the answer, in the order in which they are served. It
     /// begins behind where the last one began, so that no partition always comes last.
     pub fn to_answer(&mut self) -> Vec<(K, ReplicaPosition)> {
@@ -250,12 +238,21 @@ impl<K: Ord + Clone, T> ReplicaSession<K, T> {
         in_order
     }
 
-    /// Notes what an answer would tell. Whether the follower does not know it yet.
+    /// Notes what an answer would tell. Whether the follower does not know it yet, or has not done
+    /// it: a log start that it could not store moves nothing, so nothing but hearing of it again
+    /// lets it try again.
     pub fn has_news(&mut self, key: &K, high_watermark: Offset, log_start: Offset) -> bool {
-        let told = self.partitions.get(key).and_then(|followed| followed.told);
-        let is_news = told != Some((high_watermark, log_start));
+        let followed = self.partitions.get(key);
+        let told = followed.and_then(|followed| followed.told);
+        let is_behind = followed
+            .is_some_and(|followed| followed.position.log_start_offset < log_start)
+            && !Mutant::LogStartToldOnce.is_planted();
+        sometimes!(LogStartToldAgain, is_behind && told == Some((high_watermark, log_start)));
+        let is_news = told != Some((high_watermark, log_start)) || is_behind;
         if is_news {
             self.mention(key.clone());
+        } else {
+            self.untold.remove(key);
         }
         is_news
     }

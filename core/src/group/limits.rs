@@ -49,7 +49,7 @@ const OFFSET_RECORD_OVERHEAD: usize = 96;
 
 /// What a record takes besides its strings, opaque bytes and partitions, in bytes, at the most: its own
 /// framing, and what is of fixed length in key and value.
-const RECORD_OVERHEAD: usize = 128;
+pub(super) const RECORD_OVERHEAD: usize = 128;
 
 /// What a string or a list takes besides what is in it, in bytes, at the most.
 const LENGTH_BYTES: usize = 5;

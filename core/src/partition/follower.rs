@@ -149,7 +149,8 @@ impl Partition {
         if to < self.log_start_offset || may_be_inside {
             // Nothing is left that may agree.
             let to = if may_be_inside { agreed } else { agreed.min(self.log_start_offset) };
-            return self.reset_to(to, ProducerStates::default(), effects);
+            let producers = self.journal.producers().clone();
+            return self.reset_to(to, producers, effects);
         }
         self.truncate(now, to, effects);
     }

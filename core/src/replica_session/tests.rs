@@ -130,8 +130,35 @@ fn what_a_follower_knows_is_told_once() {
     assert!(!session.has_news(&1, Offset(0), Offset(0)));
     assert!(session.has_news(&1, Offset(3), Offset(0)), "another high watermark");
     assert!(session.has_news(&1, Offset(0), Offset(1)), "another log start");
-    session.told(&1, Offset(3), Offset(1));
-    assert!(!session.has_news(&1, Offset(3), Offset(1)));
+    session.told(&1, Offset(3), Offset(0));
+    assert!(!session.has_news(&1, Offset(3), Offset(0)));
+    assert!(session.to_answer().is_empty());
+}
+
+#[test]
+fn a_follower_that_could_not_store_the_log_start_hears_of_it_until_it_could() {
+    let (mut leader, mut follower) = settled(&[1]);
+    let mut session = exchange(&mut leader, &mut follower, Instant(1)).unwrap();
+    session.told(&1, Offset(9), Offset(5));
+    leader.end(FOLLOWER.0, session);
+    let mut session = exchange(&mut leader, &mut follower, Instant(2)).unwrap();
+    assert!(session.has_news(&1, Offset(9), Offset(5)), "it is at 0 still");
+    assert_eq!(keys(&session.to_answer()), [1]);
+    session.told(&1, Offset(9), Offset(5));
+    leader.end(FOLLOWER.0, session);
+    follower.want(1, Some(ReplicaPosition { log_start_offset: Offset(5), ..at(0) }));
+    let mut session = exchange(&mut leader, &mut follower, Instant(3)).unwrap();
+    session.told(&1, Offset(9), Offset(5));
+    assert!(!session.has_news(&1, Offset(9), Offset(5)));
+}
+
+#[test]
+fn a_partition_that_has_told_already_what_it_was_mentioned_for_is_asked_once() {
+    let (mut leader, mut follower) = settled(&[1]);
+    let mut session = exchange(&mut leader, &mut follower, Instant(1)).unwrap();
+    session.mention(1);
+    assert_eq!(keys(&session.to_answer()), [1]);
+    assert!(!session.has_news(&1, Offset(0), Offset(0)));
     assert!(session.to_answer().is_empty());
 }
 

@@ -115,6 +115,9 @@ impl World {
     pub fn settle(&mut self) {
         self.cut.clear();
         self.settings.loss = 0.0;
+        if self.random.random_bool(0.5) {
+            self.settings.lost_sessions = 0.0;
+        }
         for who in 0..self.brokers.len() {
             self.brokers[who].is_paused = false;
             if self.brokers[who].has_failed() {
@@ -139,6 +142,10 @@ impl World {
                 self.is_whole(Some(spare), !idles) || self.controller.leader.is_none()
             });
             assert!(leads, "R19: not without broker {}: {}", spare + 1, self.describe());
+            // What it has to learn may be that alone.
+            if let Some(leader) = self.controller.leader {
+                self.delete(Self::index_of(leader));
+            }
             self.start(spare);
         }
         let is_whole = (0..ROUNDS_MAX).any(|_| {
@@ -174,10 +181,12 @@ impl World {
             self.persist_start(who);
             self.tick(who);
             let id = self.brokers[who].id;
-            let is_waiting = self
-                .network
-                .iter()
-                .any(|message| matches!(message, Message::Fetch { from, .. } if *from == id));
+            // Who fetches before the answer is there begins another session each time.
+            let is_waiting = self.network.iter().any(|message| match message {
+                Message::Fetch { from, .. } => *from == id,
+                Message::Fetched { to, .. } => *to == id,
+                _ => false,
+            });
             if !is_waiting {
                 self.send_fetch(who);
                 self.send_flush_report(who);

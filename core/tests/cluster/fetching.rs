@@ -95,7 +95,7 @@ impl World {
         let now = self.brokers[who].now(self.time).monotonic;
         let process = self.brokers[who].process.as_mut().expect("it takes messages");
         let leader = process.incarnation;
-        if self.random.random_bool(0.01) {
+        if self.random.random_bool(self.settings.lost_sessions) {
             process.serving.sessions.expire(now.after(IDLE_MAX));
         }
         let (mut next, mut answer) = (None, None);

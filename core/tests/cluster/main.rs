@@ -109,6 +109,7 @@ fn every_planted_bug_of_replication_is_found() {
         Mutant::ProducersNotRecovered,
         Mutant::RefusalUnproven,
         Mutant::FirstRefusalForgotten,
+        Mutant::LogStartToldOnce,
         Mutant::LostFetchCountsAsTold,
         Mutant::UnknownSessionGoesOn,
     ] {

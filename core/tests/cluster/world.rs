@@ -92,6 +92,8 @@ pub struct Settings {
     pub config: TopicConfig,
     pub deletes: bool,
     pub loss: f64,
+    /// How often a leader forgets a follower's fetch session.
+    pub lost_sessions: f64,
     /// How often a broker hears of the metadata when it might.
     pub hearing: f64,
     pub fault_rate: u32,
@@ -142,6 +144,7 @@ impl World {
                 config,
                 deletes,
                 loss: [0.0, 0.05, 0.2][random.random_range(0..3)],
+                lost_sessions: 0.01,
                 hearing: [1.0, 1.0, 0.1][random.random_range(0..3)],
                 fault_rate: [3, 20, 60][random.random_range(0..3)],
             },
@@ -490,7 +493,7 @@ impl World {
         );
     }
 
-    fn delete(&mut self, who: usize) {
+    pub fn delete(&mut self, who: usize) {
         if self.settings.deletes && self.brokers[who].is_live() {
             let process = self.brokers[who].process.as_ref().expect("it is live");
             let high_watermark = process.partition.high_watermark().0;

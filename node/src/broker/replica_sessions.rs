@@ -10,7 +10,7 @@ use highwater_core::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
 
@@ -23,8 +23,9 @@ pub type ReplicaSession = highwater_core::replica_session::ReplicaSession<Key, P
 /// The sessions of the followers of this broker.
 pub struct ReplicaSessions {
     sessions: highwater_core::replica_session::ReplicaSessions<Key, Parked>,
-    /// The bell of each follower's newest session, whether a fetch of it is served or not.
-    bells: BTreeMap<BrokerId, Weak<Bell>>,
+    /// The bell of each follower's newest session, whether a fetch of it is served or not, and before
+    /// the first one.
+    bells: BTreeMap<BrokerId, Arc<Bell>>,
 }
 
 impl ReplicaSessions {
@@ -45,7 +46,12 @@ impl ReplicaSessions {
         fetch: SessionFetch<Key>,
     ) -> Result<ReplicaSession, SessionLost> {
         let session = self.sessions.begin(now, follower, fetch)?;
-        self.bells.insert(follower.0, Arc::downgrade(&session.attached.bell));
+        let bell = session.attached.bell.clone();
+        let before = self.bells.insert(follower.0, bell.clone());
+        // It may have overtaken the fetch that begins this session.
+        if before.is_some_and(|before| !Arc::ptr_eq(&before, &bell) && before.take().hurry) {
+            bell.hurry();
+        }
         Ok(session)
     }
 
@@ -55,16 +61,14 @@ impl ReplicaSessions {
     }
 
     /// The follower's fetch under way is to be answered at once; its next one if none is.
-    pub fn hurry(&self, follower: BrokerId) {
-        if let Some(bell) = self.bells.get(&follower).and_then(Weak::upgrade) {
-            bell.hurry();
-        }
+    pub fn hurry(&mut self, follower: BrokerId) {
+        self.bells.entry(follower).or_default().hurry();
     }
 
     /// Forgets sessions that are not used any more.
     pub fn expire(&mut self, now: Instant) {
         self.sessions.expire(now);
-        self.bells.retain(|_, bell| bell.strong_count() > 0);
+        self.bells.retain(|_, bell| Arc::strong_count(bell) > 1);
     }
 }
 
@@ -165,4 +169,30 @@ impl Drop for Parked {
 /// The partition as messages between brokers name it.
 pub fn key_of(partition: &TopicPartition) -> Key {
     (partition.topic_id, partition.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLLOWER: (BrokerId, BrokerEpoch) = (BrokerId(2), BrokerEpoch(20));
+
+    fn begin(sessions: &mut ReplicaSessions) -> ReplicaSession {
+        let fetch = SessionFetch { session: None, named: Vec::new(), forgotten: Vec::new() };
+        sessions.begin(Instant(0), FOLLOWER, fetch).expect("a fetch that begins a session")
+    }
+
+    #[test]
+    fn a_hurry_that_overtakes_the_fetch_that_begins_a_session_counts_for_it() {
+        let mut sessions = ReplicaSessions::new(BrokerEpoch(10));
+        sessions.hurry(FOLLOWER.0);
+        let first = begin(&mut sessions);
+        assert!(first.attached.bell.take().hurry, "before the first session");
+        sessions.end(FOLLOWER.0, first);
+        sessions.hurry(FOLLOWER.0);
+        let second = begin(&mut sessions);
+        assert!(second.attached.bell.take().hurry, "between two sessions");
+        sessions.end(FOLLOWER.0, second);
+        assert!(!begin(&mut sessions).attached.bell.take().hurry, "and once only");
+    }
 }

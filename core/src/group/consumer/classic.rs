@@ -227,7 +227,8 @@ impl ConsumerGroups {
         let outcomes = leavers.iter().map(|leaver| {
             let known = self.groups.get(group).ok_or(GroupError::UnknownMemberId)?;
             let id = leaving(known, leaver)?;
-            bytes += fence_size(group, &id);
+            let member = known.member(&id).ok_or(GroupError::UnknownMemberId)?;
+            bytes += fence_size(group, &id, member);
             if bytes > DECISION_BYTES_MAX {
                 let reason = "too many members: remove fewer at once".to_string();
                 return Err(GroupError::InvalidRequest(reason));

@@ -1,13 +1,17 @@
 //! A member goes: it says so, or it was not heard of for too long.
 
 use super::{
-    ConsumerGroups, downgrade, draft::Draft, expressions, heartbeat, member::EpochsByPartition,
+    ConsumerGroups, downgrade,
+    draft::Draft,
+    expressions, heartbeat,
+    member::{EpochsByPartition, Member},
     timers::Duty,
 };
 use crate::{
     group::{
         ConsumerHeartbeat, ConsumerHeartbeatAnswer, CurrentAssignmentValue, DECISION_BYTES_MAX,
         GroupConfig, GroupError, GroupId, MemberEpoch, MemberId, MemberState, Record,
+        limits::RECORD_OVERHEAD,
     },
     metadata::Image,
     mutant::Mutant,
@@ -23,9 +27,11 @@ use core::time::Duration;
 /// The most members that are fenced by one decision.
 pub(super) const FENCED_AT_ONCE_MAX: usize = 500;
 
-/// How many bytes it takes to remove a member, at the most: three tombstones.
-pub(super) fn fence_size(group: &GroupId, member: &MemberId) -> usize {
-    3 * (128 + group.len() + member.len())
+/// How many bytes it takes to remove a member, at the most: its three tombstones, that of its regular
+/// expression, and the group's next epoch.
+pub(super) fn fence_size(group: &GroupId, id: &MemberId, member: &Member) -> usize {
+    let expression = member.about.regular_expression.as_ref().map_or(0, |it| it.len());
+    5 * (RECORD_OVERHEAD + group.len()) + 3 * id.len() + expression
 }
 
 impl ConsumerGroups {
@@ -141,9 +147,10 @@ impl ConsumerGroups {
             let is_owed = self.is_owed(&group, &member, duty);
             sometimes!(TimerOutlivesDuty, !is_owed);
             sometimes!(RevocationTooSlow, is_owed && duty == Duty::Revoke);
-            if is_owed {
+            let known = self.groups.get(&group).and_then(|group| group.member(&member));
+            if is_owed && let Some(about) = known {
                 count += 1;
-                bytes += fence_size(&group, &member);
+                bytes += fence_size(&group, &member, about);
                 late.entry(group).or_default().insert(member);
             }
         }

@@ -248,6 +248,16 @@ fn a_log_that_starts_over_knows_the_producers_of_what_is_gone() {
 }
 
 #[test]
+fn a_log_that_is_given_up_from_its_start_knows_the_producers_before_it() {
+    // They were acknowledged below where the logs part, and so the leader may know them, too.
+    let mut recovered = log_of(&[2; 8], 8);
+    (recovered.log_start_offset, recovered.tail) = (Offset(6), Vec::new());
+    recovered.producers = known();
+    let mut fixture = Fixture::replica(recovered, three(2, 0, &[2]));
+    assert_eq!(fixture.received(diverging(1, 6, 0)), [reset(1, 6, known())]);
+}
+
+#[test]
 fn a_log_that_begins_inside_of_a_batch_is_not_told_of_that_batch() {
     let mut fixture = following(&[1, 1], 1);
     let first = known().below(Offset(5));

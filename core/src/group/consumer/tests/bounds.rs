@@ -129,6 +129,24 @@ fn of_members_that_leave_together_as_many_go_as_one_decision_may_be_about() {
 }
 
 #[test]
+fn of_members_that_are_late_together_as_many_go_as_one_decision_may_be_about() {
+    let mut world = World::with_topics(&[("t", 2)]);
+    for number in 0..200 {
+        // Each is alone in its group, and takes its expression with it.
+        let group = format!("{number:032000}").into();
+        world.accepted(&ConsumerHeartbeat { group, ..join_matching("m", "t.*") });
+    }
+    world.pass(world.config.consumer_session_timeout);
+    let records = world.tick();
+    let expressions = records.iter().filter(|it| matches!(it, Record::RegularExpression { .. }));
+    assert!((50..200).contains(&expressions.count()));
+    let last = 5 * record_size(&records[0]);
+    assert!(size(&records) <= DECISION_BYTES_MAX + last, "{}", size(&records));
+    world.tick();
+    assert_eq!(world.groups.members(), 0);
+}
+
+#[test]
 fn a_consumer_group_that_is_too_large_for_one_decision_does_not_become_a_classic_group() {
     for (members, becomes_classic) in [(100, true), (700, false)] {
         let mut world = World::with_topics(&[("t", 2)]);
