@@ -180,6 +180,12 @@ impl Example {
         self.asked(member, None, ask, Outcome::Failed(code));
     }
 
+    /// A heartbeat of a consumer group was answered, if it arrived, and nobody heard that.
+    pub fn unheard(&mut self, member: &str, went_by: i32, owned: &[i32]) {
+        let ask = Ask::ConsumerHeartbeat { epoch: went_by, owned: partitions(owned) };
+        self.asked(member, None, ask, Outcome::Unknown);
+    }
+
     /// A member joined a generation that it leads.
     pub fn joined(&mut self, member: &str, generation: i32) {
         let (member, leader) = (member.to_owned(), member.to_owned());

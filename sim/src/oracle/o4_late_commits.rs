@@ -4,12 +4,12 @@
 
 use super::{
     Check, Verdict, Violation,
-    groups::{self, Asked},
+    groups::{self, Asked, FENCED_MEMBER_EPOCH},
     index::Index,
 };
 use crate::{
     group::{Ask, Heard, Partitions},
-    history::Partition,
+    history::{Outcome, Partition},
 };
 
 pub const CHECK: Check = Check {
@@ -23,8 +23,9 @@ struct Told<'a> {
     epoch: i32,
     /// What it said that it has.
     owned: &'a Partitions,
-    /// What it is to have.
-    target: Partitions,
+    /// What it is to have; `None` while that is not known: answers that it has missed may have said so,
+    /// and those since have said no more than that it is no news.
+    target: Option<Partitions>,
     /// Whether it has missed an answer before.
     after_gap: bool,
 }
@@ -32,7 +33,7 @@ struct Told<'a> {
 impl Told<'_> {
     /// Whether it has a partition, or may have it.
     fn has(&self, of: &Partition) -> bool {
-        self.target.contains(of) || self.owned.contains(of)
+        self.target.as_ref().is_none_or(|target| target.contains(of)) || self.owned.contains(of)
     }
 }
 
@@ -62,13 +63,14 @@ fn judge(index: &Index<'_>) -> Verdict {
                     (told, gap) = (Vec::new(), false);
                 }
                 let Some(Heard::Told { epoch, assigned }) = asked.heard() else {
-                    gap = true;
+                    // A heartbeat of an epoch long past is refused and changes nothing.
+                    gap |= asked.call.outcome != Outcome::Failed(FENCED_MEMBER_EPOCH);
                     continue;
                 };
-                let known = told.last().map(|told| told.target.clone());
-                let target = assigned.clone().or(known).unwrap_or_default();
+                let known = told.last().filter(|_| !gap).and_then(|told| told.target.clone());
+                let target = assigned.clone().or(known);
                 told.push(Told { epoch: *epoch, owned, target, after_gap: gap });
-                gap = false;
+                gap &= assigned.is_none();
             }
         }
     }
@@ -92,7 +94,7 @@ fn wrongly_committed(asked: &Asked<'_>, told: &[Told<'_>]) -> Option<Partition> 
 #[cfg(test)]
 mod tests {
     use super::super::example::{Example, partitions};
-    use super::CHECK;
+    use super::{CHECK, FENCED_MEMBER_EPOCH};
 
     fn committed(before: &[i32], after: &[i32], epoch: i32) -> bool {
         let mut example = Example::new();
@@ -112,6 +114,36 @@ mod tests {
         assert!(example.holds(&CHECK));
         example.told("a", 2, &[1], 3, None);
         example.committed("a", 1, 0, 6);
+        assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn what_a_member_may_have_been_told_in_an_answer_that_it_missed_may_be_its_own() {
+        let after = |missed: bool, index: i32| {
+            let mut example = Example::new();
+            example.told("a", 0, &[], 1, Some(partitions(&[0])));
+            example.told("a", 1, &[0], 2, None);
+            if missed {
+                example.unheard("a", 2, &[0]);
+            }
+            example.told("a", 2, &[0], 2, None);
+            example.told("a", 2, &[0], 3, None);
+            example.told("a", 3, &[0], 3, Some(partitions(&[0, 1])));
+            example.committed("a", 2, index, 5);
+            example.holds(&CHECK)
+        };
+        assert!(after(true, 1));
+        assert!(!after(true, 2), "it never had it");
+        assert!(!after(false, 1), "it got it later");
+    }
+
+    #[test]
+    fn an_old_heartbeat_that_is_refused_tells_nothing_and_hides_nothing() {
+        let mut example = Example::new();
+        example.told("a", 0, &[], 3, Some(partitions(&[0])));
+        example.refused("a", 1, FENCED_MEMBER_EPOCH);
+        example.told("a", 3, &[0], 4, Some(partitions(&[0, 1])));
+        example.committed("a", 3, 1, 5);
         assert!(!example.holds(&CHECK));
     }
 
