@@ -10,7 +10,7 @@ use crate::{
     metadata,
     network::{ClientLinks, Network},
     recorder::Recorder,
-    scenario::{FaultKind, GroupManners, SEPARATE_CONTROLLERS, Scenario},
+    scenario::{FaultPlan, SEPARATE_CONTROLLERS, Scenario},
     trace::Effect,
 };
 use highwater_core::{
@@ -55,16 +55,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Machines with empty disks whose brokers are starting. What has no name is drawn from the
-    /// seed.
+    /// Machines with empty disks whose brokers are starting, which these faults may strike. What has no
+    /// name is drawn from the seed.
     #[must_use]
     pub fn start(
         seed: u64,
-        scenario: &Scenario,
+        (scenario, plans): (&Scenario, &[FaultPlan]),
         choices: &mut Choices,
         recorder: Recorder,
     ) -> Self {
-        let promise = promise_of(scenario, choices);
+        let groups = GroupPromise::under(scenario, plans);
+        let promise = promise_of(scenario, groups, choices);
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
         let mut settings = shared_settings(scenario, choices);
@@ -194,10 +195,9 @@ fn peer_endpoint(id: BrokerId) -> Endpoint {
     Endpoint { host: address(id), port: PEER_PORT }
 }
 
-fn promise_of(scenario: &Scenario, choices: &mut Choices) -> Promise {
+fn promise_of(scenario: &Scenario, groups: GroupPromise, choices: &mut Choices) -> Promise {
     let shape = &scenario.cluster;
     if *shape.brokers.end() == 1 {
-        let groups = group_promise(scenario);
         return Promise { unlimited: scenario.unlimited, groups, ..Promise::default() };
     }
     let brokers = choices.within("brokers", &shape.brokers).clamp(1, MOST_BROKERS);
@@ -208,28 +208,8 @@ fn promise_of(scenario: &Scenario, choices: &mut Choices) -> Promise {
         min_insync: choices.within("min_insync", &shape.min_insync).clamp(1, replicas) as i16,
         racks: choices.within("racks", &shape.racks).max(0) as i32,
         unlimited: scenario.unlimited,
-        groups: group_promise(scenario),
+        groups,
     }
-}
-
-/// What members of groups may rely on, whatever faults strike.
-fn group_promise(scenario: &Scenario) -> GroupPromise {
-    let mut paces = Some((100, 100));
-    for plan in &scenario.faults {
-        paces = match plan.kind {
-            // Nobody knows when a call arrives that was on its way.
-            FaultKind::MachinePause | FaultKind::ClockFreeze | FaultKind::ClientIsolation => None,
-            // A broker alone answers when its own disk has stored what it decided.
-            FaultKind::SlowDisk if *scenario.cluster.brokers.start() == 1 => None,
-            FaultKind::ClockDrift => paces.map(|(slowest, fastest): (u64, u64)| {
-                let (low, high) = (plan.pace.start(), plan.pace.end());
-                (slowest.min(low.unsigned_abs()), fastest.max(high.unsigned_abs()))
-            }),
-            _ => paces,
-        };
-    }
-    let GroupManners { session_millis, rebalance_millis, .. } = scenario.workload.group_manners;
-    GroupPromise { session_millis, rebalance_millis, paces }
 }
 
 /// The voters of the metadata quorum: the first brokers, or the machines behind the brokers.

@@ -84,14 +84,18 @@ pub struct GroupPromise {
     pub session_millis: u64,
     /// How long a member may take to join again, and to give partitions up, by the same clock.
     pub rebalance_millis: u64,
-    /// The slowest and the fastest pace of monotonic clocks, in percent; `None` when machines or their
-    /// clocks stand still at times, or a broker alone has a slow disk, so that nobody can tell how long anything takes.
-    pub paces: Option<(u64, u64)>,
+    /// The slowest and the fastest pace of brokers, in percent; the slowest is 0 where a machine, or its
+    /// clocks, stand still at times.
+    pub paces: (u64, u64),
+    /// Whether a call arrives, and what is decided about it is answered, within a time that is known: no
+    /// client is cut off, and no broker that is alone has a slow disk.
+    pub is_prompt: bool,
 }
 
 impl Default for GroupPromise {
     fn default() -> Self {
-        Self { session_millis: 1_500, rebalance_millis: 900, paces: Some((100, 100)) }
+        let (paces, is_prompt) = ((100, 100), true);
+        Self { session_millis: 1_500, rebalance_millis: 900, paces, is_prompt }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     oracle::{self, Evidence},
     recorder::{Recorder, now_nanos},
     report::{Failure, Ops, Report},
-    scenario::{FaultKind, FaultPlan, Scenario, WorkloadShape, expected_effects},
+    scenario::{FaultKind, FaultPlan, Scenario, WorkloadShape, expected_effects, that_may_strike},
     stuck, tally,
     trace::{Effect, Trace},
     workload::{self, ClientNumber, Clients, Session, TopicPlan},
@@ -206,7 +206,9 @@ async fn simulate(
     mut choices: Choices,
     (lab, recorder): (&Lab, Recorder),
 ) -> Result<(), Failure> {
-    let cluster = Cluster::start(network_seed, scenario, &mut choices, recorder.clone());
+    let striking = that_may_strike(plans, seed, &recorder.journal);
+    let about = (scenario, &striking[..]);
+    let cluster = Cluster::start(network_seed, about, &mut choices, recorder.clone());
     recorder.note_wall();
     if recorder.trace.events.is_on() {
         recorder.trace.events.watch(explain::probe(cluster.clone()));

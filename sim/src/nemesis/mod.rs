@@ -12,7 +12,6 @@ mod trigger;
 use crate::{
     choices::Choices,
     cluster::Cluster,
-    dice::Dice,
     recorder::now_nanos,
     scenario::{Bounds, FaultKind, FaultPlan, Trigger},
     trace::Effect,
@@ -48,7 +47,7 @@ pub fn unleash(
             struck: struck.clone(),
             ends_at,
         };
-        task::spawn(nemesis.run(Dice::new(seed, &plan.name()), millis))
+        task::spawn(nemesis.run(plan.times_in(seed), millis))
     };
     plans.iter().filter(|plan| plan.kind != FaultKind::ConnectionCut).map(spawn).collect()
 }
@@ -67,8 +66,7 @@ struct Nemesis {
 }
 
 impl Nemesis {
-    async fn run(mut self, mut dice: Dice, millis: u64) {
-        let times = dice.within(&self.plan.times).max(0) as u32;
+    async fn run(mut self, times: u32, millis: u64) {
         let moments = match &self.plan.trigger {
             Trigger::Drawn => millis as i64 / 20..=millis as i64 * 9 / 10,
             Trigger::At(at) => at.clone(),

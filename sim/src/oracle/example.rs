@@ -158,6 +158,13 @@ impl Example {
         self.history.end(call, outcome);
     }
 
+    /// A member of the group `g`, client 1, asks the coordinator; what comes of it is not known yet.
+    pub fn asks(&mut self, member: &str, ask: Ask) -> usize {
+        let member = member.to_owned();
+        let of = GroupCall { group: "g".into(), member, instance: None, ask, subscription: None };
+        self.history.invoke(1, WALL, Request::Group(of))
+    }
+
     /// It is that much later, in milliseconds.
     pub fn passes(&mut self, millis: u64) {
         self.history.nanos += millis * 1_000_000;

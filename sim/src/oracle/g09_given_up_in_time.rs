@@ -32,13 +32,12 @@ struct Owed<'a> {
 }
 
 fn judge(index: &Index<'_>) -> Verdict {
-    let Some(limits) = Limits::of(index.history) else { return Ok(()) };
-    if index.history.promise.is_cluster() {
-        return Ok(());
-    }
+    let at_most = Limits::of(index.history).rebalance_at_most;
+    let at_most = at_most.filter(|_| !index.history.promise.is_cluster());
+    let Some(at_most) = at_most else { return Ok(()) };
     for (group, calls) in groups::by_group(index.history) {
         for (member, calls) in groups::by_member(&calls) {
-            if let Some((owed, asked)) = too_late(index.history, limits, &calls) {
+            if let Some((owed, asked)) = too_late(index.history, at_most, &calls) {
                 let kept = format!("{:?}", owed.partitions);
                 let millis = (asked.call.began - owed.since) / 1_000_000;
                 let message =
@@ -57,7 +56,7 @@ fn judge(index: &Index<'_>) -> Verdict {
 /// What a member has not given up in time, and the heartbeat that was taken nevertheless.
 fn too_late<'a>(
     history: &History,
-    limits: Limits,
+    at_most: u64,
     calls: &[Asked<'a>],
 ) -> Option<(Owed<'a>, Asked<'a>)> {
     let mut target: Option<&Partitions> = None;
@@ -72,7 +71,7 @@ fn too_late<'a>(
             owed.partitions.retain(|of| owned.contains(of));
         }
         owed = owed.filter(|owed| !owed.partitions.is_empty());
-        let bound = limits.rebalance_at_most + LENIENCE;
+        let bound = at_most + LENIENCE;
         if let Some(late) = owed.take_if(|owed| {
             asked.call.began > owed.since + bound
                 && groups::is_one_coordinator(history, asked, owed.call.invoked)
@@ -119,6 +118,22 @@ mod tests {
     fn a_member_that_keeps_a_partition_for_too_long_and_is_still_one_is_found() {
         assert!(kept(1_300, false));
         assert!(!kept(1_500, false));
+    }
+
+    #[test]
+    fn nobody_can_tell_what_is_too_late_where_clocks_stand_still() {
+        let held = |slowest: u64| {
+            let mut example = Example::new();
+            example.history.promise.groups.paces = (slowest, 100);
+            example.told("a", 0, &[], 1, Some(partitions(&[0, 1])));
+            example.told("a", 1, &[0, 1], 1, Some(partitions(&[0])));
+            example.passes(2_500);
+            example.told("a", 1, &[0, 1], 1, None);
+            example.holds(&CHECK)
+        };
+        assert!(held(0));
+        assert!(held(40));
+        assert!(!held(50));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     Check, Verdict, Violation,
-    groups::{self, Asked, Limits, ON_THE_WAY, REBALANCE_IN_PROGRESS},
+    groups::{self, Asked, Limits, REBALANCE_IN_PROGRESS},
     index::Index,
 };
 use crate::{
@@ -19,7 +19,7 @@ pub const CHECK: Check = Check {
 };
 
 fn judge(index: &Index<'_>) -> Verdict {
-    let Some(limits) = Limits::of(index.history) else { return Ok(()) };
+    let limits = Limits::of(index.history);
     let everything = groups::by_group(index.history);
     for (group, calls) in everything.into_iter().filter(|(_, calls)| groups::is_classic(calls)) {
         for asked in &calls {
@@ -64,7 +64,7 @@ fn ends_for_nothing<'a>(
     let happens = |other: &Asked<'_>| {
         matches!(other.of.ask, Ask::Join | Ask::Leave)
             && other.call.invoked < ended
-            && other.call.over + ON_THE_WAY >= before.call.began
+            && limits.may_arrive_until(other.call) >= before.call.began
     };
     if calls.iter().any(happens) {
         return None;
@@ -79,9 +79,8 @@ fn ends_for_nothing<'a>(
         .collect();
     let is_there = |member: &&str| {
         let own = || signs.iter().filter(|sign| sign.of.member == **member);
-        let recent = |sign: &Asked<'_>| {
-            asked.call.began + ON_THE_WAY < sign.call.began + limits.session
-        };
+        let arrived = limits.arrived(asked.call);
+        let recent = |sign: &Asked<'_>| arrived < sign.call.began + limits.session;
         own().any(recent) && own().any(|sign| matches!(sign.of.ask, Ask::Sync { .. }))
     };
     let all = !members.is_empty() && members.iter().all(is_there);
@@ -113,6 +112,43 @@ mod tests {
         example.alive("a", 1, None);
         example.refused_beat("b", 1, REBALANCE_IN_PROGRESS);
         assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn a_join_that_nobody_waits_for_may_arrive_when_a_machine_goes_on_that_stood_still() {
+        let after = |slowest: u64| {
+            let mut example = Example::new();
+            example.history.promise.groups.paces = (slowest, 100);
+            example.asked("c", None, Ask::Join, Outcome::Unknown);
+            example.passes(2_000);
+            example.joined("a", 1);
+            example.led("a", 1, "a", &partitions(&[0]));
+            example.passes(300);
+            example.alive("a", 1, None);
+            example.passes(300);
+            example.refused_beat("a", 1, REBALANCE_IN_PROGRESS);
+            example.holds(&CHECK)
+        };
+        assert!(after(0));
+        assert!(!after(100));
+    }
+
+    #[test]
+    fn a_member_is_silent_while_its_call_is_on_the_way() {
+        let after = |on_the_way: u64, is_prompt: bool| {
+            let mut example = settled();
+            example.history.promise.groups.is_prompt = is_prompt;
+            example.alive("a", 1, None);
+            example.alive("b", 1, None);
+            example.passes(1_000);
+            let call = example.asks("b", Ask::Heartbeat { generation: 1 });
+            example.passes(on_the_way);
+            example.history.end(call, Outcome::Failed(REBALANCE_IN_PROGRESS));
+            example.holds(&CHECK)
+        };
+        assert!(!after(400, false));
+        assert!(after(600, false));
+        assert!(!after(600, true), "it was answered late, and decided on soon");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-const ILLEGAL_GENERATION: i16 = 22;
+pub const ILLEGAL_GENERATION: i16 = 22;
 pub const UNKNOWN_MEMBER_ID: i16 = 25;
 pub const REBALANCE_IN_PROGRESS: i16 = 27;
 const FENCED_INSTANCE_ID: i16 = 82;
@@ -114,7 +114,7 @@ pub fn is_one_coordinator(history: &History, asked: &Asked<'_>, since: Moment) -
 }
 
 /// How long a call may be on its way to a coordinator that does not stand still, in nanoseconds.
-pub const ON_THE_WAY: u64 = 100_000_000;
+const ON_THE_WAY: u64 = 100_000_000;
 /// How long an answer may wait for its records to be committed, in nanoseconds of a healthy clock: in a
 /// cluster up to `offsets.commit.timeout.ms`, with one broker until they are on its disk.
 const COMMITTED_WITHIN: u64 = 1_100_000_000;
@@ -127,30 +127,62 @@ pub struct Limits {
     pub session: u64,
     /// For how long a member may take to join again or to give partitions up, at least.
     pub rebalance: u64,
-    /// For how long it may at most.
-    pub rebalance_at_most: u64,
-    /// For how long an answer may wait for its records.
-    pub committed: u64,
+    /// For how long it may at most; `None` where nobody can tell.
+    pub rebalance_at_most: Option<u64>,
+    /// For how long a call may be on its way; `None` where nobody can tell.
+    on_the_way: Option<u64>,
+    /// For how long an answer may wait for its records; `None` where nobody can tell.
+    committed: Option<u64>,
+    /// The slowest pace of brokers, in percent.
+    slowest: u64,
 }
 
 impl Limits {
-    /// `None` when nobody can tell how long anything takes.
-    pub fn of(history: &History) -> Option<Self> {
-        let GroupPromise { session_millis, rebalance_millis, paces } = history.promise.groups;
-        let (slowest, fastest) = paces?;
-        let at_least = |millis: u64| millis * 1_000_000 * 100 / fastest.max(1);
-        let slowest = slowest.max(1);
+    /// What a history promises.
+    pub fn of(history: &History) -> Self {
+        let GroupPromise { session_millis, rebalance_millis, paces, is_prompt } =
+            history.promise.groups;
+        let (slowest, fastest) = paces;
+        let at_least = |nanos: u64| nanos * 100 / fastest.max(1);
+        let at_most = |nanos: u64| longest(nanos, slowest);
+        let is_prompt = is_prompt && slowest > 0;
         let committed = match history.promise.is_cluster() {
-            true => COMMITTED_WITHIN * 100 / slowest,
-            false => STORED_WITHIN,
+            true => at_most(COMMITTED_WITHIN),
+            false => Some(STORED_WITHIN),
         };
-        Some(Self {
-            session: at_least(session_millis),
-            rebalance: at_least(rebalance_millis),
-            rebalance_at_most: rebalance_millis * 1_000_000 * 100 / slowest,
-            committed,
-        })
+        Self {
+            session: at_least(session_millis * 1_000_000),
+            rebalance: at_least(rebalance_millis * 1_000_000),
+            rebalance_at_most: at_most(rebalance_millis * 1_000_000),
+            on_the_way: is_prompt.then_some(ON_THE_WAY),
+            committed: committed.filter(|_| is_prompt),
+            slowest,
+        }
     }
+
+    /// When a call that was answered had arrived, at the latest.
+    pub fn arrived(&self, call: &Call) -> u64 {
+        let soon = self.on_the_way.map_or(u64::MAX, |time| call.began + time);
+        call.over.min(soon)
+    }
+
+    /// Up to when a call may have had an effect, inclusive: also one that nobody waits for any more.
+    pub fn may_arrive_until(&self, call: &Call) -> u64 {
+        match call.ended {
+            None if self.slowest == 0 => u64::MAX,
+            _ => call.over + ON_THE_WAY,
+        }
+    }
+
+    /// When an answer that may have waited for others was decided on, at the earliest.
+    pub fn decided(&self, call: &Call) -> u64 {
+        let waited = self.committed.unwrap_or(u64::MAX);
+        call.began.max(call.over.saturating_sub(waited))
+    }
+}
+
+fn longest(nanos: u64, slowest: u64) -> Option<u64> {
+    (nanos * 100).checked_div(slowest)
 }
 
 /// The calls of each member that has an id, in the order of their beginning.

@@ -8,6 +8,7 @@
 mod faults;
 mod habits;
 mod keys;
+mod promise;
 mod reference;
 mod shapes;
 mod source;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use faults::{FaultKind, FaultPlan, Strike, Target, Trigger};
 pub use habits::{GroupHabit, GroupManners};
+pub use promise::that_may_strike;
 pub use reference::{reference, with_reference};
 pub use shapes::{BrokerShape, Budget, ClusterShape, Spread, Stakes, WorkloadShape};
 pub use source::{ScenarioError, nearest};
