@@ -9,7 +9,7 @@ use crate::{
     machine::{Machine, Parts, address},
     metadata,
     network::{ClientLinks, Network},
-    recorder::Recorder,
+    recorder::{Recorder, now_nanos},
     scenario::{FaultPlan, SEPARATE_CONTROLLERS, Scenario},
     trace::Effect,
 };
@@ -166,7 +166,7 @@ impl Cluster {
             self.recorder.trace.effect(Effect::CoordinatorMoved, 1);
         }
         let at = history.tick();
-        history.coordinators.push(CoordinatorsSeen { at, leaders });
+        history.coordinators.push(CoordinatorsSeen { at, nanos: now_nanos(), leaders });
     }
 
     /// Whether every partition has all its replicas in sync, as far as anybody knows.

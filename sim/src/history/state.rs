@@ -121,6 +121,8 @@ pub struct TermSeen {
 pub struct CoordinatorsSeen {
     /// When somebody looked.
     pub at: Moment,
+    /// The same in simulated nanoseconds.
+    pub nanos: u64,
     /// The leader and the leader epoch of each partition.
     pub leaders: Vec<(Option<i32>, i32)>,
 }

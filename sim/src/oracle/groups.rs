@@ -2,7 +2,10 @@
 
 use crate::{
     group::{Ask, GroupCall, Heard},
-    history::{Call, GroupPromise, History, MarkKind, Moment, Outcome, Partition, Request},
+    history::{
+        Call, CoordinatorsSeen, GroupPromise, History, MarkKind, Moment, Outcome, Partition,
+        Request,
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,6 +98,34 @@ pub fn is_by_coordinator(history: &History, asked: &Asked<'_>) -> bool {
     before == after && before.is_some_and(|(leader, _)| leader == Some(asked.call.broker))
 }
 
+/// For how long a broker had surely not been the coordinator of a group when it was asked, in
+/// nanoseconds; zero when it may have been, or may be again before somebody looks. Who leads is looked
+/// at again and again: leaderships that began and ended in between show by their epochs.
+pub fn replaced_for(history: &History, asked: &Asked<'_>) -> u64 {
+    let Some(ended) = asked.call.ended else { return 0 };
+    let seen = &history.coordinators;
+    let next = seen.partition_point(|seen| seen.at < ended);
+    let leads = |look: &CoordinatorsSeen| {
+        let partition = partition_of(&asked.of.group, look.leaders.len());
+        look.leaders.get(partition).copied()
+    };
+    let now = seen.get(next).and_then(leads);
+    if now.is_none_or(|(leader, _)| leader == Some(asked.call.broker)) {
+        return 0;
+    }
+    let mut since: Option<(u64, i32)> = None;
+    for look in &seen[..=next] {
+        let Some((leader, epoch)) = leads(look) else { continue };
+        let is_known = since.is_some_and(|(_, known)| (known..=known + 1).contains(&epoch));
+        since = match since {
+            _ if leader == Some(asked.call.broker) => None,
+            Some((nanos, _)) if is_known => Some((nanos, epoch)),
+            _ => Some((look.nanos, epoch)),
+        };
+    }
+    since.map_or(0, |(nanos, _)| asked.call.began.saturating_sub(nanos))
+}
+
 /// Whether the same broker was the coordinator of a group from one moment to another, and lived.
 pub fn is_one_coordinator(history: &History, asked: &Asked<'_>, since: Moment) -> bool {
     let Some(until) = asked.call.ended else { return false };
@@ -158,6 +189,12 @@ impl Limits {
             committed: committed.filter(|_| is_prompt),
             slowest,
         }
+    }
+
+    /// How long something may take that takes a broker so many nanoseconds of its own clock; `None` where
+    /// nobody can tell.
+    pub fn at_most(&self, nanos: u64) -> Option<u64> {
+        longest(nanos, self.slowest)
     }
 
     /// When a call that was answered had arrived, at the latest.

@@ -80,6 +80,7 @@ checks! {
     g09_given_up_in_time,
     g10_goes_on,
     g12_static_keeps,
+    g13_replaced_is_silent,
     o1_commit_survives,
     o2_last_commit,
     o3_no_regress,
