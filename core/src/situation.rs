@@ -304,6 +304,8 @@ situations! {
     ReplicaSessionLost = "replica-session-lost",
     /// A fetch of a session has no answer: nobody knows whether the leader has heard what it told.
     ReplicaFetchUnanswered = "replica-fetch-unanswered",
+    /// A follower has received more than its disk takes, and fetches no more until that is written.
+    FollowerWaitsForItsDisk = "follower-waits-for-its-disk",
     /// A follower has heard where the log starts and is not there yet: it hears of it again.
     LogStartToldAgain = "log-start-told-again",
     /// A follower begins a fetch session while a fetch of the one before is served.

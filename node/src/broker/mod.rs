@@ -1,5 +1,6 @@
 //! What a broker serves its clients from: partitions and their drivers, and what goes on beside.
 
+mod backlog;
 mod census;
 pub mod compaction;
 mod controller;

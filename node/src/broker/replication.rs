@@ -4,11 +4,13 @@
 //! is something to tell; the answers go to the machines, and the next call says where they are
 //! then. It names only those that have moved, in a session with the leader (KIP-227), and looks only
 //! at those that say so. A call that the leader may let wait is hurried when there are partitions
-//! that it does not name: a new leadership must not wait for them. The reporter tells flushed offsets between two calls, so that an
+//! that it does not name: a new leadership must not wait for them. Nothing is fetched while the disk
+//! has too much to write already. The reporter tells flushed offsets between two calls, so that an
 //! acknowledgement need not wait for the next records.
 
 use super::{
     Moves, PartitionDriver, Throttles,
+    backlog::Backlog,
     replica_sessions::{Key, key_of},
 };
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
 use highwater_core::{
     partition::{Input, Partition, ReplicaBatches, ReplicaPosition},
     replica_session::FollowerSession,
+    sometimes,
     time::Instant,
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset},
 };
@@ -38,6 +41,8 @@ use tokio::sync::Notify;
 const ANSWER_SLACK: Duration = Duration::from_millis(1_500);
 /// How long a report of flushed offsets is waited for.
 const REPORT_PATIENCE: Duration = Duration::from_millis(1_000);
+/// While so many whole answers wait for the disk, no more is fetched.
+const BACKLOG_ANSWERS: usize = 2;
 /// The first pause after a call or a partition failed.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// The longest pause.
@@ -59,6 +64,8 @@ pub struct Replication {
     options: ReplicationOptions,
     throttles: Arc<Throttles>,
     broker_epoch: BrokerEpoch,
+    /// What was fetched and is not written yet.
+    backlog: Arc<Backlog>,
     leaders: Mutex<BTreeMap<BrokerId, Followed>>,
 }
 
@@ -92,8 +99,18 @@ impl Replication {
         (options, throttles): (ReplicationOptions, Arc<Throttles>),
         broker_epoch: BrokerEpoch,
     ) -> Arc<Self> {
+        let backlog = Backlog::new(BACKLOG_ANSWERS * options.max_bytes as usize);
         let leaders = Mutex::default();
-        Arc::new(Self { clock, transport, tasks, options, throttles, broker_epoch, leaders })
+        Arc::new(Self {
+            clock,
+            transport,
+            tasks,
+            options,
+            throttles,
+            broker_epoch,
+            backlog,
+            leaders,
+        })
     }
 
     /// Takes over which partitions follow whom. Called by one task only.
@@ -198,6 +215,10 @@ impl Fetcher {
     async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         loop {
+            if self.replication.backlog.is_full() {
+                sometimes!(FollowerWaitsForItsDisk);
+                self.replication.backlog.has_room().await;
+            }
             let now = self.replication.clock.now().monotonic;
             self.look(now);
             if self.session.is_empty() {
@@ -386,7 +407,7 @@ impl Fetcher {
             high_watermark: fetched.high_watermark,
             log_start_offset: fetched.log_start_offset,
             diverging: fetched.diverging,
-            records: fetched.records,
+            records: self.replication.backlog.count(fetched.records),
         });
         driver.tell(Input::Fetched { leader_epoch, fetch_offset, outcome });
     }
