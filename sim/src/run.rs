@@ -398,13 +398,13 @@ async fn finish(
     let (last, settling, lab) = (clients.clone(), cluster.clone(), lab.clone());
     let finale = node.spawn(async move {
         let unserved = workload::converge(&last, &rotten).await;
-        let excused = self::excused(&settling, unserved)?;
+        let excused = self::excused(&settling, unserved, stuck::proof)?;
         if excused.is_empty() {
             workload::read_everything(&last).await;
             settle(&settling).await;
         }
         let unread = workload::read_back(&last, seed, &excused).await?;
-        let unread = self::excused(&settling, unread)?;
+        let unread = self::excused(&settling, unread, stuck::unreadable)?;
         // Applications of others rely on every partition.
         let is_whole = excused.is_empty() && unread.is_empty();
         if is_whole { lab.finish(&last, seed).await } else { Ok(()) }
@@ -422,10 +422,10 @@ async fn finish(
 fn excused(
     cluster: &Cluster,
     unserved: Vec<(Partition, String)>,
+    proof: impl Fn(&Cluster, Partition) -> Result<String, String>,
 ) -> Result<BTreeSet<Partition>, String> {
     let is_unlimited = cluster.recorder.history().promise.unlimited;
-    let excuses =
-        stuck::excuses(unserved, is_unlimited, |partition| stuck::proof(cluster, partition))?;
+    let excuses = stuck::excuses(unserved, is_unlimited, |partition| proof(cluster, partition))?;
     for proof in excuses.values() {
         cluster.recorder.note(format_args!("excused: {proof}"));
         cluster.recorder.history().excuses.push(proof.clone());

@@ -7,7 +7,11 @@
 //! the disk and was taken out of service for that. One that is slow, hangs, or gave its log up without
 //! such a reason counts as one that could serve.
 
-use crate::{cluster::Cluster, history::Partition, machine::Machine};
+use crate::{
+    cluster::Cluster,
+    history::{History, MarkKind, MetadataSeen, Partition},
+    machine::Machine,
+};
 use highwater_core::{
     metadata::PartitionRegistration,
     types::{BrokerId, PartitionIndex, TopicId},
@@ -50,8 +54,49 @@ pub fn proof(cluster: &Cluster, partition: Partition) -> Result<String, String> 
         brokers: &brokers,
         needed: image.min_insync_replicas(id, index) as usize,
         any_may_lead: image.allows_unclean_election(id),
+        lost_nothing: lost_nothing(&cluster.recorder.history(), partition),
     };
     Ok(format!("{name}: {}. {}", left.why()?, left.replicas()))
+}
+
+/// Why a partition that takes records cannot be read to its end: a bit of its leader's log has
+/// flipped, or nobody can serve it any more.
+pub fn unreadable(cluster: &Cluster, partition: Partition) -> Result<String, String> {
+    let leader = cluster.leader_of(partition);
+    let machine = cluster.machines.iter().find(|machine| Some(machine.id) == leader);
+    let is_rotten = |machine: &&Machine| is_rotten(machine, partition);
+    match machine.filter(is_rotten) {
+        Some(machine) => {
+            let (name, leader) = (cluster.recorder.name(partition), machine.id);
+            Ok(format!("{name}: broker {leader} leads, and a bit of its log has flipped"))
+        }
+        None => proof(cluster, partition),
+    }
+}
+
+fn is_rotten(machine: &Machine, partition: Partition) -> bool {
+    machine.images().get(&partition).is_some_and(|log| log.rotten)
+}
+
+/// Of those who were seen last to have every acknowledged record one that has no reason not to have
+/// them any more: its disk was not lost, nor has it crashed where records count before they are
+/// flushed.
+fn lost_nothing(history: &History, partition: Partition) -> Option<BrokerId> {
+    let of_partition = |look: &'_ MetadataSeen| {
+        let seen = look.partitions.get(&partition)?;
+        let whole: Vec<i32> = seen.isr.iter().chain(&seen.elr).copied().collect();
+        (!whole.is_empty()).then_some((look.offset, whole))
+    };
+    let (_, whole) = history.metadata.iter().filter_map(of_partition).max()?;
+    let counts_received = history.topics[partition.topic].replicated;
+    let has_lost = |broker: &i32| {
+        history.marks.iter().filter(|mark| mark.machine == *broker).any(|mark| match mark.kind {
+            MarkKind::Wiped => true,
+            MarkKind::Stopped => counts_received,
+            _ => false,
+        })
+    };
+    whole.into_iter().find(|broker| !has_lost(broker)).map(BrokerId)
 }
 
 fn nobody_runs(brokers: &BTreeMap<BrokerId, State>) -> Result<String, String> {
@@ -83,9 +128,8 @@ impl State {
         match broker.map(|broker| broker.replica_health(id, index)) {
             Some(ReplicaHealth::InService) => Self::InService,
             Some(ReplicaHealth::Failed) => {
-                let is_rotten = machine.images().get(&partition).is_some_and(|log| log.rotten);
                 let sound = Self::Unexplained("is alive, and its log failed and is not rotten");
-                if is_rotten { Self::Rotten } else { sound }
+                if is_rotten(machine, partition) { Self::Rotten } else { sound }
             }
             Some(ReplicaHealth::Missing) => Self::Unexplained("is alive and has not opened it"),
             None => machine
@@ -118,6 +162,8 @@ struct Left<'a> {
     needed: usize,
     /// Whether the topic lets a replica lead that is not in sync.
     any_may_lead: bool,
+    /// One who was seen last to have everything, and can have lost nothing.
+    lost_nothing: Option<BrokerId>,
 }
 
 impl Left<'_> {
@@ -143,6 +189,11 @@ impl Left<'_> {
         };
         if let Some(broker) = may_lead.find(|broker| self.could_serve(*broker)) {
             return Err(format!("{leads}, and broker {broker} may, which {}", self.state(broker)));
+        }
+        if let Some(broker) = self.lost_nothing.filter(|_| nobody_has_all) {
+            return Err(format!(
+                "{leads}, and broker {broker} had everything and has lost nothing"
+            ));
         }
         let last = last.map_or("nobody".into(), |last| format!("broker {last}"));
         Ok(format!(

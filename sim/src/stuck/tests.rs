@@ -1,4 +1,5 @@
 use super::*;
+use crate::history::{PartitionSeen, Topic};
 use highwater_core::types::{LeaderEpoch, PartitionEpoch};
 
 fn brokers(of: &[i32]) -> Vec<BrokerId> {
@@ -27,7 +28,8 @@ fn is_proven(known: &PartitionRegistration, states: [State; 3]) -> bool {
 
 fn is_proven_with(known: &PartitionRegistration, states: [State; 3], any_may_lead: bool) -> bool {
     let brokers = (1..).map(BrokerId).zip(states).collect();
-    Left { known, brokers: &brokers, needed: 2, any_may_lead }.why().is_ok()
+    let left = Left { known, brokers: &brokers, needed: 2, any_may_lead, lost_nothing: None };
+    left.why().is_ok()
 }
 
 fn does_not_start() -> State {
@@ -95,4 +97,43 @@ fn each_partition_that_nobody_serves_needs_a_proof_of_its_own() {
     let unproven = excuses(unserved(), true, one_is_proven);
     assert_eq!(unproven, Err("other is silent; and yet it could be: broker 2 may".into()));
     assert_eq!(excuses(unserved(), false, proven), Err("one is silent".into()));
+}
+
+#[test]
+fn who_had_everything_may_only_be_forgotten_when_its_disk_was_lost_or_its_memory_counted() {
+    for (wiped, stopped, is_replicated, expected) in [
+        (&[2, 3][..], &[][..], false, None),
+        (&[2], &[], false, Some(BrokerId(3))),
+        (&[2], &[3], false, Some(BrokerId(3))),
+        (&[2], &[3], true, None),
+        (&[], &[], false, Some(BrokerId(2))),
+    ] {
+        let of = Partition { topic: 0, index: 0 };
+        let mut history = History::default();
+        history.topics.push(Topic { replicated: is_replicated, ..Topic::default() });
+        for (offset, isr, elr) in [(1, vec![1, 2, 3], vec![]), (2, vec![2], vec![3])] {
+            let seen = PartitionSeen { isr, elr, ..PartitionSeen::default() };
+            let partitions = [(of, seen)].into();
+            history.metadata.push(MetadataSeen { offset, partitions, ..MetadataSeen::default() });
+        }
+        let forgotten = [(of, PartitionSeen::default())].into();
+        history.metadata.push(MetadataSeen {
+            offset: 3,
+            partitions: forgotten,
+            ..MetadataSeen::default()
+        });
+        for broker in wiped {
+            history.mark(*broker, MarkKind::Wiped);
+        }
+        for broker in stopped {
+            history.mark(*broker, MarkKind::Stopped);
+        }
+        assert_eq!(lost_nothing(&history, of), expected);
+    }
+    let known = partition(None, &[], &[]);
+    let brokers = (1..).map(BrokerId).zip([SERVES, SERVES, SERVES]).collect();
+    let lost_nothing = Some(BrokerId(3));
+    let left =
+        Left { known: &known, brokers: &brokers, needed: 2, any_may_lead: false, lost_nothing };
+    assert!(left.why().is_err());
 }
