@@ -112,6 +112,8 @@ fn nobody_runs(brokers: &BTreeMap<BrokerId, State>) -> Result<String, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     InService,
+    /// In service, and a bit of its log has flipped: nobody can copy it beyond that.
+    Flipped,
     /// The broker failed at its start, with what it said.
     DoesNotStart(String),
     /// The broker runs, and the log on its disk is rotten and out of service.
@@ -126,6 +128,7 @@ impl State {
         let index = PartitionIndex(partition.index as u32);
         let broker = machine.broker();
         match broker.map(|broker| broker.replica_health(id, index)) {
+            Some(ReplicaHealth::InService) if is_rotten(machine, partition) => Self::Flipped,
             Some(ReplicaHealth::InService) => Self::InService,
             Some(ReplicaHealth::Failed) => {
                 let sound = Self::Unexplained("is alive, and its log failed and is not rotten");
@@ -139,7 +142,7 @@ impl State {
     }
 
     const fn could_serve(&self) -> bool {
-        matches!(self, Self::InService | Self::Unexplained(_))
+        matches!(self, Self::InService | Self::Flipped | Self::Unexplained(_))
     }
 }
 
@@ -147,6 +150,7 @@ impl std::fmt::Display for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::InService => formatter.write_str("is alive"),
+            Self::Flipped => formatter.write_str("is alive, and a bit of its log has flipped"),
             Self::DoesNotStart(why) => write!(formatter, "does not start ({why})"),
             Self::Rotten => formatter.write_str("is alive, and its log is rotten"),
             Self::Unexplained(what) => formatter.write_str(what),
@@ -206,8 +210,14 @@ impl Left<'_> {
     }
 
     fn too_few_are_in_sync(&self, leader: BrokerId) -> Result<String, String> {
+        let PartitionRegistration { isr, replicas, .. } = self.known;
         let needed = self.needed;
-        let left = self.known.replicas.iter().filter(|replica| self.could_serve(**replica)).count();
+        // Whoever is not in sync has to copy the leader's log.
+        let can_copy = self.brokers.get(&leader) != Some(&State::Flipped);
+        let counts = |replica: &&BrokerId| {
+            self.could_serve(**replica) && (can_copy || isr.contains(replica))
+        };
+        let left = replicas.iter().filter(counts).count();
         if left >= needed {
             return Err(format!(
                 "broker {leader} leads and {left} replicas are left, of which {needed} have to be \
@@ -217,7 +227,7 @@ impl Left<'_> {
         }
         Ok(format!(
             "broker {leader} leads, {} are in sync, {needed} have to be, and {left} are left",
-            ids(&self.known.isr)
+            ids(isr)
         ))
     }
 

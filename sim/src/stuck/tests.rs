@@ -59,6 +59,13 @@ fn a_replica_whose_log_rotted_does_not_count_as_one_that_could_be_in_sync() {
 }
 
 #[test]
+fn nobody_gets_in_sync_with_a_leader_whose_log_cannot_be_copied() {
+    assert!(is_proven(&partition(Some(1), &[1], &[]), [State::Flipped, SERVES, SERVES]));
+    assert!(!is_proven(&partition(Some(1), &[1, 2], &[]), [State::Flipped, SERVES, SERVES]));
+    assert!(!is_proven(&partition(Some(1), &[1], &[]), [SERVES, State::Flipped, SERVES]));
+}
+
+#[test]
 fn nobody_may_lead_where_all_who_had_everything_are_gone_for_a_reason() {
     let mut known = partition(None, &[1], &[2]);
     assert!(is_proven(&known, [ROTTEN, does_not_start(), SERVES]));
