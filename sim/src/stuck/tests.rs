@@ -1,3 +1,5 @@
+//! What counts as a proof that nobody can serve a partition, and what does not.
+
 use super::*;
 use crate::history::{PartitionSeen, Topic};
 use highwater_core::types::{LeaderEpoch, PartitionEpoch};

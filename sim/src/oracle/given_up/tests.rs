@@ -1,3 +1,5 @@
+//! What a loss costs, and what outlives it.
+
 use super::super::{
     example::{Example, PARTITION, batch, batch_by, image, in_sync, producer},
     first_violation,
