@@ -136,6 +136,8 @@ mutants! {
     CrashedBrokerStaysEligible = "crashed-broker-stays-eligible",
     /// A follower cuts nothing that it knows to be committed, though an unclean election gave it up.
     KeepsBelowHighWatermark = "keeps-below-high-watermark",
+    /// A replica that is elected although it was not in sync gives up what it has.
+    LeaderOutOfSyncBeginsEmpty = "leader-out-of-sync-begins-empty",
     /// A replica that is not in sync is elected although the topic does not allow it.
     UncleanAlwaysAllowed = "unclean-always-allowed",
     /// A consumer group gives a partition to a member before another has given it up.

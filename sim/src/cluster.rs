@@ -21,7 +21,7 @@ use highwater_node::{
     config::{BrokerConfig, Settings},
     env::Clock,
 };
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc};
 
 /// The port for clients on every machine.
 const CLIENT_PORT: u16 = 9092;
@@ -99,21 +99,6 @@ impl Cluster {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.machines.iter().all(Machine::is_ready)
-    }
-
-    /// Waits for every broker to be ready; the first that is not, with what it said.
-    pub async fn wait_ready(&self, patience: Duration) -> Result<(), String> {
-        for machine in self.machines.iter() {
-            if !machine.wait_ready(patience).await {
-                let why = machine.start_failure();
-                let why = why.unwrap_or_else(|| format!("not within {patience:?}"));
-                return Err(match self.machines.len() {
-                    1 => format!("the broker does not start: {why}"),
-                    _ => format!("broker {} does not start: {why}", machine.id),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// The metadata that is furthest ahead.

@@ -10,8 +10,8 @@ use std::time::Duration;
 pub const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Everything works again; the brokers are stopped once more at times, so that what they
-/// acknowledged must have reached the media.
-pub async fn heal(cluster: &Cluster, plans: &[FaultPlan]) -> Result<(), Failure> {
+/// acknowledged must have reached the media. Which of them do not start, where they need not.
+pub async fn heal(cluster: &Cluster, plans: &[FaultPlan]) -> Result<Vec<String>, Failure> {
     let mut choices = cluster.recorder.journal.ending();
     cluster.recorder.note(format_args!("heal"));
     cluster.network.heal();
@@ -85,8 +85,59 @@ fn killed_at_the_end(cluster: &Cluster, choices: &mut Choices) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Waits until every broker has started.
-pub async fn wait_ready(cluster: &Cluster) -> Result<(), Failure> {
-    let started = cluster.wait_ready(START_WITHIN).await;
-    started.map_err(|message| Failure { check: "LV7 starts".into(), message })
+/// Waits until every broker has started. Which of them do not, and what they say of it, where faults
+/// may exceed the promise.
+pub async fn wait_ready(cluster: &Cluster) -> Result<Vec<String>, Failure> {
+    let is_unlimited = cluster.recorder.history().promise.unlimited;
+    let is_cluster = cluster.machines.len() > 1;
+    let mut excuses = Vec::new();
+    for machine in cluster.machines.iter() {
+        if machine.wait_ready(START_WITHIN).await {
+            continue;
+        }
+        let name = if is_cluster { format!("broker {}", machine.id) } else { "the broker".into() };
+        let missing = Missing { name, said: machine.start_failure() };
+        excuses.push(missing.excuse(is_unlimited)?);
+    }
+    Ok(excuses)
+}
+
+/// A broker that is not there on a disk that works again.
+struct Missing {
+    name: String,
+    /// What it failed with; `None` when it said nothing.
+    said: Option<String>,
+}
+
+impl Missing {
+    /// One that hangs has no excuse, whatever was done to it.
+    fn excuse(self, is_unlimited: bool) -> Result<String, Failure> {
+        let Self { name, said } = self;
+        let is_excused = is_unlimited && said.is_some();
+        let why = said.unwrap_or_else(|| format!("not within {START_WITHIN:?}"));
+        let message = format!("{name} does not start: {why}");
+        if is_excused {
+            return Ok(message);
+        }
+        Err(Failure { check: "LV7 starts".into(), message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_hangs_at_its_start_is_never_excused_and_one_that_says_why_beyond_the_promise()
+    {
+        for (said, is_unlimited, is_excused) in [
+            (Some("its metadata is damaged"), true, true),
+            (Some("its metadata is damaged"), false, false),
+            (None, true, false),
+            (None, false, false),
+        ] {
+            let missing = Missing { name: "broker 2".into(), said: said.map(str::to_owned) };
+            assert_eq!(missing.excuse(is_unlimited).is_ok(), is_excused, "{said:?}");
+        }
+    }
 }

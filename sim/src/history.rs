@@ -122,6 +122,8 @@ pub struct History {
     pub boundaries: Vec<Boundary>,
     /// The metadata that brokers had applied, whenever somebody looked.
     pub metadata: Vec<MetadataSeen>,
+    /// When somebody looked last at what metadata a machine's broker has applied.
+    pub looked_at: BTreeMap<i32, Moment>,
     /// Who led the metadata quorum, as brokers knew, whenever somebody looked and it was news.
     pub terms: Vec<TermSeen>,
     /// Who led the partitions of `__consumer_offsets`, again and again.
@@ -329,6 +331,12 @@ impl History {
     pub fn tick(&mut self) -> Moment {
         self.next += 1;
         self.next
+    }
+
+    /// Notes that somebody looks at what metadata a machine's broker has applied; returns when it was
+    /// looked at before. What happened up to then is not later than that moment.
+    pub fn look_at(&mut self, machine: i32) -> Moment {
+        self.looked_at.insert(machine, self.next).unwrap_or(0)
     }
 
     /// Notes that a call to broker 1 begins; returns its index.

@@ -13,10 +13,15 @@ use std::collections::BTreeMap;
 
 /// Notes what metadata a machine's broker has applied, and who leads the quorum as far as it knows.
 pub fn note(machine: &Machine) {
-    let Some(broker) = machine.broker() else { return };
+    let Some(broker) = machine.broker() else {
+        // Who does not run applies nothing.
+        machine.recorder.history().look_at(machine.id.0);
+        return;
+    };
     let image = broker.image();
     let known = broker.leadership();
     let mut history = machine.recorder.history();
+    let unknown_at = history.look_at(machine.id.0);
     if let Some(leader) = known.leader {
         let seen = TermSeen { machine: machine.id.0, term: known.term, leader: leader.0 };
         if !history.terms.contains(&seen) {
@@ -28,7 +33,7 @@ pub fn note(machine: &Machine) {
     if last.is_none_or(|last| last.offset != image.applied().0) {
         let at = history.tick();
         let seen = metadata_seen((at, machine.id), &image, &history.topics);
-        history.metadata.push(seen);
+        history.metadata.push(MetadataSeen { unknown_at, ..seen });
     }
 }
 
@@ -62,6 +67,7 @@ fn metadata_seen(
     let fenced = image.brokers().filter(|(_, broker)| broker.fenced).map(|(id, _)| id.0).collect();
     MetadataSeen {
         at,
+        unknown_at: 0,
         machine: machine.0,
         offset: image.applied().0,
         digest: format!("{:032x}", hash.value()),

@@ -251,10 +251,10 @@ async fn simulate(
     }
     clients.impatience = 0.0;
     let finished = match healed {
-        Err(failure) if !scenario.unlimited => Err(failure),
-        healed => {
+        Err(failure) => Err(failure),
+        Ok(missing) => {
             // Beyond its promise the cluster need not come back whole; those who did must serve.
-            recorder.history().excuses.extend(healed.err().map(|failure| failure.message));
+            recorder.history().excuses.extend(missing);
             finish(&cluster, &node, &clients, (network_seed, lab)).await
         }
     };
@@ -399,14 +399,17 @@ async fn finish(
         .collect();
     let (last, settling, lab) = (clients.clone(), cluster.clone(), lab.clone());
     let finale = node.spawn(async move {
-        if let Err((partition, message)) = workload::converge(&last, &rotten).await {
-            // Nothing is read back from a cluster that cannot serve everything.
-            return excused(&settling, partition, message);
+        let unserved = workload::converge(&last, &rotten).await;
+        let excused = self::excused(&settling, unserved, stuck::proof)?;
+        if excused.is_empty() {
+            workload::read_everything(&last).await;
+            settle(&settling).await;
         }
-        workload::read_everything(&last).await;
-        settle(&settling).await;
-        workload::read_back(&last, seed).await?;
-        lab.finish(&last, seed).await
+        let unread = workload::read_back(&last, seed, &excused).await?;
+        let unread = self::excused(&settling, unread, stuck::unreadable)?;
+        // Applications of others rely on every partition.
+        let is_whole = excused.is_empty() && unread.is_empty();
+        if is_whole { lab.finish(&last, seed).await } else { Ok(()) }
     });
     let outcome = finale.await.unwrap_or_else(|_| Err("the last reader was lost".into()));
     note_replicas(cluster);
@@ -418,15 +421,18 @@ async fn finish(
 
 /// A partition that nobody serves is a failure, except where the faults may exceed the promise and
 /// nobody who is left can serve it.
-fn excused(cluster: &Cluster, partition: Partition, message: String) -> Result<(), String> {
-    if !cluster.recorder.history().promise.unlimited {
-        return Err(message);
+fn excused(
+    cluster: &Cluster,
+    unserved: Vec<(Partition, String)>,
+    proof: impl Fn(&Cluster, Partition) -> Result<String, String>,
+) -> Result<BTreeSet<Partition>, String> {
+    let is_unlimited = cluster.recorder.history().promise.unlimited;
+    let excuses = stuck::excuses(unserved, is_unlimited, |partition| proof(cluster, partition))?;
+    for proof in excuses.values() {
+        cluster.recorder.note(format_args!("excused: {proof}"));
+        cluster.recorder.history().excuses.push(proof.clone());
     }
-    let proof = stuck::proof(cluster, partition);
-    let proof = proof.map_err(|why| format!("{message}; and yet it could be: {why}"))?;
-    cluster.recorder.note(format_args!("excused: {proof}"));
-    cluster.recorder.history().excuses.push(proof);
-    Ok(())
+    Ok(excuses.into_keys().collect())
 }
 
 /// Waits until the replicas are the same everywhere; whether they are is judged by an oracle.

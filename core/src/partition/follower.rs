@@ -182,7 +182,12 @@ impl Partition {
 
     /// Gives up the whole log, which ends below the leader's start, and goes on from there, with what
     /// is known of the producers before.
-    fn reset_to(&mut self, to: Offset, producers: ProducerStates, effects: &mut Effects) {
+    pub(super) fn reset_to(
+        &mut self,
+        to: Offset,
+        producers: ProducerStates,
+        effects: &mut Effects,
+    ) {
         let producers = producers.below(to);
         self.log_start_offset = to;
         self.requested_log_start = to;

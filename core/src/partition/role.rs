@@ -3,6 +3,8 @@
 
 use super::{Effects, Partition, PartitionError, Response, leader::Leading, messages::Effect};
 use crate::{
+    mutant::Mutant,
+    producers::ProducerStates,
     sometimes,
     time::Now,
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch},
@@ -56,6 +58,7 @@ impl Partition {
         }
         let is_new_epoch =
             assignment.leader_epoch > self.leader_epoch || self.partition_epoch.is_none();
+        let was_left_out = self.partition_epoch.is_some() && !self.is_in_sync;
         self.leader_epoch = assignment.leader_epoch;
         self.partition_epoch = Some(assignment.partition_epoch);
         self.isr_is_complete =
@@ -67,7 +70,12 @@ impl Partition {
                 leading.reassigned(now.monotonic, assignment, self.log_end_offset);
                 self.isr_settled(now, effects);
             }
-            _ if leads => self.lead(now, assignment, effects),
+            _ if leads => {
+                if was_left_out && Mutant::LeaderOutOfSyncBeginsEmpty.is_planted() {
+                    self.reset_to(self.log_start_offset, ProducerStates::default(), effects);
+                }
+                self.lead(now, assignment, effects);
+            }
             Role::Follower(following) if !is_new_epoch => {
                 following.leader = assignment.leader;
             }

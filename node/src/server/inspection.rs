@@ -2,7 +2,10 @@
 
 use super::Broker;
 use crate::broker::{Lookup, PartitionDriver, TopicPartition};
-use highwater_core::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use highwater_core::{
+    partition::Partition,
+    types::{LeaderEpoch, Offset, PartitionIndex, TopicId},
+};
 
 /// What a replica knows of itself at one moment.
 #[derive(Clone, Debug)]
@@ -23,7 +26,29 @@ pub struct ReplicaState {
     pub log_end_offset: Offset,
 }
 
+/// Whether a replica takes part in its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaHealth {
+    /// Its log is open and takes appends.
+    InService,
+    /// Its log could not be opened, or has failed since; the reason was logged.
+    Failed,
+    /// There is none, or its log is being opened.
+    Missing,
+}
+
 impl Broker {
+    /// How it stands with this broker's replica of a partition.
+    pub fn replica_health(&self, topic: TopicId, index: PartitionIndex) -> ReplicaHealth {
+        match self.shared.partitions.get(topic, index) {
+            Lookup::Open(driver) if driver.inspect(Partition::is_writable) => {
+                ReplicaHealth::InService
+            }
+            Lookup::Open(_) | Lookup::Offline => ReplicaHealth::Failed,
+            Lookup::Opening | Lookup::Unknown => ReplicaHealth::Missing,
+        }
+    }
+
     /// What this broker's replica of a partition knows; `None` when it has none that is open.
     pub fn replica(&self, topic: TopicId, index: PartitionIndex) -> Option<ReplicaState> {
         let Lookup::Open(driver) = self.shared.partitions.get(topic, index) else { return None };

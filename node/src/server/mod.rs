@@ -7,7 +7,7 @@ mod inspection;
 mod listener;
 mod quorum;
 
-pub use inspection::ReplicaState;
+pub use inspection::{ReplicaHealth, ReplicaState};
 
 use crate::{
     broker::{

@@ -91,6 +91,8 @@ pub struct FinalTopic {
 pub struct MetadataSeen {
     /// When somebody looked.
     pub at: Moment,
+    /// The last moment before that at which the machine was known not to have applied this.
+    pub unknown_at: Moment,
     /// On which broker's machine.
     pub machine: i32,
     /// Position in the metadata log.

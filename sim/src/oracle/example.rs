@@ -50,9 +50,13 @@ impl Example {
 
     /// A machine had applied the metadata up to an offset.
     pub fn saw(&mut self, machine: i32, offset: u64, digest: &str, seen: PartitionSeen) {
+        // Somebody has just looked, too.
+        self.history.look_at(machine);
+        let unknown_at = self.history.look_at(machine);
         let at = self.history.tick();
         self.history.metadata.push(MetadataSeen {
             at,
+            unknown_at,
             machine,
             offset,
             digest: digest.to_owned(),

@@ -47,7 +47,7 @@ pub struct Scenario {
     /// Whether each seed enables only some of the faults.
     pub swarm: bool,
     /// Whether the faults may exceed what the cluster promises to survive. Then only what holds
-    /// whatever happens is checked, and nothing has to work in the end.
+    /// whatever happens is checked, and in the end whatever somebody is left to serve must work.
     pub unlimited: bool,
     /// The machines.
     pub cluster: ClusterShape,

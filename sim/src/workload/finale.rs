@@ -27,45 +27,55 @@ const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
 const FETCH_BYTES: u64 = 2_500;
 
-/// Waits until every partition takes records again, except those that may be offline. The error is
-/// the one that does not, and what became of it.
+/// Waits until every partition takes records again, except those that may be offline. Those that do
+/// not, and what became of them.
 pub async fn converge(
     clients: &Clients,
     may_be_offline: &BTreeSet<Partition>,
-) -> Result<(), (Partition, String)> {
+) -> Vec<(Partition, String)> {
     let mut session = Session::new(clients.clone(), ClientNumber(0));
     let patience = patience(&session);
     let deadline = now_nanos() + patience.as_nanos() as u64;
-    for partition in clients.partitions.iter().copied() {
-        loop {
+    let mut silent: Vec<Partition> = clients.partitions.to_vec();
+    loop {
+        // All of them again and again, so that one that is stuck costs the others no time.
+        let is_last = now_nanos() > deadline;
+        let mut unserved = Vec::new();
+        for partition in silent {
             let outcome = match session.is_connected() || session.connected().await {
                 true => probe(&mut session, partition).await,
                 false => None,
             };
             match outcome {
-                Some(Outcome::Produced { .. }) => break,
+                Some(Outcome::Produced { .. }) => {}
                 Some(Outcome::Failed(code)) if may_be_offline.contains(&partition) => {
-                    let name = clients.recorder.name(partition);
-                    let excuse = format!(
-                        "{name}: a bit of its only log has flipped, and it is offline with {code}"
-                    );
-                    clients.recorder.note(format_args!("excused: {excuse}"));
-                    clients.recorder.history().excuses.push(excuse);
-                    break;
+                    excuse_rot(clients, partition, code);
                 }
-                _ if now_nanos() > deadline => {
-                    let name = clients.recorder.name(partition);
-                    let message = format!(
-                        "{name} took no record within {patience:?} after everything was healed; \
-                         its last answer was {outcome:?}"
-                    );
-                    return Err((partition, message));
-                }
-                _ => time::sleep(Duration::from_millis(50)).await,
+                _ => unserved.push((partition, outcome)),
             }
         }
+        if unserved.is_empty() || is_last {
+            let told = |(partition, outcome)| {
+                let name = clients.recorder.name(partition);
+                let message = format!(
+                    "{name} took no record within {patience:?} after everything was healed; its \
+                     last answer was {outcome:?}"
+                );
+                (partition, message)
+            };
+            return unserved.into_iter().map(told).collect();
+        }
+        silent = unserved.into_iter().map(|(partition, _)| partition).collect();
+        time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(())
+}
+
+fn excuse_rot(clients: &Clients, partition: Partition, code: i16) {
+    let name = clients.recorder.name(partition);
+    let excuse =
+        format!("{name}: a bit of its only log has flipped, and it is offline with {code}");
+    clients.recorder.note(format_args!("excused: {excuse}"));
+    clients.recorder.history().excuses.push(excuse);
 }
 
 fn patience(session: &Session) -> Duration {
@@ -78,8 +88,13 @@ async fn probe(session: &mut Session, partition: Partition) -> Option<Outcome> {
     produce_once(session, Produce { partition, acks: -1, producer: None, records }).await
 }
 
-/// Reads everything that the broker serves into the history.
-pub async fn read_back(clients: &Clients, seed: u64) -> Result<(), String> {
+/// Reads everything that the broker serves into the history, but no partition that is excused. Those
+/// that could not be read, and what became of them.
+pub async fn read_back(
+    clients: &Clients,
+    seed: u64,
+    excused: &BTreeSet<Partition>,
+) -> Result<Vec<(Partition, String)>, String> {
     let mut session = Session::new(clients.clone(), ClientNumber(0));
     let mut dice = Dice::new(seed, "finale");
     session.connected().await;
@@ -96,15 +111,24 @@ pub async fn read_back(clients: &Clients, seed: u64) -> Result<(), String> {
         let count = topic.partitions.len();
         history.final_topics.push(FinalTopic { name, id: topic.topic_id.0, partitions: count });
     }
-    for (topic, index) in partitions {
-        let partition = Partition { topic, index };
-        let log = read_partition(&mut session, &mut dice, partition).await.ok_or_else(|| {
-            let name = clients.recorder.name(partition);
-            format!("the healed broker stopped answering while {name} was read back")
-        })?;
+    let partitions = partitions.into_iter().map(|(topic, index)| Partition { topic, index });
+    let is_unlimited = clients.recorder.history().promise.unlimited;
+    let mut unread = Vec::new();
+    for partition in partitions.filter(|partition| !excused.contains(partition)) {
+        let read = read_partition(&mut session, &mut dice, partition).await;
+        let name = clients.recorder.name(partition);
+        let Some(log) = read else {
+            let message = format!("the healed broker stopped answering while {name} was read back");
+            unread.push((partition, message));
+            continue;
+        };
+        // Within the promise an oracle judges why a partition is offline.
+        if let Some(code) = log.error.filter(|_| is_unlimited) {
+            unread.push((partition, format!("reading {name} back ended with error {code}")));
+        }
         clients.recorder.history().finals.push(log);
     }
-    Ok(())
+    Ok(unread)
 }
 
 /// Reads one partition; again from its beginning when retention moves the log start meanwhile, or
