@@ -90,6 +90,14 @@ impl EpochCache {
         Some(self.entries[after.checked_sub(1)?].epoch)
     }
 
+    /// Where the epoch of the record at `offset` begins; the beginning of all when the cache does not
+    /// reach back that far.
+    #[must_use]
+    pub fn start_of_epoch_at(&self, offset: Offset) -> Offset {
+        let before = self.entries.iter().rfind(|entry| entry.start_offset <= offset);
+        before.map_or(Offset(0), |entry| entry.start_offset)
+    }
+
     /// Forgets the epochs that begin at or after `end_offset`, the log's new end.
     pub fn truncate_from_end(&mut self, end_offset: Offset) {
         self.entries.retain(|entry| entry.start_offset < end_offset);

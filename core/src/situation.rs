@@ -85,12 +85,6 @@ situations! {
     /// A leader hears of the controller again and was not replaced: what it refused meanwhile must
     /// be taken again.
     BackInTouchUnreplaced = "back-in-touch-unreplaced",
-    /// What there is to be written of a consumer group at once is more than fits into a batch.
-    GroupTooLarge = "group-too-large",
-    /// A consumer group is left with classic members alone, and is too large to become a classic group.
-    TooLargeForDowngrade = "too-large-for-downgrade",
-    /// Regular expressions match more topics than are written at once: the next heartbeat goes on.
-    ExpressionsCutShort = "expressions-cut-short",
     /// A coordinator does not know whether its broker leads still: groups are not told what another
     /// may have decided otherwise.
     CoordinatorDoubtsItself = "coordinator-doubts-itself",
@@ -304,6 +298,8 @@ situations! {
     ReplicaSessionLost = "replica-session-lost",
     /// A fetch of a session has no answer: nobody knows whether the leader has heard what it told.
     ReplicaFetchUnanswered = "replica-fetch-unanswered",
+    /// A log is cut inside of a batch that was settled: two leaders were elected uncleanly.
+    SettledBatchCut = "settled-batch-cut",
     /// A follower has received more than its disk takes, and fetches no more until that is written.
     FollowerWaitsForItsDisk = "follower-waits-for-its-disk",
     /// A follower has heard where the log starts and is not there yet: it hears of it again.

@@ -141,18 +141,35 @@ impl Partition {
         if agreed >= self.log_end_offset {
             return;
         }
-        // The first epoch of a log begins where the log does, which may be inside of a batch. Of a
-        // batch that is settled that is not known here: it is cut after an unclean election only.
-        let to = self.journal.batch_boundary(agreed);
-        let is_at_a_start = agreed <= self.log_start_offset.max(leader_start);
+        // The end of an epoch that both have is the same in both, and our own ends are ours.
+        let is_an_end = own.is_none_or(|own| own.epoch == leader.epoch || own.end_offset == agreed);
+        let to = self.boundary_of(agreed, is_an_end);
+        // The first epoch of a log begins where the log does, which may be inside of a batch.
+        let is_at_a_start = to <= self.log_start_offset || agreed <= leader_start;
         let may_be_inside = is_at_a_start && !self.journal.reaches_back_to(agreed);
         if to < self.log_start_offset || may_be_inside {
             // Nothing is left that may agree.
-            let to = if may_be_inside { agreed } else { agreed.min(self.log_start_offset) };
+            let is_at_our_start = agreed > leader_start.max(self.log_start_offset);
+            let to = match may_be_inside {
+                true if is_at_our_start => self.log_start_offset,
+                true => agreed,
+                false => agreed.min(self.log_start_offset),
+            };
             let producers = self.journal.producers().clone();
             return self.reset_to(to, producers, effects);
         }
         self.truncate(now, to, effects);
+    }
+
+    /// A batch boundary of this log at or below `offset`. Which batch an offset lies in is known of
+    /// what is unsettled and of the newest batches; of what is older only where epochs begin. That is
+    /// cut after an unclean election only.
+    fn boundary_of(&self, offset: Offset, is_boundary: bool) -> Offset {
+        if is_boundary || self.journal.reaches_back_to(offset) {
+            return self.journal.batch_boundary(offset);
+        }
+        sometimes!(SettledBatchCut);
+        self.tail.boundary_of(offset).unwrap_or_else(|| self.epochs.start_of_epoch_at(offset))
     }
 
     fn truncate(&mut self, now: Now, to: Offset, effects: &mut Effects) {

@@ -46,6 +46,12 @@ impl Tail {
         self.batches.truncate(kept);
     }
 
+    /// Where the batch begins that holds `offset`; `None` when it lies before the remembered batches.
+    pub(super) fn boundary_of(&self, offset: Offset) -> Option<Offset> {
+        let after = self.batches.partition_point(|batch| batch.base_offset <= offset);
+        Some(self.batches[after.checked_sub(1)?].base_offset)
+    }
+
     /// Bytes of the batches from the one that holds `from` up to the batch boundary `before`;
     /// [`PLENTY`] when `from` lies before the remembered batches.
     pub(super) fn bytes_between(&self, from: Offset, before: Offset) -> u64 {

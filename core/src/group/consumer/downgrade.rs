@@ -14,7 +14,6 @@ use crate::{
     },
     metadata::Image,
     mutant::Mutant,
-    sometimes,
     time::Timestamp,
 };
 use alloc::{collections::BTreeMap, string::String, string::ToString, vec::Vec};
@@ -38,9 +37,7 @@ fn is_small(value: &ClassicGroupValue) -> bool {
 /// Whether that fits into a decision that takes so many bytes already.
 pub(super) fn fits(records: &[Record], bytes: usize) -> bool {
     let size: usize = records.iter().map(record_size).sum();
-    let fits = bytes + size <= GROUP_DECISION_BYTES_MAX || Mutant::DecisionUnbounded.is_planted();
-    sometimes!(TooLargeForDowngrade, !fits);
-    fits
+    bytes + size <= GROUP_DECISION_BYTES_MAX || Mutant::DecisionUnbounded.is_planted()
 }
 
 /// What makes a consumer group a classic one: of `all` its members, those `left`. `rests` says that

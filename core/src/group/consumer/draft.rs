@@ -8,7 +8,6 @@ use crate::{
     },
     metadata::{Fnv, Image},
     mutant::Mutant,
-    sometimes,
 };
 use alloc::{borrow::Cow, vec::Vec};
 use core::hash::Hasher;
@@ -65,7 +64,6 @@ impl<'a> Draft<'a> {
     /// Refuses more than one decision may write.
     pub(super) fn check_size(&self) -> Result<(), GroupError> {
         let too_large = self.bytes > GROUP_DECISION_BYTES_MAX;
-        sometimes!(GroupTooLarge, too_large);
         match too_large && !Mutant::DecisionUnbounded.is_planted() {
             true => Err(GroupError::GroupMaxSizeReached),
             false => Ok(()),

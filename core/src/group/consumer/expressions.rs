@@ -9,7 +9,6 @@ use super::draft::Draft;
 use crate::{
     group::{GroupError, Record, RegularExpressionValue, limits::MATCHES_BYTES_MAX},
     metadata::{Image, is_internal_topic},
-    sometimes,
     time::Timestamp,
 };
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
@@ -88,7 +87,6 @@ pub(super) fn resolve(
             continue;
         }
         if bytes > MATCHES_BYTES_MAX {
-            sometimes!(ExpressionsCutShort);
             is_cut_short = true;
             break;
         }

@@ -154,6 +154,29 @@ fn a_log_that_is_given_up_from_its_start_or_its_leader_s_starts_over_there_insid
 }
 
 #[test]
+fn a_settled_batch_that_an_unclean_leader_s_epoch_ends_inside_of_goes_whole() {
+    // Of an epoch that we do not have the end says nothing about our batches.
+    let sent: Vec<PlacedBatch> = (0..4).map(|n| placed(batch(2), 2 * n, 0)).collect();
+    let mut fixture = following(&[], 0);
+    assert_eq!(fixture.received(batches(0, &sent)).len(), 4);
+    (1..5).for_each(|write| drop(fixture.flushed(write)));
+    fixture.received(batches(8, &[placed(batch(1), 8, 3)]));
+    fixture.assign(Assignment { leader_epoch: LeaderEpoch(4), ..three(2, 1, &[2]) });
+    let (leader_epoch, fetch_offset) = (LeaderEpoch(4), Offset(9));
+    let outcome = Ok(diverging(1, 5, 0));
+    let effects = fixture.step(Input::Fetched { leader_epoch, fetch_offset, outcome });
+    assert_eq!(effects, [truncate(6, 4)], "the batch is remembered");
+    let recovered = || Recovered { tail: Vec::new(), ..log_of(&[0, 0, 0, 0, 2, 2, 3], 7) };
+    let mut fixture = Fixture::replica(recovered(), three(2, 0, &[2]));
+    assert_eq!(fixture.received(diverging(2, 5, 0)), [truncate(1, 5)], "an end that both have");
+    let mut fixture = Fixture::replica(recovered(), three(2, 0, &[2]));
+    assert_eq!(fixture.received(diverging(1, 4, 0)), [truncate(1, 4)], "our own end");
+    let nothing = ProducerStates::default;
+    let mut fixture = Fixture::replica(recovered(), three(2, 0, &[2]));
+    assert_eq!(fixture.received(diverging(1, 3, 0)), [reset(1, 0, nothing())], "where it began");
+}
+
+#[test]
 fn the_high_watermark_is_taken_over_only_after_the_truncation() {
     let mut fixture = following(&[1, 1, 2], 0);
     assert_eq!(fixture.received(diverging(1, 2, 3)), [truncate(1, 2)]);
