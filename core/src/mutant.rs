@@ -58,6 +58,8 @@ mutants! {
     /// A later batch of a producer that is not known is taken although its first one was refused
     /// (KAFKA-14359).
     FirstRefusalForgotten = "first-refusal-forgotten",
+    /// A controller answers signs of life without knowing that it leads the quorum still.
+    HeartbeatUnconfirmed = "heartbeat-unconfirmed",
     /// A leader says that a sequence number is out of order without knowing that it leads still.
     RefusalUnproven = "refusal-unproven",
     /// A leader says where the log starts after a deletion without knowing that it leads still.

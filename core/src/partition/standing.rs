@@ -4,7 +4,8 @@
 //! stands where every other member of the maximal ISR has followed it, in its epoch, within little
 //! more than that time: the next leader would be one of them, and would fetch from it no more. So
 //! producers go on while the controllers are down, and one that is cut off from everybody stops
-//! deciding.
+//! deciding. Who is the whole ISR stands by itself, unless it is under `min.insync.replicas`: then a
+//! replica that has left the ISR may have everything that is committed, and be elected.
 //!
 //! That is a matter of time, and a leadership can be moved within less. So two answers wait for proof:
 //! that a sequence number is out of order, which clients take as final, and where the log starts after
@@ -23,10 +24,15 @@ use core::time::Duration;
 
 impl Leading {
     /// Up to when this leadership is known to have been the newest, exclusive: until then every
-    /// other member of the maximal ISR has followed it. `None` when one of them was not heard yet.
+    /// other member of the maximal ISR has followed it. `None` when one of them was not heard yet, or
+    /// when there is none and a replica outside of the ISR may be eligible to lead (KIP-966).
     fn proven_until(&self) -> Option<Instant> {
         let members = self.isr.maximal();
-        let others = members.iter().filter(|member| **member != self.broker);
+        let mut others = members.iter().filter(|member| **member != self.broker).peekable();
+        if others.peek().is_none() && self.is_under_min_insync() {
+            sometimes!(AloneWithEligibleReplica);
+            return None;
+        }
         others
             .map(|other| self.followers.get(other).and_then(|progress| progress.heard()))
             .try_fold(Instant(u64::MAX), |least, heard| Some(least.min(heard?)))

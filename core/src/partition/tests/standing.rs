@@ -72,6 +72,16 @@ fn a_leader_that_is_the_whole_isr_stands_by_itself() {
 }
 
 #[test]
+fn a_leader_alone_under_min_insync_does_not_stand_by_itself() {
+    // Who left the ISR then is eligible, and leads if this broker is fenced.
+    let assignment = Assignment { min_insync: 2, ..three(1, 0, &[1]) };
+    let mut fixture = Fixture::replica(Recovered::default(), assignment);
+    assert!(fixture.partition.check_stands(fixture.now).is_ok(), "in touch it does");
+    out_of_touch(&mut fixture);
+    assert!(fixture.partition.check_stands(fixture.now).is_err());
+}
+
+#[test]
 fn a_proposed_member_has_to_vouch_too() {
     let mut fixture = Fixture::leading_two();
     let proposed = fixture.fetched_by(2, at(2, 2));
