@@ -8,12 +8,16 @@ use crate::{
 };
 use highwater_core::{
     controller::{Controller, ControllerConfig, Effect, Effects, HeartbeatError, Input},
+    mutant::Mutant,
     time::Instant,
     types::{BrokerId, RequestId},
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -31,6 +35,9 @@ pub struct ControllerDriver {
     /// How often a broker gives a sign of life.
     interval: Duration,
     state: Mutex<State>,
+    /// Counts what is to be confirmed.
+    asked: AtomicU64,
+    confirming: tokio::sync::Mutex<Confirmed>,
     /// The machine's deadline may be an earlier one.
     stepped: Notify,
 }
@@ -41,6 +48,14 @@ struct State {
     answers: BTreeMap<RequestId, PeerReply>,
     /// When each broker was last heard by this leader.
     heard: BTreeMap<BrokerId, Instant>,
+}
+
+/// What the quorum said last about this node's leadership.
+#[derive(Default)]
+struct Confirmed {
+    /// The newest that was asked before the quorum was.
+    up_to: u64,
+    leads: bool,
 }
 
 impl ControllerDriver {
@@ -56,8 +71,18 @@ impl ControllerDriver {
         let (answers, heard) = (BTreeMap::new(), BTreeMap::new());
         let state = Mutex::new(State { machine, next_request: 0, answers, heard });
         let (clock, transport) = (doors.clock.clone(), doors.transport.clone());
-        let stepped = Notify::new();
-        Arc::new(Self { node, clock, transport, quorum, tasks, interval, state, stepped })
+        Arc::new(Self {
+            node,
+            clock,
+            transport,
+            quorum,
+            tasks,
+            interval,
+            state,
+            asked: AtomicU64::new(0),
+            confirming: tokio::sync::Mutex::default(),
+            stepped: Notify::new(),
+        })
     }
 
     /// Follows the leadership of the quorum, for ever.
@@ -86,8 +111,38 @@ impl ControllerDriver {
         }
     }
 
-    /// Answers a broker's sign of life.
-    pub fn heartbeat(self: &Arc<Self>, heartbeat: Heartbeat) -> PeerReply {
+    /// Answers a broker's sign of life, once the quorum has confirmed that this node leads it. Who is
+    /// cut off does not know that it no longer does, and would keep those who are cut off with it from
+    /// doubting that they lead still what others were elected to lead.
+    pub async fn heartbeat(self: &Arc<Self>, heartbeat: Heartbeat) -> PeerReply {
+        // An answer that is late is worth no more than the next one.
+        let by = self.clock.now().monotonic.after(self.interval * 2);
+        let reply = self.take_heartbeat(heartbeat);
+        if Mutant::HeartbeatUnconfirmed.is_planted() {
+            return reply;
+        }
+        let leads = tokio::select! {
+            biased;
+            leads = self.is_confirmed() => leads,
+            () = self.clock.sleep_until(by) => false,
+        };
+        if leads { reply } else { PeerReply::Unavailable("the quorum does not confirm it".into()) }
+    }
+
+    /// Whether this node led the quorum at some moment since this was asked. Those who ask while the
+    /// quorum is asked share the next question.
+    async fn is_confirmed(&self) -> bool {
+        let ours = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut confirmed = self.confirming.lock().await;
+        if confirmed.up_to < ours {
+            let up_to = self.asked.load(Ordering::Acquire);
+            let leads = self.quorum.read_barrier().await.is_ok();
+            *confirmed = Confirmed { up_to, leads };
+        }
+        confirmed.leads
+    }
+
+    fn take_heartbeat(self: &Arc<Self>, heartbeat: Heartbeat) -> PeerReply {
         let Heartbeat { broker, epoch, applied, wants_shutdown } = heartbeat;
         let mut state = self.lock();
         state.heard.insert(broker, self.clock.now().monotonic);

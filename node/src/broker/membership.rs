@@ -10,7 +10,6 @@ use crate::{
 use highwater_core::{
     metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, Reply},
     partition::{Input, Partition},
-    time::Instant,
     types::{BrokerEpoch, BrokerId, DirectoryId, Incarnation, MetadataOffset},
 };
 use std::{
@@ -159,8 +158,7 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
         };
         let reply = match shared.quorum.leadership().leader {
             Some(leader) if leader == heartbeat.broker => {
-                let reply = controller.heartbeat(heartbeat);
-                is_confirmed(&shared, deadline).await.then_some(reply)
+                Some(controller.heartbeat(heartbeat).await)
             }
             Some(leader) => {
                 let request = PeerRequest::Heartbeat(heartbeat);
@@ -182,16 +180,6 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
             shared.partitions.open().iter().for_each(|driver| driver.tell_touch(Input::InTouch));
         }
         clock.sleep_until(next).await;
-    }
-}
-
-/// Whether this node leads the quorum still: one that is cut off does not know that it no longer
-/// does.
-async fn is_confirmed(shared: &Shared, deadline: Instant) -> bool {
-    tokio::select! {
-        biased;
-        confirmed = shared.quorum.read_barrier() => confirmed.is_ok(),
-        () = shared.doors.clock.sleep_until(deadline) => false,
     }
 }
 

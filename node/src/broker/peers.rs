@@ -45,7 +45,10 @@ impl PeerService for Peers {
             | PeerRequest::Propose(_)
             | PeerRequest::ChangeVoters(_)
             | PeerRequest::DescribeQuorum => self.quorum.serve(from, request),
-            PeerRequest::Heartbeat(heartbeat) => ready(self.controller.heartbeat(heartbeat)),
+            PeerRequest::Heartbeat(heartbeat) => {
+                let controller = self.controller.clone();
+                Box::pin(async move { controller.heartbeat(heartbeat).await })
+            }
             PeerRequest::Fetch(fetch) => match shared {
                 Some(shared) => {
                     Box::pin(async move { replica_reads::serve(&shared, from, fetch).await })
