@@ -298,9 +298,9 @@ situations! {
     ReplicaSessionLost = "replica-session-lost",
     /// A fetch of a session has no answer: nobody knows whether the leader has heard what it told.
     ReplicaFetchUnanswered = "replica-fetch-unanswered",
-    /// A leader is alone in an ISR under `min.insync.replicas`: an eligible replica may have been elected
-    /// without its knowing.
-    AloneWithEligibleReplica = "alone-with-eligible-replica",
+    /// Whether a leader was replaced is asked while its ISR is under `min.insync.replicas`: an eligible
+    /// replica may have been elected without the knowing of all who are in it.
+    NobodyProvesUnderMinInsync = "nobody-proves-under-min-insync",
     /// A log is cut inside of a batch that was settled: two leaders were elected uncleanly.
     SettledBatchCut = "settled-batch-cut",
     /// A follower has received more than its disk takes, and fetches no more until that is written.

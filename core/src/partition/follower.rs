@@ -33,6 +33,13 @@ impl Partition {
         Some((following.leader?, position))
     }
 
+    /// Whether the log is being started over: what is fetched meanwhile cannot be written, and the removal
+    /// of what was there may take long.
+    #[must_use]
+    pub fn is_starting_over(&self) -> bool {
+        self.unflushed_reset.is_some()
+    }
+
     /// What the leader should hear of flushes between two fetches: the leader, the epoch and the
     /// flushed offset. A level. `None` until the logs were found to agree in this epoch.
     #[must_use]

@@ -212,7 +212,7 @@ impl Partition {
         }
     }
 
-    fn check_enough_replicas(&self) -> Result<(), PartitionError> {
+    pub(super) fn check_enough_replicas(&self) -> Result<(), PartitionError> {
         let Role::Leader(leading) = &self.role else { return Err(self.not_leader()) };
         let (in_sync, required) = (leading.isr.committed.len(), leading.min_insync);
         if leading.is_under_min_insync() {

@@ -4,8 +4,8 @@
 //! stands where every other member of the maximal ISR has followed it, in its epoch, within little
 //! more than that time: the next leader would be one of them, and would fetch from it no more. So
 //! producers go on while the controllers are down, and one that is cut off from everybody stops
-//! deciding. Who is the whole ISR stands by itself, unless it is under `min.insync.replicas`: then a
-//! replica that has left the ISR may have everything that is committed, and be elected.
+//! deciding. Under `min.insync.replicas` none of that proves anything: a replica that has left the ISR
+//! may have everything that is committed, and be elected while the whole ISR is cut off together.
 //!
 //! That is a matter of time, and a leadership can be moved within less. So two answers wait for proof:
 //! that a sequence number is out of order, which clients take as final, and where the log starts after
@@ -25,14 +25,14 @@ use core::time::Duration;
 impl Leading {
     /// Up to when this leadership is known to have been the newest, exclusive: until then every
     /// other member of the maximal ISR has followed it. `None` when one of them was not heard yet, or
-    /// when there is none and a replica outside of the ISR may be eligible to lead (KIP-966).
+    /// when a replica outside of the ISR may be eligible to lead (KIP-966).
     fn proven_until(&self) -> Option<Instant> {
-        let members = self.isr.maximal();
-        let mut others = members.iter().filter(|member| **member != self.broker).peekable();
-        if others.peek().is_none() && self.is_under_min_insync() {
-            sometimes!(AloneWithEligibleReplica);
+        if self.is_under_min_insync() {
+            sometimes!(NobodyProvesUnderMinInsync);
             return None;
         }
+        let members = self.isr.maximal();
+        let others = members.iter().filter(|member| **member != self.broker);
         others
             .map(|other| self.followers.get(other).and_then(|progress| progress.heard()))
             .try_fold(Instant(u64::MAX), |least, heard| Some(least.min(heard?)))
@@ -102,10 +102,14 @@ impl Partition {
         effects: &mut Effects,
     ) {
         let is_final = matches!(error, PartitionError::Sequence(SequenceError::OutOfOrder { .. }));
-        let response = Response::Error(error);
         if !is_final || Mutant::RefusalUnproven.is_planted() {
-            return effects.push(Effect::respond(request, response));
+            return effects.push(Effect::respond(request, Response::Error(error)));
         }
+        if let Err(error) = self.check_enough_replicas() {
+            // Nobody proves anything now, and this may be tried again.
+            return effects.push(Effect::respond(request, Response::Error(error)));
+        }
+        let response = Response::Error(error);
         // No high watermark answers it.
         let end = Offset(u64::MAX);
         self.awaiting_proof.park(request, end, (now.monotonic, deadline), response);

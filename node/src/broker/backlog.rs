@@ -10,6 +10,9 @@ use std::sync::{
 };
 use tokio::sync::Notify;
 
+/// Records that are less than this part of their answer are few.
+const FEW: usize = 64;
+
 /// The backlog of one broker, over all of its leaders. It goes beyond its bound by the answers that
 /// are under way when it is reached: at most one for each leader.
 #[derive(Debug)]
@@ -19,10 +22,17 @@ pub struct Backlog {
     has_room: Notify,
 }
 
-/// Records that count until the last slice of them is dropped.
+/// The memory of one answer, which its records share: it counts until the last of them is dropped.
+#[derive(Debug)]
+pub struct AnswerMemory {
+    bytes: usize,
+    backlog: Arc<Backlog>,
+}
+
+/// Records with what they keep in memory.
 struct Counted {
     records: Bytes,
-    backlog: Arc<Backlog>,
+    _memory: Arc<AnswerMemory>,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -31,13 +41,29 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for AnswerMemory {
     fn drop(&mut self) {
         let Backlog { bytes, bytes_max, has_room } = &*self.backlog;
-        let before = bytes.fetch_sub(self.records.len(), Ordering::AcqRel);
-        if before >= *bytes_max && before - self.records.len() < *bytes_max {
+        let before = bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        if before >= *bytes_max && before - self.bytes < *bytes_max {
             has_room.notify_waiters();
         }
+    }
+}
+
+impl AnswerMemory {
+    /// Records of this answer. Few among many are copied: a log that is slow to take them must not
+    /// keep all the others in memory.
+    pub fn hold(self: &Arc<Self>, records: Bytes) -> Bytes {
+        if records.is_empty() {
+            return records;
+        }
+        if records.len() < self.bytes / FEW {
+            let memory = self.backlog.answer(records.len());
+            let records = Bytes::copy_from_slice(&records);
+            return Bytes::from_owner(Counted { records, _memory: memory });
+        }
+        Bytes::from_owner(Counted { records, _memory: self.clone() })
     }
 }
 
@@ -48,13 +74,10 @@ impl Backlog {
         Arc::new(Self { bytes, bytes_max: bytes_max.max(1), has_room })
     }
 
-    /// Counts these records until the last slice of them is dropped.
-    pub fn count(self: &Arc<Self>, records: Bytes) -> Bytes {
-        if records.is_empty() {
-            return records;
-        }
-        self.bytes.fetch_add(records.len(), Ordering::AcqRel);
-        Bytes::from_owner(Counted { records, backlog: self.clone() })
+    /// The memory of an answer with so many bytes of records.
+    pub fn answer(self: &Arc<Self>, bytes: usize) -> Arc<AnswerMemory> {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        Arc::new(AnswerMemory { bytes, backlog: self.clone() })
     }
 
     /// Whether nobody may fetch now.
@@ -88,14 +111,25 @@ mod tests {
     }
 
     #[test]
-    fn records_count_until_their_last_slice_is_dropped() {
+    fn an_answer_counts_until_the_last_slice_of_it_is_dropped() {
         let backlog = Backlog::new(10);
-        let records = backlog.count(Bytes::from_static(b"0123456789ab"));
-        let slice = records.slice(2..4);
-        drop(records);
+        let answer = backlog.answer(12);
+        let first = answer.hold(Bytes::from_static(b"0123456789"));
+        let slice = answer.hold(Bytes::from_static(b"ab")).slice(1..);
+        drop((answer, first));
         assert!(backlog.is_full());
         drop(slice);
-        assert!(!backlog.is_full());
+        assert_eq!(backlog.bytes.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn few_records_among_many_do_not_keep_the_answer() {
+        let backlog = Backlog::new(1_000);
+        let answer = backlog.answer(1_000);
+        let few = answer.hold(Bytes::from_static(b"ab"));
+        drop(answer);
+        assert_eq!(backlog.bytes.load(Ordering::Acquire), 2);
+        drop(few);
         assert_eq!(backlog.bytes.load(Ordering::Acquire), 0);
     }
 
@@ -103,8 +137,8 @@ mod tests {
     fn who_waits_goes_on_when_there_is_room_again() {
         let backlog = Backlog::new(10);
         assert!(is_ready(Box::pin(backlog.has_room()).as_mut()));
-        let first = backlog.count(Bytes::from_static(b"01234567"));
-        let second = backlog.count(Bytes::from_static(b"01234567"));
+        let first = backlog.answer(8);
+        let second = backlog.answer(8);
         let mut waits = Box::pin(backlog.has_room());
         assert!(!is_ready(waits.as_mut()));
         drop(first);

@@ -25,6 +25,10 @@ use tokio::sync::Notify;
 /// The pause before leading is tried again after the quorum could not confirm it.
 const CONFIRM_AGAIN: Duration = Duration::from_millis(50);
 
+/// The quorum is asked at most so often in one interval between signs of life whether this node leads
+/// it: each question goes to every broker.
+const CONFIRMATIONS: u32 = 4;
+
 /// The controller of this node and what it needs.
 pub struct ControllerDriver {
     node: BrokerId,
@@ -53,6 +57,8 @@ struct State {
 /// What the quorum said last about this node's leadership.
 #[derive(Default)]
 struct Confirmed {
+    /// When it was asked.
+    at: Option<Instant>,
     /// The newest that was asked before the quorum was.
     up_to: u64,
     leads: bool,
@@ -115,8 +121,8 @@ impl ControllerDriver {
     /// cut off does not know that it no longer does, and would keep those who are cut off with it from
     /// doubting that they lead still what others were elected to lead.
     pub async fn heartbeat(self: &Arc<Self>, heartbeat: Heartbeat) -> PeerReply {
-        // An answer that is late is worth no more than the next one.
-        let by = self.clock.now().monotonic.after(self.interval * 2);
+        // The next one must not come later for this one.
+        let by = self.clock.now().monotonic.after(self.interval);
         let reply = self.take_heartbeat(heartbeat);
         if Mutant::HeartbeatUnconfirmed.is_planted() {
             return reply;
@@ -135,9 +141,13 @@ impl ControllerDriver {
         let ours = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let mut confirmed = self.confirming.lock().await;
         if confirmed.up_to < ours {
+            if let Some(at) = confirmed.at {
+                self.clock.sleep_until(at.after(self.interval / CONFIRMATIONS)).await;
+            }
             let up_to = self.asked.load(Ordering::Acquire);
+            confirmed.at = Some(self.clock.now().monotonic);
             let leads = self.quorum.read_barrier().await.is_ok();
-            *confirmed = Confirmed { up_to, leads };
+            (confirmed.up_to, confirmed.leads) = (up_to, leads);
         }
         confirmed.leads
     }

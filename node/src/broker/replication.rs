@@ -10,7 +10,7 @@
 
 use super::{
     Moves, PartitionDriver, Throttles,
-    backlog::Backlog,
+    backlog::{AnswerMemory, Backlog},
     replica_sessions::{Key, key_of},
 };
 use crate::{
@@ -228,7 +228,10 @@ impl Fetcher {
             match self.call().await {
                 Called::Answered(answers) => {
                     backoff = BACKOFF_MIN;
-                    answers.into_iter().for_each(|answer| self.take(answer));
+                    let bytes = answers.iter().filter_map(|answer| answer.outcome.as_ref().ok());
+                    let bytes = bytes.map(|fetched| fetched.records.len()).sum();
+                    let memory = self.replication.backlog.answer(bytes);
+                    answers.into_iter().for_each(|answer| self.take(answer, &memory));
                 }
                 Called::SessionLost => self.session.lost(),
                 Called::Failed => {
@@ -272,7 +275,10 @@ impl Fetcher {
         key: Key,
         driver: &PartitionDriver,
     ) -> Option<ReplicaPosition> {
-        let state = |machine: &Partition| (machine.fetch_position(), machine.is_in_sync());
+        let state = |machine: &Partition| {
+            let position = machine.fetch_position().filter(|_| !machine.is_starting_over());
+            (position, machine.is_in_sync())
+        };
         let (position, is_in_sync) = driver.inspect(state);
         let (_, position) = position.filter(|(leader, _)| *leader == self.leader.broker)?;
         if is_in_sync {
@@ -383,7 +389,7 @@ impl Fetcher {
         }
     }
 
-    fn take(&mut self, answer: FetchedPartition) {
+    fn take(&mut self, answer: FetchedPartition, memory: &Arc<AnswerMemory>) {
         let FetchedPartition { topic, index, leader_epoch, fetch_offset, outcome } = answer;
         let key = (topic, index);
         let Some(driver) = self.leader.driver(&key) else { return self.session.say_again(key) };
@@ -407,7 +413,7 @@ impl Fetcher {
             high_watermark: fetched.high_watermark,
             log_start_offset: fetched.log_start_offset,
             diverging: fetched.diverging,
-            records: self.replication.backlog.count(fetched.records),
+            records: memory.hold(fetched.records),
         });
         driver.tell(Input::Fetched { leader_epoch, fetch_offset, outcome });
     }

@@ -72,13 +72,26 @@ fn a_leader_that_is_the_whole_isr_stands_by_itself() {
 }
 
 #[test]
-fn a_leader_alone_under_min_insync_does_not_stand_by_itself() {
-    // Who left the ISR then is eligible, and leads if this broker is fenced.
+fn nothing_proves_a_leader_under_min_insync() {
+    // Who left the ISR then is eligible, and leads if all who are in it are cut off together.
+    for (isr, min_insync) in [(&[1][..], 2), (&[1, 2], 3)] {
+        let assignment = Assignment { min_insync, ..three(1, 0, isr) };
+        let mut fixture = Fixture::replica(Recovered::default(), assignment);
+        fixture.fetched_by(2, at(0, 0));
+        fixture.fetched_by(3, at(0, 0));
+        assert!(fixture.partition.check_stands(fixture.now).is_ok(), "in touch it stands");
+        out_of_touch(&mut fixture);
+        assert!(fixture.partition.check_stands(fixture.now).is_err());
+    }
+}
+
+#[test]
+fn that_a_sequence_is_out_of_order_cannot_be_proven_under_min_insync() {
     let assignment = Assignment { min_insync: 2, ..three(1, 0, &[1]) };
     let mut fixture = Fixture::replica(Recovered::default(), assignment);
-    assert!(fixture.partition.check_stands(fixture.now).is_ok(), "in touch it does");
-    out_of_touch(&mut fixture);
-    assert!(fixture.partition.check_stands(fixture.now).is_err());
+    fixture.produce(1, Acks::Leader, idempotent(0, 1));
+    let error = PartitionError::NotEnoughReplicas { in_sync: 1, required: 2 };
+    assert_eq!(fixture.produce(2, Acks::Leader, idempotent(5, 1)), [failed(2, error)]);
 }
 
 #[test]
