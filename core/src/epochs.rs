@@ -86,16 +86,19 @@ impl EpochCache {
     /// The epoch of the record at `offset`, if the cache reaches back that far.
     #[must_use]
     pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
-        let after = self.entries.partition_point(|entry| entry.start_offset <= offset);
-        Some(self.entries[after.checked_sub(1)?].epoch)
+        self.entry_at(offset).map(|entry| entry.epoch)
     }
 
     /// Where the epoch of the record at `offset` begins; the beginning of all when the cache does not
     /// reach back that far.
     #[must_use]
     pub fn start_of_epoch_at(&self, offset: Offset) -> Offset {
-        let before = self.entries.iter().rfind(|entry| entry.start_offset <= offset);
-        before.map_or(Offset(0), |entry| entry.start_offset)
+        self.entry_at(offset).map_or(Offset(0), |entry| entry.start_offset)
+    }
+
+    fn entry_at(&self, offset: Offset) -> Option<&EpochEntry> {
+        let after = self.entries.partition_point(|entry| entry.start_offset <= offset);
+        self.entries.get(after.checked_sub(1)?)
     }
 
     /// Forgets the epochs that begin at or after `end_offset`, the log's new end.

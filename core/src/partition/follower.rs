@@ -156,12 +156,8 @@ impl Partition {
         let may_be_inside = is_at_a_start && !self.journal.reaches_back_to(agreed);
         if to < self.log_start_offset || may_be_inside {
             // Nothing is left that may agree.
-            let is_at_our_start = agreed > leader_start.max(self.log_start_offset);
-            let to = match may_be_inside {
-                true if is_at_our_start => self.log_start_offset,
-                true => agreed,
-                false => agreed.min(self.log_start_offset),
-            };
+            let goes_on_ahead = may_be_inside && agreed <= leader_start;
+            let to = if goes_on_ahead { agreed } else { agreed.min(self.log_start_offset) };
             let producers = self.journal.producers().clone();
             return self.reset_to(to, producers, effects);
         }

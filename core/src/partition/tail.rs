@@ -48,8 +48,7 @@ impl Tail {
 
     /// Where the batch begins that holds `offset`; `None` when it lies before the remembered batches.
     pub(super) fn boundary_of(&self, offset: Offset) -> Option<Offset> {
-        let after = self.batches.partition_point(|batch| batch.base_offset <= offset);
-        Some(self.batches[after.checked_sub(1)?].base_offset)
+        self.holder_of(offset).map(|batch| batch.base_offset)
     }
 
     /// Bytes of the batches from the one that holds `from` up to the batch boundary `before`;
@@ -58,9 +57,13 @@ impl Tail {
         if from >= before {
             return 0;
         }
-        let after = self.batches.partition_point(|batch| batch.base_offset <= from);
-        let Some(index) = after.checked_sub(1) else { return PLENTY };
-        self.bytes_before(before) - self.batches[index].bytes_before
+        let Some(holder) = self.holder_of(from) else { return PLENTY };
+        self.bytes_before(before) - holder.bytes_before
+    }
+
+    fn holder_of(&self, offset: Offset) -> Option<&TailBatch> {
+        let after = self.batches.partition_point(|batch| batch.base_offset <= offset);
+        self.batches.get(after.checked_sub(1)?)
     }
 
     fn bytes_before(&self, boundary: Offset) -> u64 {

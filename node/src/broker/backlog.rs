@@ -3,7 +3,9 @@
 //! A follower may receive faster than its disk writes, most of all while it catches up: the leader
 //! reads from its page cache. Then it has to fetch more slowly, or its memory is the queue.
 
+use super::holding;
 use bytes::Bytes;
+use highwater_core::sometimes;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -29,18 +31,6 @@ pub struct AnswerMemory {
     backlog: Arc<Backlog>,
 }
 
-/// Records with what they keep in memory.
-struct Counted {
-    records: Bytes,
-    _memory: Arc<AnswerMemory>,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.records
-    }
-}
-
 impl Drop for AnswerMemory {
     fn drop(&mut self) {
         let Backlog { bytes, bytes_max, has_room } = &*self.backlog;
@@ -60,10 +50,9 @@ impl AnswerMemory {
         }
         if records.len() < self.bytes / FEW {
             let memory = self.backlog.answer(records.len());
-            let records = Bytes::copy_from_slice(&records);
-            return Bytes::from_owner(Counted { records, _memory: memory });
+            return holding(Bytes::copy_from_slice(&records), memory);
         }
-        Bytes::from_owner(Counted { records, _memory: self.clone() })
+        holding(records, self.clone())
     }
 }
 
@@ -81,7 +70,7 @@ impl Backlog {
     }
 
     /// Whether nobody may fetch now.
-    pub fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Acquire) >= self.bytes_max
     }
 
@@ -93,6 +82,7 @@ impl Backlog {
             if !self.is_full() {
                 return;
             }
+            sometimes!(FollowerWaitsForItsDisk);
             has_room.await;
         }
     }

@@ -3,6 +3,7 @@
 //! A request is received whole first (its connection's frame limit bounds that), then waits here
 //! before it is served: a broker under load stops reading sockets instead of growing.
 
+use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -26,6 +27,23 @@ impl MemoryPermit {
         let over = self.permit.num_permits().saturating_sub(bytes);
         drop(self.permit.split(over));
         self
+    }
+}
+
+/// Bytes that keep `memory` until the last slice of them is dropped: batches outlive their frame
+/// while they wait for the disk.
+pub fn holding(bytes: Bytes, memory: impl Send + 'static) -> Bytes {
+    Bytes::from_owner(Holding { bytes, _memory: memory })
+}
+
+struct Holding<M> {
+    bytes: Bytes,
+    _memory: M,
+}
+
+impl<M> AsRef<[u8]> for Holding<M> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

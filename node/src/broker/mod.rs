@@ -25,7 +25,7 @@ pub use controller::ControllerDriver;
 pub use driver::{ParkedRequests, PartitionDriver, answered};
 pub use fetch_sessions::{FetchKey, FetchSessions, Position};
 pub use isr_changes::IsrChanges;
-pub use memory::{MemoryBudget, MemoryPermit};
+pub use memory::{MemoryBudget, MemoryPermit, holding};
 pub use metered_disk::MeteredDisk;
 pub use moves::Moves;
 pub use partitions::{Lookup, Partitions, TopicPartition};

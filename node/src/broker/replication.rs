@@ -24,7 +24,6 @@ use crate::{
 use highwater_core::{
     partition::{Input, Partition, ReplicaBatches, ReplicaPosition},
     replica_session::FollowerSession,
-    sometimes,
     time::Instant,
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset},
 };
@@ -215,10 +214,7 @@ impl Fetcher {
     async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         loop {
-            if self.replication.backlog.is_full() {
-                sometimes!(FollowerWaitsForItsDisk);
-                self.replication.backlog.has_room().await;
-            }
+            self.replication.backlog.has_room().await;
             let now = self.replication.clock.now().monotonic;
             self.look(now);
             if self.session.is_empty() {

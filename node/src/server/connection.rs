@@ -7,7 +7,7 @@
 
 use crate::{
     api::{self, Answer, Encoded},
-    broker::{MemoryPermit, Shared},
+    broker::{MemoryPermit, Shared, holding},
     wire::frame,
 };
 use bytes::Bytes;
@@ -49,19 +49,6 @@ struct Queued {
     answer: Answer,
     /// Dropped when the answer has been written.
     written: oneshot::Sender<()>,
-}
-
-/// A frame that gives its memory back when the last slice of it is dropped: batches outlive their
-/// request while they wait for the disk.
-struct Budgeted {
-    frame: Bytes,
-    _memory: MemoryPermit,
-}
-
-impl AsRef<[u8]> for Budgeted {
-    fn as_ref(&self) -> &[u8] {
-        &self.frame
-    }
 }
 
 /// Why a connection reads no further, though nothing is wrong with it.
@@ -121,7 +108,7 @@ async fn read_requests(
         shared.metrics.network.bytes_in.add(frame.len() as u64 + 4);
         let memory = take_memory(shared, frame.len()).await;
         let may_wait = api::may_wait(&frame);
-        let frame = Bytes::from_owner(Budgeted { frame, _memory: memory });
+        let frame = holding(frame, memory);
         let answer = api::start(shared, peer, frame)?;
         let (written, when_written) = oneshot::channel();
         place.send(Queued { answer, written });

@@ -18,37 +18,36 @@ async fn the_wrong_broker_answers_every_version_and_names_the_leader_where_there
     let mut builder = BatchBuilder::new();
     builder.push(NewRecord { value: Some(b"record"), ..NewRecord::default() });
     let records = Some(builder.build());
+    let by_name_or_id = |version| match version < 13 {
+        true => ("t".into(), Default::default()),
+        false => (Default::default(), partition.topic_id),
+    };
+    let check = |version, since, error_code, told: i32, endpoints: usize| {
+        assert_eq!(error_code, NOT_LEADER_OR_FOLLOWER, "version {version}");
+        assert_eq!(told, if version < since { -1 } else { leader }, "version {version}");
+        assert_eq!(endpoints, usize::from(version >= since), "version {version}");
+    };
     for version in 3..=13 {
         let data = PartitionProduceData { index: 0, records: records.clone() };
-        let topic = TopicProduceData {
-            name: if version < 13 { "t".into() } else { Default::default() },
-            topic_id: if version < 13 { Default::default() } else { partition.topic_id },
-            partition_data: vec![data],
-        };
+        let (name, topic_id) = by_name_or_id(version);
+        let topic = TopicProduceData { name, topic_id, partition_data: vec![data] };
         let (acks, timeout_ms) = (-1, 1_000);
         let request =
             ProduceRequest { acks, timeout_ms, topic_data: vec![topic], ..Default::default() };
         let answer = connection.send(&request, version).await.unwrap();
         let refused = &answer.responses[0].partition_responses[0];
-        assert_eq!(refused.error_code, NOT_LEADER_OR_FOLLOWER, "version {version}");
-        let named = if version < 10 { -1 } else { leader };
-        assert_eq!(refused.current_leader.leader_id, named, "version {version}");
-        assert_eq!(answer.node_endpoints.len(), usize::from(version >= 10), "version {version}");
+        let told = refused.current_leader.leader_id;
+        check(version, 10, refused.error_code, told, answer.node_endpoints.len());
     }
     for version in 4..=17 {
         let of = FetchPartition { partition_max_bytes: 1_000, ..Default::default() };
-        let topic = FetchTopic {
-            topic: if version < 13 { "t".into() } else { Default::default() },
-            topic_id: if version < 13 { Default::default() } else { partition.topic_id },
-            partitions: vec![of],
-        };
+        let (topic, topic_id) = by_name_or_id(version);
+        let topic = FetchTopic { topic, topic_id, partitions: vec![of] };
         let request = FetchRequest { max_bytes: 1_000, topics: vec![topic], ..Default::default() };
         let answer = connection.send(&request, version).await.unwrap();
         let refused = &answer.responses[0].partitions[0];
-        assert_eq!(refused.error_code, NOT_LEADER_OR_FOLLOWER, "version {version}");
-        let named = if version < 16 { -1 } else { leader };
-        assert_eq!(refused.current_leader.leader_id, named, "version {version}");
-        assert_eq!(answer.node_endpoints.len(), usize::from(version >= 16), "version {version}");
+        let told = refused.current_leader.leader_id;
+        check(version, 16, refused.error_code, told, answer.node_endpoints.len());
     }
     shut_down(nodes).await;
 }

@@ -148,9 +148,9 @@ impl ConsumerGroups {
             sometimes!(TimerOutlivesDuty, !is_owed);
             sometimes!(RevocationTooSlow, is_owed && duty == Duty::Revoke);
             let known = self.groups.get(&group).and_then(|group| group.member(&member));
-            if is_owed && let Some(about) = known {
+            if is_owed && let Some(known) = known {
                 count += 1;
-                bytes += fence_size(&group, &member, about);
+                bytes += fence_size(&group, &member, known);
                 late.entry(group).or_default().insert(member);
             }
         }
