@@ -7,7 +7,7 @@ const { chromium } = require("playwright-core");
 
 const [executablePath, pictures, ...pages] = process.argv.slice(2);
 
-const LARGEST = { page: 3_000_000, events: 10_000, picture: 200_000 };
+const LARGEST = { page: 3_000_000, events: 10_000 };
 
 const SCREEN = { width: 1280, height: 800 };
 // Smaller, so that pictures are.
@@ -76,9 +76,8 @@ async function look(browser, file) {
     await page.waitForTimeout(200);
     await page.screenshot({ path: target });
     await page.setViewportSize(SCREEN);
-    const bytes = fs.statSync(target).size;
-    expect(bytes < LARGEST.picture, `${bytes} bytes`);
-    return `${bytes} bytes`;
+    // How large it is depends on the browser's fonts; `cargo xtask tidy` bounds the ones that are kept.
+    return `${fs.statSync(target).size} bytes`;
   });
   await step(at("painted"), async () => {
     const colours = await page.evaluate(() => {
