@@ -289,6 +289,11 @@ situations! {
     ReassignmentCancelled = "reassignment-cancelled",
     /// A leader's log has failed, and it gives its leadership up while its process goes on.
     FailedReplicaLed = "failed-replica-led",
+    /// A leader's log has failed while nobody else was in sync, and one that has everything, or may
+    /// lead without, takes over.
+    FailedLeaderReplaced = "failed-leader-replaced",
+    /// A broker registers with another data directory while its id belongs to a living one.
+    DuplicateRefused = "duplicate-refused",
     /// A topic is created while a broker that is to hold it is away.
     CreatedWithDeadReplica = "created-with-dead-replica",
 

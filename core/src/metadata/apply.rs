@@ -57,7 +57,7 @@ impl Image {
                     fenced: true,
                     in_controlled_shutdown: false,
                 };
-                Ok(self.register_broker(*broker, registration, *clean_shutdown_of))
+                self.register_broker(*broker, registration, *clean_shutdown_of)
             }
             Command::FenceBroker { broker, epoch } => self.fence_broker(*broker, *epoch),
             Command::UnfenceBroker { broker, epoch } => self.unfence_broker(*broker, *epoch),
@@ -252,7 +252,18 @@ impl Image {
         if added.is_empty() || count > MAX_PARTITIONS_PER_TOPIC {
             return Err(MetadataError::InvalidPartitions { count, current });
         }
-        added.iter().try_for_each(|replicas| self.check_replica_list(replicas))
+        added.iter().try_for_each(|replicas| self.check_new_replicas(replicas))
+    }
+
+    /// As Kafka does: without a live broker nobody could be in sync from the beginning.
+    fn check_new_replicas(&self, replicas: &[BrokerId]) -> Result<(), MetadataError> {
+        self.check_replica_list(replicas)?;
+        if !replicas.iter().any(|replica| self.is_active(*replica)) {
+            let rule =
+                "one of the replicas is on a broker that is neither fenced nor shutting down";
+            return Err(MetadataError::InvalidReplicas { rule: rule.into() });
+        }
+        Ok(())
     }
 
     /// Whether a partition could have these replicas.
@@ -273,8 +284,7 @@ impl Image {
         Ok(())
     }
 
-    /// A new partition is in sync wherever a broker is alive to hold it; where none is, all are the
-    /// same, and the first that comes to life leads.
+    /// A new partition is in sync wherever a broker is alive to hold it.
     fn new_partition(&self, replicas: &[BrokerId]) -> PartitionRegistration {
         let is_active = |replica: &&BrokerId| self.is_active(**replica);
         let active: Vec<_> = replicas.iter().filter(is_active).copied().collect();
@@ -282,7 +292,7 @@ impl Image {
         sometimes!(CreatedWithDeadReplica, active.len() < replicas.len());
         PartitionRegistration {
             replicas: replicas.to_vec(),
-            isr: if active.is_empty() { replicas.to_vec() } else { active },
+            isr: active,
             elr: Vec::new(),
             last_known_leader: None,
             adding: Vec::new(),
@@ -290,6 +300,7 @@ impl Image {
             leader,
             leader_epoch: LeaderEpoch(0),
             partition_epoch: PartitionEpoch(0),
+            failed: Vec::new(),
         }
     }
 }

@@ -15,18 +15,26 @@ impl Image {
     /// A process that asks again, because it did not get its answer, gets the same one. A new
     /// process begins fenced: it leads nothing and is in no ISR, except where it is the last
     /// member, and what it leads later it leads in new leader epochs.
+    ///
+    /// While the process before it is taken to be alive, only one with the same data directory may
+    /// follow it: that directory's lock tells that the other is dead. One with another directory is
+    /// most likely another node with the same id, and would cost the living one all its records.
     pub(super) fn register_broker(
         &mut self,
         broker: BrokerId,
         registration: BrokerRegistration,
         clean_shutdown_of: Option<BrokerEpoch>,
-    ) -> Reply {
+    ) -> Result<Reply, MetadataError> {
         let known = self.brokers.get(&broker);
         if let Some(known) = known
             && known.incarnation == registration.incarnation
         {
             sometimes!(RegistrationRepeated);
-            return Reply::BrokerRegistered { broker_epoch: known.epoch };
+            return Ok(Reply::BrokerRegistered { broker_epoch: known.epoch });
+        }
+        if known.is_some_and(|known| !known.fenced && known.directory != registration.directory) {
+            sometimes!(DuplicateRefused);
+            return Err(MetadataError::DuplicateBroker { broker });
         }
         let is_lossy = known.is_some_and(|known| clean_shutdown_of != Some(known.epoch));
         let is_empty = known.is_some_and(|known| known.directory != registration.directory)
@@ -44,6 +52,8 @@ impl Image {
             false => Loss::Nothing,
         };
         self.change_partitions_of(broker, loss, |partition, rules| {
+            // Its new process has opened the log again, or tells that it cannot.
+            partition.failed.retain(|member| *member != broker);
             if lossy(rules.durability) {
                 let counted = || partition.isr == [broker] || partition.elr.contains(&broker);
                 sometimes!(CrashCostsEligibility, !is_empty && counted());
@@ -53,7 +63,7 @@ impl Image {
                 leave_isr(partition, broker);
             }
         });
-        Reply::BrokerRegistered { broker_epoch }
+        Ok(Reply::BrokerRegistered { broker_epoch })
     }
 
     pub(super) fn fence_broker(
@@ -108,8 +118,10 @@ impl Image {
                 let led = |partition: &PartitionRegistration| partition.leader == Some(broker);
                 sometimes!(FailedReplicaLed, found.is_some_and(led));
                 let rules = self.replication_rules(*topic);
-                let leave = |partition: &mut PartitionRegistration| leave_isr(partition, broker);
-                self.change_partition(*topic, *index, rules, leave);
+                self.change_partition(*topic, *index, rules, |partition| {
+                    partition.failed.push(broker);
+                    leave_isr(partition, broker);
+                });
             }
         }
         Ok(Reply::Done)

@@ -136,9 +136,9 @@ pub enum Command {
         /// The level; 0 takes the feature out of use.
         level: u16,
     },
-    /// Replicas of a broker can take nothing any more, because their disk has failed: they leave
-    /// the ISRs that have another member, and with them the leadership. Answered with
-    /// [`Reply::Done`].
+    /// Replicas of a broker can take nothing any more, because their disk has failed: until the
+    /// broker registers again they are in no ISR that has another member, and lead only where
+    /// nobody else may. Answered with [`Reply::Done`].
     FailReplicas {
         /// The broker.
         broker: BrokerId,

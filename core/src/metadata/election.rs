@@ -24,15 +24,34 @@ impl Circumstances<'_> {
     ///
     /// In the order of the replicas: a member of the ISR; else an eligible leader replica
     /// (KIP-966); else, with neither of these, the last known leader; else any replica, where the
-    /// topic allows that. All of them neither fenced nor shutting down.
+    /// topic allows that. All of them neither fenced nor shutting down, and their logs sound. A
+    /// member of the ISR whose log has failed leads only where nobody else may: what it has can
+    /// still be read.
     pub fn elect(&self, partition: &mut PartitionRegistration) -> Option<Elected> {
-        let PartitionRegistration { replicas, isr, elr, last_known_leader, leader, .. } = partition;
-        if leader.is_some_and(|leader| isr.contains(&leader) && self.is_active(leader)) {
+        let before = partition.leader.filter(|leader| partition.isr.contains(leader));
+        let before = before.filter(|leader| self.is_active(*leader));
+        if before.is_some_and(|leader| !partition.failed.contains(&leader)) {
             return None;
         }
+        if let Some(elected) = self.elect_sound(partition) {
+            return Some(elected);
+        }
+        if before.is_some() {
+            return None;
+        }
+        partition.leader = partition.isr.iter().find(|it| self.may_be_elected(**it)).copied();
+        partition.leader.map(|_| Elected { is_unclean: false })
+    }
+
+    /// Elects a leader whose log takes records.
+    fn elect_sound(&self, partition: &mut PartitionRegistration) -> Option<Elected> {
+        let PartitionRegistration { replicas, isr, elr, last_known_leader, leader, failed, .. } =
+            partition;
+        let is_sound =
+            |replica: BrokerId| self.may_be_elected(replica) && !failed.contains(&replica);
         let first = |among: &[BrokerId]| {
             let mut candidates = replicas.iter().filter(|replica| among.contains(replica));
-            candidates.find(|replica| self.may_be_elected(**replica)).copied()
+            candidates.find(|replica| is_sound(**replica)).copied()
         };
         if let Some(elected) = first(isr) {
             sometimes!(LeaderlessPartitionRevives, leader.is_none());
@@ -42,12 +61,12 @@ impl Circumstances<'_> {
         }
         let eligible = first(elr);
         let nobody_has_all = isr.is_empty() && elr.is_empty();
-        let last_known =
-            last_known_leader.filter(|last| nobody_has_all && self.may_be_elected(*last));
+        let last_known = last_known_leader.filter(|last| nobody_has_all && is_sound(*last));
         let unclean = || first(replicas).filter(|_| self.rules.unclean);
-        *leader = eligible.or(last_known).or_else(unclean);
+        let elected = eligible.or(last_known).or_else(unclean)?;
         sometimes!(EligibleReplicaElected, eligible.is_some());
-        *isr = vec![(*leader)?];
+        sometimes!(FailedLeaderReplaced, leader.is_some_and(|leader| failed.contains(&leader)));
+        (*leader, *isr) = (Some(elected), vec![elected]);
         sometimes!(LastKnownLeaderElected, eligible.is_none() && last_known.is_some());
         sometimes!(UncleanLeaderElected, eligible.or(last_known).is_none());
         Some(Elected { is_unclean: eligible.is_none() })
@@ -89,7 +108,8 @@ impl Image {
                 if partition.leader == Some(preferred) {
                     return Err(MetadataError::ElectionNotNeeded);
                 }
-                if !partition.isr.contains(&preferred) || !self.is_active(preferred) {
+                let may_lead = self.is_active(preferred) && !partition.failed.contains(&preferred);
+                if !partition.isr.contains(&preferred) || !may_lead {
                     return Err(MetadataError::PreferredLeaderNotAvailable { preferred });
                 }
                 let prefer = |partition: &mut PartitionRegistration| {

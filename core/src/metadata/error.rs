@@ -49,7 +49,8 @@ pub enum MetadataError {
         /// How many it has.
         current: usize,
     },
-    /// INVALID_REPLICA_ASSIGNMENT: a partition without replicas or with one twice.
+    /// INVALID_REPLICA_ASSIGNMENT: a partition without replicas, with one twice, or, when it is new,
+    /// with none on a live broker.
     InvalidReplicas {
         /// The rule that is broken.
         rule: Cow<'static, str>,
@@ -89,6 +90,11 @@ pub enum MetadataError {
         broker: BrokerId,
         /// The epoch of its registration.
         current: BrokerEpoch,
+    },
+    /// DUPLICATE_BROKER_REGISTRATION: the broker is not fenced, and has another data directory.
+    DuplicateBroker {
+        /// The broker.
+        broker: BrokerId,
     },
     /// INVALID_REQUEST: only a fenced broker that holds no replica can be forgotten.
     BrokerInUse {
@@ -196,6 +202,11 @@ impl fmt::Display for MetadataError {
             Self::StaleBrokerEpoch { broker, current } => {
                 write!(formatter, "broker {broker} has registered again, in epoch {current}")
             }
+            Self::DuplicateBroker { broker } => write!(
+                formatter,
+                "broker {broker} is alive with another data directory: give every node a node.id of \
+                 its own"
+            ),
             Self::BrokerInUse { broker, reason } => {
                 write!(formatter, "broker {broker} cannot be forgotten: {reason}")
             }

@@ -75,6 +75,9 @@ pub struct PartitionRegistration {
     pub leader_epoch: LeaderEpoch,
     /// Bumped by every change of this registration.
     pub partition_epoch: PartitionEpoch,
+    /// Replicas whose log takes no records until their broker restarts. Invariant: replicas, in
+    /// their order; one of them is in the ISR, or leads, only where nobody else may.
+    pub failed: Vec<BrokerId>,
 }
 
 impl PartitionRegistration {

@@ -30,6 +30,12 @@ impl Image {
         check_proposer(partition, leader, change)?;
         check_shape(partition, leader, change)?;
         change.isr.iter().try_for_each(|(member, epoch)| self.check_member(*member, *epoch))?;
+        // The leader itself may: whoever joins it leads then.
+        let mut others = change.isr.iter().map(|(member, _)| *member).filter(|it| *it != leader);
+        if let Some(broker) = others.find(|member| partition.failed.contains(member)) {
+            let reason = "its log has failed".into();
+            return Err(MetadataError::IneligibleReplica { broker, reason });
+        }
         let rules = self.replication_rules(topic);
         let isr: Vec<_> = change.isr.iter().map(|(member, _)| *member).collect();
         self.change_partition(topic, index, rules, |partition| partition.isr = isr);

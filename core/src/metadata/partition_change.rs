@@ -92,6 +92,16 @@ impl Image {
     }
 }
 
+impl PartitionRegistration {
+    /// A replica that can take nothing is not in sync for long: it leaves as soon as there is
+    /// another member.
+    fn part_with_failed(&mut self) {
+        if self.isr.iter().any(|member| !self.failed.contains(member)) {
+            self.isr.retain(|member| !self.failed.contains(member));
+        }
+    }
+}
+
 impl Circumstances<'_> {
     /// Changes a partition and draws the consequences: a reassignment may be complete, a leader may
     /// have to be elected, and the eligible leader replicas and the epochs follow.
@@ -102,6 +112,8 @@ impl Circumstances<'_> {
     ) {
         let mut after = partition.clone();
         change(&mut after);
+        after.failed = in_replica_order(&after.replicas, |replica| after.failed.contains(&replica));
+        after.part_with_failed();
         after.complete_reassignment();
         after.elr = self.eligible(partition, &after);
         let elected = self.elect(&mut after);

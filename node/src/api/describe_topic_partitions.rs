@@ -87,7 +87,7 @@ fn describe(
             isr_nodes: broker_ids(&partition.isr),
             eligible_leader_replicas: Some(broker_ids(&partition.elr)),
             last_known_elr: Some(broker_ids(partition.last_known_leader.as_slice())),
-            offline_replicas: leader_hints::offline(image, &partition.replicas),
+            offline_replicas: leader_hints::offline(image, partition),
         });
     DescribeTopicPartitionsResponseTopic {
         name: Some(Str::from(topic.name.as_str())),

@@ -85,6 +85,7 @@ pub fn of_metadata(error: &MetadataError) -> ErrorCode {
         MetadataError::InvalidReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
         MetadataError::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
         MetadataError::BrokerNotRegistered { .. } => ErrorCode::BrokerIdNotRegistered,
+        MetadataError::DuplicateBroker { .. } => ErrorCode::DuplicateBrokerRegistration,
         MetadataError::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
         MetadataError::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
         MetadataError::StalePartitionEpoch { .. } | MetadataError::UnsupportedFeature { .. } => {

@@ -4,7 +4,7 @@
 use super::{Context, errors};
 use crate::wire::{ErrorCode, Str};
 use highwater_core::{
-    metadata::{BrokerRegistration, Image},
+    metadata::{BrokerRegistration, Image, PartitionRegistration},
     types::{BrokerId, PartitionIndex, TopicId},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -92,10 +92,11 @@ pub fn live_nodes(image: &Image) -> impl Iterator<Item = Node> + '_ {
     live.map(|(id, registration)| node(id, registration))
 }
 
-/// The replicas that are not alive, as the wire has them.
-pub fn offline(image: &Image, replicas: &[BrokerId]) -> Vec<i32> {
-    let is_offline = |id: &&BrokerId| image.broker(**id).is_none_or(|found| found.fenced);
-    replicas.iter().filter(is_offline).map(|id| id.0).collect()
+/// The replicas that are not alive or whose log has failed, as the wire has them.
+pub fn offline(image: &Image, partition: &PartitionRegistration) -> Vec<i32> {
+    let is_fenced = |id: &BrokerId| image.broker(*id).is_none_or(|found| found.fenced);
+    let is_offline = |id: &&BrokerId| is_fenced(id) || partition.failed.contains(id);
+    partition.replicas.iter().filter(is_offline).map(|id| id.0).collect()
 }
 
 /// Whom clients take for the controller: the leader of the metadata quorum, if it is a live broker,

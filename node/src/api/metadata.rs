@@ -113,7 +113,7 @@ fn describe(image: &Image, topic: &Topic) -> MetadataResponseTopic {
             leader_epoch: errors::epoch_number(*leader_epoch),
             replica_nodes: broker_ids(replicas),
             isr_nodes: broker_ids(isr),
-            offline_replicas: leader_hints::offline(image, replicas),
+            offline_replicas: leader_hints::offline(image, partition),
         }
     });
     MetadataResponseTopic {

@@ -8,7 +8,7 @@ use crate::{
     quorum::{ProposeError, Quorum},
 };
 use highwater_core::{
-    metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, Reply},
+    metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, MetadataError, Reply},
     partition::{Input, Partition},
     types::{BrokerEpoch, BrokerId, DirectoryId, Incarnation, MetadataOffset},
 };
@@ -20,6 +20,10 @@ use std::{
 
 /// The pause before a registration or an unfencing is proposed again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How long, in sessions, a broker whose id is another's goes on trying: a directory that replaces
+/// a lost one may register once the broker of before is fenced. Clocks that are half as fast as
+/// others, and a controller that begins sessions anew, are reckoned with.
+const SESSIONS_OF_ANOTHER: u32 = 5;
 /// How often a broker that cannot register says so.
 const REPORT_EVERY: u32 = 50;
 /// How long a controlled shutdown may take: then the broker stops all the same, and is fenced.
@@ -47,13 +51,16 @@ pub struct Registrant {
     pub directory: DirectoryId,
     /// The registration that the last clean shutdown ended.
     pub clean_shutdown_of: Option<BrokerEpoch>,
+    /// `broker.session.timeout.ms`.
+    pub session_timeout: Duration,
 }
 
 /// Registers this incarnation and waits until the image holds the registration: a new broker
 /// epoch, and with it new leader epochs for all that this broker led before.
 ///
 /// # Errors
-/// When the quorum refuses the registration or has stopped; while there is no leader it waits.
+/// When the quorum refuses the registration or has stopped; while there is no leader it waits. An id
+/// that is a living broker's is refused after five of its sessions.
 pub async fn register(
     registrant: Registrant,
     doors: &Doors,
@@ -70,7 +77,8 @@ pub async fn register(
         clean_shutdown_of: registrant.clean_shutdown_of,
         at: doors.clock.now().wall,
     };
-    let (offset, reply) = propose_until_known(command, doors, quorum).await?;
+    let patience = registrant.session_timeout * SESSIONS_OF_ANOTHER;
+    let (offset, reply) = propose_while_another(command, patience, doors, quorum).await?;
     let Reply::BrokerRegistered { broker_epoch } = reply else {
         unreachable!("a registration was answered with {reply:?}")
     };
@@ -114,6 +122,28 @@ pub async fn publish_defaults(config: &BrokerConfig, quorum: &dyn Quorum) {
     let update = ConfigUpdate::Incremental(missing);
     if let Err(error) = quorum.propose(Command::SetBrokerConfigs { broker: None, update }).await {
         tracing::warn!(%error, "this broker's defaults for replication are not the cluster's yet");
+    }
+}
+
+/// Proposes a registration until its fate is known, and again while the id belongs to another, for
+/// so long as that one may be dead.
+async fn propose_while_another(
+    command: Command,
+    patience: Duration,
+    doors: &Doors,
+    quorum: &dyn Quorum,
+) -> Result<(MetadataOffset, Reply), ProposeError> {
+    let mut refused_since = None;
+    loop {
+        let proposed = propose_until_known(command.clone(), doors, quorum).await;
+        let Err(ProposeError::Refused(MetadataError::DuplicateBroker { .. })) = &proposed else {
+            return proposed;
+        };
+        let now = doors.clock.now().monotonic;
+        if now.since(*refused_since.get_or_insert(now)) >= patience {
+            return proposed;
+        }
+        sleep(&*doors.clock, AGAIN).await;
     }
 }
 

@@ -223,6 +223,7 @@ impl Partitions {
                     "the partition is offline: its log could not be opened"
                 );
                 sometimes!(PartitionOffline);
+                self.isr_changes.fail(&id);
                 Lookup::Offline
             }
         };
@@ -329,7 +330,8 @@ fn assignment_of(
 ) -> Assignment {
     let eligible = partition.replicas.iter().filter_map(|replica| {
         let registration = image.broker(*replica)?;
-        registration.is_active().then_some((*replica, registration.epoch))
+        let is_sound = partition.leader == Some(*replica) || !partition.failed.contains(replica);
+        (registration.is_active() && is_sound).then_some((*replica, registration.epoch))
     });
     Assignment {
         leader: partition.leader,

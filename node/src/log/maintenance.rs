@@ -125,14 +125,17 @@ impl Log {
 /// # Errors
 /// When the disk fails.
 pub async fn remove_leftovers(disk: &dyn Disk, data_dir: &Path) -> Result<usize, LogError> {
-    let mut removed = 0;
-    for entry in disk.list(data_dir).await? {
-        if entry.is_dir && entry.name.ends_with(DELETED) {
-            remove_dir(disk, &data_dir.join(entry.name)).await?;
-            removed += 1;
-        }
+    let mut left = disk.list(data_dir).await?;
+    left.retain(|entry| entry.is_dir && entry.name.ends_with(DELETED));
+    if !left.is_empty() {
+        // The process may have died between the rename and its sync: a power cut that undoes the
+        // rename must not bring back a log of which some files are gone.
+        disk.sync_dir(data_dir).await?;
     }
-    Ok(removed)
+    for entry in &left {
+        remove_dir(disk, &data_dir.join(&entry.name)).await?;
+    }
+    Ok(left.len())
 }
 
 async fn remove_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {

@@ -374,6 +374,7 @@ fn registrant(
         peer_endpoint: config.peer_advertised.as_ref().map_or_else(Endpoint::default, endpoint),
         directory,
         clean_shutdown_of,
+        session_timeout: config.broker_session_timeout,
     }
 }
 

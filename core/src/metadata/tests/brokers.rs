@@ -56,7 +56,71 @@ fn a_replica_whose_disk_failed_leaves_the_isr_and_the_leadership_to_the_others()
     alone.create_one(&[1], &[]);
     let (epoch, partitions) = (alone.epoch(1), vec![(TOPIC, PartitionIndex(0))]);
     assert_eq!(alone.apply(Command::FailReplicas { broker, epoch, partitions }), Ok(Reply::Done));
-    assert_eq!(alone.shown(), "leader 1 isr [1] elr [] epochs 0 0");
+    assert_eq!(alone.shown(), "leader 1 isr [1] elr [] epochs 0 1", "it can still be read");
+}
+
+#[test]
+fn a_leader_whose_disk_failed_while_it_was_alone_is_replaced_by_the_first_that_joins_it() {
+    let mut log = Log::of(3, &[]);
+    log.set_isr(&[1]);
+    log.fail(1);
+    assert_eq!(log.shown(), "leader 1 isr [1] elr [] epochs 0 2", "nobody else has everything");
+    log.set_isr(&[1, 3]);
+    assert_eq!(log.shown(), "leader 3 isr [3] elr [] epochs 1 3");
+    let joins = log.propose(log.proposal(&[3, 1]));
+    assert!(matches!(joins, Err(MetadataError::IneligibleReplica { .. })), "{joins:?}");
+    log.restart(1, true);
+    log.unfence(1);
+    log.set_isr(&[3, 1]);
+    assert_eq!(log.partition().isr, ids(&[1, 3]), "its new process opened the log again");
+}
+
+#[test]
+fn a_leader_whose_disk_failed_is_replaced_by_an_eligible_replica_when_there_is_one() {
+    let mut log = Log::of(3, &[("min.insync.replicas", "2")]);
+    log.set_isr(&[1, 2]);
+    log.fence(2);
+    assert_eq!(log.shown(), "leader 1 isr [1] elr [2] epochs 0 2");
+    log.fail(1);
+    assert_eq!(log.partition().leader, Some(BrokerId(1)), "the eligible one is fenced");
+    log.unfence(2);
+    assert_eq!(log.shown(), "leader 2 isr [2] elr [1] epochs 1 4");
+    log.fence(2);
+    assert_eq!(log.shown(), "leader none isr [2] elr [1] epochs 2 5", "1 could take nothing");
+    let mut both = Log::with_brokers(2);
+    both.create_one(&[1, 2], &[("min.insync.replicas", "2")]);
+    both.fail(2);
+    both.fail(1);
+    assert_eq!(both.shown(), "leader 1 isr [1] elr [2] epochs 0 2", "neither can take anything");
+}
+
+#[test]
+fn a_leader_whose_disk_failed_is_replaced_by_anybody_where_the_topic_allows_that() {
+    let mut log = Log::of(3, &[("unclean.leader.election.enable", "true")]);
+    log.set_isr(&[1]);
+    log.fail(1);
+    assert_eq!(log.shown(), "leader 2 isr [2] elr [] epochs 1 2");
+    let mut alone = Log::new();
+    alone.create_one(&[1], &[]);
+    alone.fail(1);
+    alone.fence(1);
+    assert_eq!(alone.partition().leader, None);
+    alone.unfence(1);
+    assert_eq!(alone.partition().leader, Some(BrokerId(1)), "what it has can be read");
+}
+
+#[test]
+fn a_broker_that_is_alive_is_not_replaced_by_one_with_another_directory() {
+    let mut log = Log::of(3, &[]);
+    let mut other = register(1, 2);
+    let Command::RegisterBroker { directory, .. } = &mut other else { unreachable!("just made") };
+    *directory = crate::types::DirectoryId(7);
+    let refused = Err(MetadataError::DuplicateBroker { broker: BROKER });
+    assert_eq!(log.apply(other.clone()), refused);
+    log.shut_down(1);
+    assert_eq!(log.apply(other.clone()), refused, "it may be the last that has everything");
+    log.fence(1);
+    assert!(log.apply(other).is_ok(), "what is fenced is taken to be dead");
 }
 
 #[test]
@@ -66,10 +130,11 @@ fn a_broker_that_returns_with_another_directory_has_lost_everything_it_had() {
     let mut command = register(1, 2);
     let Command::RegisterBroker { directory, .. } = &mut command else { unreachable!("just made") };
     *directory = crate::types::DirectoryId(7);
+    log.fence(1);
     log.apply(command).expect("registered");
     assert_eq!(log.partition().last_known_leader, None, "electing it would save nothing");
     log.unfence(1);
-    assert_eq!(log.shown(), "leader none isr [] elr [] epochs 1 1");
+    assert_eq!(log.shown(), "leader none isr [] elr [] epochs 1 2");
 }
 
 #[test]

@@ -24,15 +24,23 @@ fn a_new_partition_is_in_sync_where_brokers_are_alive() {
 }
 
 #[test]
-fn a_new_partition_without_a_live_broker_is_led_by_the_first_that_comes_to_life() {
+fn a_partition_needs_a_live_broker_to_begin_on() {
     let mut log = Log::with_brokers(3);
-    for broker in 1..=3 {
-        log.fence(broker);
-    }
-    log.create_one(&[1, 2, 3], &[]);
-    assert_eq!(log.shown(), "leader none isr [1, 2, 3] elr [] epochs 0 0");
-    log.unfence(2);
-    assert_eq!(log.shown(), "leader 2 isr [2] elr [] epochs 1 1");
+    log.fence(1);
+    log.shut_down(2);
+    let mut new = topic("t", 7);
+    new.replicas = vec![ids(&[3]), ids(&[1, 2])];
+    let refused = log.create(new.clone());
+    assert!(matches!(refused, Err(MetadataError::InvalidReplicas { .. })), "{refused:?}");
+    new.replicas = vec![ids(&[1, 2, 3])];
+    log.create(new).expect("3 is alive");
+    let grown = Command::CreatePartitions {
+        topic: TopicId([7; 16]),
+        first: PartitionIndex(1),
+        replicas: vec![ids(&[1, 2])],
+    };
+    let refused = log.apply(grown);
+    assert!(matches!(refused, Err(MetadataError::InvalidReplicas { .. })), "{refused:?}");
 }
 
 #[test]

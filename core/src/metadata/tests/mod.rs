@@ -102,6 +102,13 @@ impl Log {
         self.apply(command).expect("the epoch is right");
     }
 
+    /// The log of the broker's replica fails.
+    fn fail(&mut self, broker: i32) {
+        let (epoch, partitions) = (self.epoch(broker), vec![(TOPIC, INDEX)]);
+        let command = Command::FailReplicas { broker: BrokerId(broker), epoch, partitions };
+        self.apply(command).expect("the epoch is right");
+    }
+
     fn shut_down(&mut self, broker: i32) {
         let epoch = self.epoch(broker);
         let command = Command::BeginControlledShutdown { broker: BrokerId(broker), epoch };

@@ -87,6 +87,10 @@ impl World {
             10 => self.election(),
             11 | 12 => self.reassignment(),
             13 => self.config_change(),
+            14 if self.random.random_bool(0.3) => {
+                let partitions = vec![(TOPIC, self.index())];
+                Command::FailReplicas { broker, epoch, partitions }
+            }
             _ => self.isr_change(),
         }
     }
@@ -324,10 +328,18 @@ impl World {
         let (topic, image) = (self.log.image.topic(TOPIC).expect("created"), &self.log.image);
         let set = topic.configs.get(name).or(image.broker_defaults.get(name));
         let kind = ElectionKind::Unclean;
+        let counts_no_more = |member: &BrokerId| match command {
+            Command::RegisterBroker { broker, .. } => broker == member,
+            // KAFKA-16540: it was eligible by the old `min.insync.replicas`.
+            _ => matches!(
+                command,
+                Command::SetTopicConfigs { .. } | Command::SetBrokerConfigs { .. }
+            ),
+        };
         let is_allowed = set.is_some_and(|value| value == "true")
             || matches!(command, Command::AlterPartition { .. })
             || matches!(command, Command::ElectLeaders { kind: asked, .. } if *asked == kind)
-            || old.isr.is_empty() && old.elr.is_empty();
+            || old.isr.is_empty() && old.elr.iter().all(counts_no_more);
         let had_all = |member: &BrokerId| old.isr.contains(member) || old.elr.contains(member);
         assert!(is_allowed || new.isr.iter().all(had_all), "{old:?} {new:?} after {command:?}");
     }
@@ -342,13 +354,21 @@ impl World {
         let told = || format!("{index} {partition:?} after {command:?}");
         let image = &self.log.image;
         let Some(leader) = partition.leader else {
-            let could = partition.isr.iter().chain(&partition.elr);
-            assert!(!could.clone().any(|member| image.is_active(*member)), "{}", told());
-            let any = partition.replicas.iter().any(|replica| image.is_active(*replica));
+            assert!(!partition.isr.iter().any(|member| image.is_active(*member)), "{}", told());
+            let serves = |replica: &BrokerId| {
+                image.is_active(*replica) && !partition.failed.contains(replica)
+            };
+            assert!(!partition.elr.iter().any(serves), "{}", told());
+            let any = partition.replicas.iter().any(serves);
             assert!(!any || !image.allows_unclean_election(TOPIC), "{}", told());
             return;
         };
         assert!(partition.isr.contains(&leader), "{}", told());
+        if partition.isr.iter().any(|member| partition.failed.contains(member)) {
+            assert_eq!(partition.isr, [leader], "{}", told());
+            let others = partition.elr.iter().filter(|member| !partition.failed.contains(member));
+            assert!(!others.clone().any(|member| image.is_active(*member)), "{}", told());
+        }
         assert!(image.is_active(leader), "{}", told());
         assert_eq!(partition.last_known_leader, None, "{}", told());
         for ((led, broker), (leader_epoch, broker_epoch)) in &self.led {

@@ -20,6 +20,7 @@ fn a_created_topic_is_found_by_name_and_by_id() {
         leader: Some(BROKER),
         leader_epoch: LeaderEpoch(0),
         partition_epoch: PartitionEpoch(0),
+        failed: vec![],
     };
     assert_eq!(log.image.partition(id, PartitionIndex(1)), Some(&expected));
     assert_eq!(log.image.partition(id, PartitionIndex(2)), None);
@@ -236,7 +237,7 @@ fn random_command(random: &mut ChaCha8Rng) -> Command {
             set(id, incremental(&[("retention.ms", ConfigChange::Set(value))]))
         }
         5 => Command::AllocateProducerIds { count: random.random_range(0..100) },
-        _ => register(1, random.random_range(0..5)),
+        _ => register(random.random_range(2..4), random.random_range(0..5)),
     }
 }
 

@@ -187,6 +187,13 @@ impl MemoryDisk {
         world.dies_at = Some(world.calls + calls);
     }
 
+    /// The process that died is started again, with what it had written and not synced.
+    pub(crate) fn revive(&self) {
+        let mut world = self.world.lock().expect("sound");
+        world.life += 1;
+        world.dies_at = None;
+    }
+
     /// Fails writes, or lets them succeed again.
     pub(crate) fn fail_writes(&self, kind: Option<io::ErrorKind>) {
         self.world.lock().expect("sound").failing_writes = kind;

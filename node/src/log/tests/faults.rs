@@ -231,6 +231,26 @@ async fn a_deleted_log_is_gone_and_an_interrupted_deletion_is_finished() {
 }
 
 #[tokio::test]
+async fn a_power_cut_while_an_interrupted_deletion_is_finished_leaves_all_or_nothing() {
+    // The process dies after `calls`, and its successor loses power after `more`, so that what the
+    // first one did not sync is still to be lost.
+    for (calls, more) in (0..6).flat_map(|calls| (0..12).map(move |more| (calls, more))) {
+        let fixture = Fixture::with_batches(10).await;
+        fixture.memory.die_after(calls);
+        let _ = fixture.log.delete().await;
+        fixture.memory.revive();
+        fixture.memory.die_after(more);
+        let _ = remove_leftovers(&*fixture.disk, "data".as_ref()).await;
+        fixture.memory.power_cut(calls * 12 + more);
+        let entries = fixture.disk.list("data".as_ref()).await.expect("there");
+        if entries.iter().any(|entry| !entry.name.ends_with(".deleted")) {
+            let (_, recovered, _) = open(&fixture.disk).await.expect("all of it is there");
+            assert_eq!(recovered.log_end_offset, fixture.model.end_of(10));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_fails_or_is_ignored_does_not_end_checkpoints() {
     let mut fixture = Fixture::with_batches(30).await;
     let due = async |fixture: &mut Fixture| {
