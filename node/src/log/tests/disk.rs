@@ -339,8 +339,18 @@ impl Disk for MemoryDisk {
         })
     }
 
+    /// The entries go one by one, as on a real disk, where a power cut may keep some of them.
     fn remove_dir(&self, dir: &Path) -> BoxFuture<'static, io::Result<()>> {
-        self.remove(dir)
+        let path = dir.to_owned();
+        self.run(move |world| {
+            let dir = world.find(&path)?;
+            for name in world.entries(dir)?.keys().cloned().collect::<Vec<_>>() {
+                world.change(dir, DirChange::Remove(name));
+            }
+            let (parent, name) = world.place(&path)?;
+            world.change(parent, DirChange::Remove(name));
+            Ok(())
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> BoxFuture<'static, io::Result<()>> {
