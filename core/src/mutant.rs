@@ -134,6 +134,8 @@ mutants! {
     RestartResumesLeaderEpoch = "restart-resumes-leader-epoch",
     /// A broker that comes back with an empty disk still counts as having every acknowledged record.
     WipedBrokerStaysEligible = "wiped-broker-stays-eligible",
+    /// A replica whose log failed is forgotten where it was the last in the ISR.
+    FailedReplicaForgotten = "failed-replica-forgotten",
     /// A broker that crashed still counts as having what it had received of a replicated topic.
     CrashedBrokerStaysEligible = "crashed-broker-stays-eligible",
     /// A follower cuts nothing that it knows to be committed, though an unclean election gave it up.

@@ -119,7 +119,9 @@ impl Image {
                 sometimes!(FailedReplicaLed, found.is_some_and(led));
                 let rules = self.replication_rules(*topic);
                 self.change_partition(*topic, *index, rules, |partition| {
-                    partition.failed.push(broker);
+                    if !Mutant::FailedReplicaForgotten.is_planted() {
+                        partition.failed.push(broker);
+                    }
                     leave_isr(partition, broker);
                 });
             }
