@@ -176,6 +176,10 @@ mutants! {
     StaleCoordinatorAnswers = "stale-coordinator-answers",
     /// A change of a group is decided however many bytes its records take.
     DecisionUnbounded = "decision-unbounded",
+    /// A coordinator that loads passes over records that it cannot decode, and serves what was before.
+    UndecodablePassedOver = "undecodable-passed-over",
+    /// A member whose join is refused is removed from a stable group, without a rebalance.
+    RefusedMemberRemoved = "refused-member-removed",
     /// The end of an earlier load of the log ends the present one (KAFKA-18137).
     LateLoadWins = "late-load-wins",
     /// The timer of a pending member goes on after it has joined, and removes it (KIP-394).

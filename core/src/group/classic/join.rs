@@ -10,6 +10,7 @@ use crate::{
         GROUP_METADATA_BYTES_MAX, GroupError, Identity, InstanceId, Join, MemberId, Response,
         limits::member_size,
     },
+    mutant::Mutant,
     sometimes,
     types::RequestId,
 };
@@ -29,10 +30,7 @@ impl ClassicGroup {
     pub(super) fn join(&mut self, step: &mut Step<'_>, request: RequestId, join: Join) {
         let names: Vec<String> = join.protocols.iter().map(|(name, _)| name.clone()).collect();
         if !self.has_room(&join, step.config.max_size) {
-            self.remove_and_refuse(&join.member, step);
-            let answer = refused(GroupError::GroupMaxSizeReached, MemberId::from(""));
-            step.decision.answer(request, answer);
-            self.complete_join_if_all_rejoined(step);
+            self.refuse_for_size(step, request, &join.member);
         } else if !self.accepts(&join.protocol_type, &names) {
             let answer = refused(GroupError::InconsistentGroupProtocol, join.member);
             step.decision.answer(request, answer);
@@ -70,6 +68,21 @@ impl ClassicGroup {
                 known.is_some() || self.members.len() < max_size
             }
         }
+    }
+
+    /// Refuses a join that is too much. While the group rebalances the member is not waited for any
+    /// more. In a generation that has begun it stays, which the log says it is one of: if it goes
+    /// away for having been refused, it leaves or its silence removes it, and the others hear of it
+    /// by a rebalance.
+    fn refuse_for_size(&mut self, step: &mut Step<'_>, request: RequestId, id: &MemberId) {
+        let is_settled = matches!(self.state, State::CompletingRebalance | State::Stable);
+        if !self.members.contains_key(id) || !is_settled || Mutant::RefusedMemberRemoved.is_planted()
+        {
+            self.remove_and_refuse(id, step);
+        }
+        let answer = refused(GroupError::GroupMaxSizeReached, MemberId::from(""));
+        step.decision.answer(request, answer);
+        self.complete_join_if_all_rejoined(step);
     }
 
     fn join_as_new(&mut self, step: &mut Step<'_>, request: RequestId, join: Join) {

@@ -39,6 +39,51 @@ fn what_all_members_of_a_group_say_of_themselves_is_bounded() {
     assert!(fixture.is_parked(request), "a small one finds room");
 }
 
+/// A group in generation 1 that has no room for what `k`, its leader, says next; and its others.
+fn nearly_full() -> (Fixture, Vec<String>, Join) {
+    let mut fixture = Fixture::new();
+    let large = |join: Join| with_metadata(join, "range", MEMBER_METADATA_BYTES_MAX - 100);
+    let mut joins = vec![fixture.join(with_metadata(first_join("k"), "range", 10))];
+    let fits = GROUP_METADATA_BYTES_MAX / MEMBER_METADATA_BYTES_MAX;
+    let others: Vec<String> = (0..fits).map(|name| format!("m{name:02}")).collect();
+    joins.extend(others.iter().map(|name| fixture.join(large(first_join(name)))));
+    while fixture.is_parked(joins[0]) {
+        fixture.pass(fixture.config.initial_rebalance_delay);
+    }
+    assert!(joins.into_iter().all(|join| &*fixture.joined(join).leader == "k"));
+    (fixture, others, large(again("k")))
+}
+
+#[test]
+fn a_member_that_says_too_much_in_a_stable_group_is_refused_and_stays_one() {
+    let (mut fixture, others, more) = nearly_full();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    fixture.assign(1, &[&["k"], &others[..]].concat());
+    let (request, records) = fixture.send(Request::Join(more));
+    assert_eq!(fixture.refused(request), (GroupError::GroupMaxSizeReached, String::new()));
+    assert_eq!((records, fixture.state()), (vec![], GroupState::Stable));
+    assert_eq!(fixture.heartbeat("k", 1), Ok(()), "as the log says");
+    let answer_lost = fixture.join(with_metadata(again(others[0]), "range", 10));
+    assert!(fixture.is_parked(answer_lost), "who says less begins a rebalance");
+    assert_eq!(fixture.heartbeat("k", 1), Err(GroupError::RebalanceInProgress));
+}
+
+#[test]
+fn a_refused_member_that_goes_away_is_missed_by_a_rebalance() {
+    let (mut fixture, others, more) = nearly_full();
+    let syncs: Vec<RequestId> =
+        others.iter().map(|name| fixture.send(sync(name, 1, &[])).0).collect();
+    let refused = fixture.join(more);
+    assert_eq!(fixture.refused(refused).0, GroupError::GroupMaxSizeReached);
+    assert_eq!(fixture.state(), GroupState::CompletingRebalance);
+    fixture.pass(SESSION);
+    for sync in syncs {
+        assert_eq!(fixture.synced(sync), Err(GroupError::RebalanceInProgress));
+    }
+    assert_eq!(fixture.state(), GroupState::PreparingRebalance);
+    assert_eq!(fixture.heartbeat("k", 1), Err(GroupError::UnknownMemberId));
+}
+
 #[test]
 fn a_leader_assigns_so_much_at_the_most() {
     let mut fixture = Fixture::new();
