@@ -27,6 +27,8 @@ pub(super) struct Subscription {
     pub topics: Vec<Arc<str>>,
     /// What it owned when it joined (version 1).
     pub owned: NamedPartitions,
+    /// The generation in which it got that (version 2, KIP-792); `None` if it does not say.
+    pub generation: Option<u32>,
     /// Its rack (version 3).
     pub rack: Option<String>,
 }
@@ -41,11 +43,10 @@ pub(super) fn subscription(bytes: &[u8]) -> Option<Subscription> {
     }
     user_data(&mut decoder)?;
     let owned = if version >= 1 { partitions(&mut decoder)? } else { Vec::new() };
-    if version >= 2 {
-        let _generation = decoder.i32().ok()?;
-    }
+    let generation =
+        if version >= 2 { u32::try_from(decoder.i32().ok()?).ok() } else { None };
     let rack = if version >= 3 { nullable(&mut decoder)? } else { None };
-    Some(Subscription { version, topics, owned, rack })
+    Some(Subscription { version, topics, owned, generation, rack })
 }
 
 /// What a member was assigned.

@@ -18,9 +18,13 @@ use crate::{
     time::Now,
     types::{PartitionIndex, TopicId},
 };
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 use bytes::Bytes;
-use core::time::Duration;
+use core::{cmp::Reverse, time::Duration};
 
 /// A classic group, as it is when a member of the consumer protocol joins it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,20 +110,15 @@ fn convert(
     image: &Image,
     classic: &ClassicSnapshot,
 ) -> Result<(), GroupError> {
-    let mut taken = BTreeSet::new();
     let mut owned = Vec::new();
     for member in &classic.members {
-        let (about, mut partitions) = read(member, image).ok_or(GroupError::GroupIdNotFound)?;
-        // Nobody else's. Two members claim the same only when one of them is about to give it up.
-        partitions.retain(|topic, of_topic| {
-            of_topic.retain(|partition| taken.insert((*topic, *partition)));
-            !of_topic.is_empty()
-        });
-        owned.push((member.member.clone(), partitions));
+        let (about, claim) = read(member, image).ok_or(GroupError::GroupIdNotFound)?;
+        owned.push((member.member.clone(), claim));
         let (group, member) = (draft.id.clone(), member.member.clone());
         draft.push(Record::ConsumerMember { group, member, value: Some(about) });
         draft.check_size()?;
     }
+    let owned = settle(owned);
     let value =
         ConsumerGroupValue { epoch: classic.generation, metadata_hash: draft.metadata_hash(image) };
     draft.push(Record::ConsumerGroup { group: draft.id.clone(), value: Some(value) });
@@ -144,21 +143,65 @@ fn convert(
     draft.check_size()
 }
 
+/// What a member may own, and how much that is worth where another claims the same.
+struct Claim {
+    standing: Standing,
+    partitions: TopicPartitions,
+}
+
+/// How much a claim is worth, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// The member said so when it joined, and in which generation it got that, if it knew.
+    Said(Option<u32>),
+    /// It was assigned that in the present generation, or in the one before the rebalance.
+    Assigned,
+}
+
+/// Gives each partition to one of those that claim it. Who was assigned it has it; of what members
+/// said, that of the newest generation holds, as assignors take it (KIP-792): the other claim is one
+/// of a member that has been away. Kafka goes by assignments alone, and takes what a member is to be
+/// assigned just now for nobody's. Between equals, of which one is mistaken, the first by id has it.
+fn settle(claims: Vec<(MemberId, Claim)>) -> Vec<(MemberId, TopicPartitions)> {
+    let mut ranked: Vec<usize> = (0..claims.len()).collect();
+    ranked.sort_by_key(|index| Reverse(claims[*index].1.standing));
+    let mut owners = BTreeMap::new();
+    for index in ranked {
+        for (topic, of_topic) in &claims[index].1.partitions {
+            for partition in of_topic {
+                owners.entry((*topic, *partition)).or_insert(index);
+            }
+        }
+    }
+    let settled = claims.into_iter().enumerate().map(|(index, (member, claim))| {
+        let mut partitions = claim.partitions;
+        partitions.retain(|topic, of_topic| {
+            of_topic.retain(|partition| owners[&(*topic, *partition)] == index);
+            !of_topic.is_empty()
+        });
+        (member, partitions)
+    });
+    settled.collect()
+}
+
 /// What a member says of itself and what it may own: what it was assigned, or, while it waits for
 /// an assignment, what it said it owned when it joined.
-fn read(
-    member: &ClassicSnapshotMember,
-    image: &Image,
-) -> Option<(ConsumerMemberValue, TopicPartitions)> {
+fn read(member: &ClassicSnapshotMember, image: &Image) -> Option<(ConsumerMemberValue, Claim)> {
     let (_, metadata) = member.protocols.first()?;
     let subscription = protocol::subscription(metadata)?;
     let assignment = protocol::assignment(&member.assignment)?;
     if assignment.has_user_data {
         return None;
     }
-    let owned = match member.assignment.is_empty() {
-        true => protocol::by_id(&subscription.owned, image),
-        false => protocol::by_id(&assignment.partitions, image),
+    let claim = match member.assignment.is_empty() {
+        true => Claim {
+            standing: Standing::Said(subscription.generation),
+            partitions: protocol::by_id(&subscription.owned, image),
+        },
+        false => Claim {
+            standing: Standing::Assigned,
+            partitions: protocol::by_id(&assignment.partitions, image),
+        },
     };
     let about = ConsumerMemberValue {
         instance: member.instance.clone(),
@@ -174,7 +217,7 @@ fn read(
             protocols: member.protocols.clone(),
         }),
     };
-    Some((about, owned))
+    Some((about, claim))
 }
 
 fn since(epoch: u32, partitions: &TopicPartitions) -> EpochsByPartition {

@@ -1,6 +1,10 @@
 //! Groups that go from one protocol to the other.
 
-use super::{both::*, protocols::subscribe, *};
+use super::{
+    both::*,
+    protocols::{subscribe, subscribe_since},
+    *,
+};
 use crate::group::{GroupState, Join, Leaver, MigrationPolicy, Request, Response};
 use bytes::Bytes;
 
@@ -79,6 +83,59 @@ fn members_without_an_assignment_keep_what_they_said_they_own() {
     let group = &groups.shard.hard_state().consumer_groups["g"];
     let owned = assigned(&[(1, &[(0, 1), (1, 1)])]);
     assert_eq!(group.member("a").expect("a member").current.assigned, owned);
+}
+
+#[test]
+fn of_two_that_say_they_own_a_partition_the_newer_generation_has_it() {
+    // Who claims partition 0, and in which generation; `a` comes first.
+    let table: [((i16, i32), (i16, i32), &str); 7] = [
+        ((3, 4), (3, 5), "b"),
+        ((3, 5), (3, 4), "a"),
+        ((3, 5), (3, 5), "a"),
+        ((3, -1), (3, 0), "b"),
+        ((1, -1), (2, 0), "b"),
+        ((2, 0), (1, -1), "a"),
+        ((1, -1), (1, -1), "a"),
+    ];
+    for (of_a, of_b, expected) in table {
+        let mut groups = Groups::new(&[("t", 1)], MigrationPolicy::Upgrade);
+        for (member, (version, generation)) in [("a", of_a), ("b", of_b)] {
+            let metadata = subscribe_since(version, &["t"], (&[0], generation), None);
+            let protocols = vec![("range".into(), metadata.into())];
+            let join = Join { member: "".into(), protocols, ..classic_join(member, &[]) };
+            groups.ask(Request::Join(join));
+        }
+        groups.pass(Duration::from_secs(3));
+        groups.pass(Duration::from_secs(3));
+        assert_eq!(groups.state(), Some(GroupState::CompletingRebalance));
+        groups.accepted(join("c", &["t"]));
+        let group = &groups.shard.hard_state().consumer_groups["g"];
+        for member in ["a", "b"] {
+            let has_it = !group.member(member).expect("a member").current.assigned.is_empty();
+            assert_eq!(has_it, member == expected, "{member}: {of_a:?} {of_b:?}");
+        }
+    }
+}
+
+#[test]
+fn who_was_assigned_a_partition_has_it_whatever_others_say() {
+    let mut groups = Groups::new(&[("t", 1)], MigrationPolicy::Upgrade);
+    let joins = ["a", "b"].map(|member| {
+        let metadata = subscribe_since(3, &["t"], (&[0], 9), None);
+        let protocols = vec![("range".into(), metadata.into())];
+        let join = Join { member: "".into(), protocols, ..classic_join(member, &[]) };
+        groups.ask(Request::Join(join)).0
+    });
+    groups.pass(Duration::from_secs(3));
+    groups.pass(Duration::from_secs(3));
+    joins.into_iter().for_each(|join| drop(groups.answer(join)));
+    // The leader says nothing of itself.
+    groups.ask(Request::Sync(classic_sync("a", 1, &[("b", assigns(&[0]))])));
+    assert_eq!(groups.state(), Some(GroupState::Stable));
+    groups.accepted(join("c", &["t"]));
+    let group = &groups.shard.hard_state().consumer_groups["g"];
+    let has = |member| group.member(member).expect("a member").current.assigned.clone();
+    assert_eq!((has("a"), has("b")), (assigned(&[]), assigned(&[(1, &[(0, 1)])])));
 }
 
 #[test]

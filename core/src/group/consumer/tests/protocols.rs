@@ -5,11 +5,22 @@ use crate::group::consumer::protocol::{assignment, by_id, encode_assignment, sub
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A ConsumerProtocolSubscription: topics, what is owned of topic `t`, and the rack.
+/// A ConsumerProtocolSubscription: topics, what is owned of topic `t` since generation 7, and the
+/// rack.
 pub(super) fn subscribe(
     version: i16,
     topics: &[&str],
     owned: &[u32],
+    rack: Option<&str>,
+) -> Vec<u8> {
+    subscribe_since(version, topics, (owned, 7), rack)
+}
+
+/// The same, with the generation in which it was owned; -1 is none.
+pub(super) fn subscribe_since(
+    version: i16,
+    topics: &[&str],
+    (owned, generation): (&[u32], i32),
     rack: Option<&str>,
 ) -> Vec<u8> {
     let mut out = version.to_be_bytes().to_vec();
@@ -27,7 +38,7 @@ pub(super) fn subscribe(
         }
     }
     if version >= 2 {
-        out.extend(7_i32.to_be_bytes());
+        out.extend(generation.to_be_bytes());
     }
     if version >= 3 {
         match rack {
@@ -52,6 +63,7 @@ fn subscriptions_of_every_version_are_read() {
         assert_eq!(read.topics, names(&["t", "u"]));
         let owned = if version == 0 { vec![] } else { vec![PartitionIndex(0), PartitionIndex(2)] };
         assert_eq!(read.owned.first().map(|(_, of)| of.clone()).unwrap_or_default(), owned);
+        assert_eq!(read.generation, (version >= 2).then_some(7));
         assert_eq!(read.rack.as_deref(), (version >= 3).then_some("r"));
     }
 }
