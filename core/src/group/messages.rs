@@ -193,8 +193,10 @@ pub struct OffsetToCommit {
 pub struct FetchOffsets {
     /// The group.
     pub group: GroupId,
-    /// The member that asks and its epoch, when it is one of a consumer group (OffsetFetch 9).
-    pub member: Option<(MemberId, u32)>,
+    /// The member that asks says it is this one, in this epoch (OffsetFetch 9). Only who says neither
+    /// asks as no member: who names no member, and an epoch, is the member without a name, which
+    /// nobody is.
+    pub member: Option<(MemberId, Option<u32>)>,
     /// Partitions by the topic's name; `None` for everything the group has committed.
     pub topics: Option<Vec<(Arc<str>, Vec<PartitionIndex>)>>,
     /// Refuse partitions whose offset a transaction may change yet (KIP-447).

@@ -308,7 +308,7 @@ pub fn fetch(common: &Common, context: &Context<'_>, member: Option<(MemberId, u
     });
     Request::FetchOffsets(FetchOffsets {
         group: common.group.clone(),
-        member,
+        member: member.map(|(id, epoch)| (id, Some(epoch))),
         topics: Some(topics.collect()),
         require_stable: true,
     })

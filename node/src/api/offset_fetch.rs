@@ -13,7 +13,9 @@ use crate::wire::{
     },
 };
 use highwater_core::{
-    group::{CommittedOffset, FetchOffsets, GroupError, Request, Response, TopicOffsets},
+    group::{
+        CommittedOffset, FetchOffsets, GroupError, MemberId, Request, Response, TopicOffsets,
+    },
     types::{PartitionIndex, TopicId},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -79,10 +81,9 @@ async fn fetch(
         let known = named.filter_map(|(name, topic)| Some((name.clone()?, indexes(topic))));
         known.collect()
     });
-    let member = group.member_id.as_ref().filter(|id| !id.is_empty());
     let body = Request::FetchOffsets(FetchOffsets {
         group: group_id(&group.group_id),
-        member: member.map(member_id).zip(u32::try_from(group.member_epoch).ok()),
+        member: claimed(group),
         topics: wanted,
         require_stable,
     });
@@ -107,6 +108,17 @@ async fn fetch(
         (Err(code), _) => response.error_code = code as i16,
     }
     response
+}
+
+/// The member that a client says it is. Without an id and with a negative epoch it says that it is
+/// none, and it may leave out neither alone.
+fn claimed(group: &OffsetFetchRequestGroup) -> Option<(MemberId, Option<u32>)> {
+    let epoch = u32::try_from(group.member_epoch).ok();
+    match &group.member_id {
+        None if epoch.is_none() => None,
+        None => Some((MemberId::from(""), epoch)),
+        Some(id) => Some((member_id(id), epoch)),
+    }
 }
 
 /// The name of a topic; `None` where the request names an id that no topic has.
@@ -204,5 +216,31 @@ fn partition(
         Some(Err(error)) => {
             OffsetFetchResponsePartitions { error_code: errors::of_group(error) as i16, ..none }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_names_neither_a_member_nor_an_epoch_asks_as_no_member() {
+        let table: [(Option<&str>, i32, Option<(&str, Option<u32>)>); 7] = [
+            (None, -1, None),
+            (None, 0, Some(("", Some(0)))),
+            (None, 3, Some(("", Some(3)))),
+            (Some(""), -1, Some(("", None))),
+            (Some("ghost"), -1, Some(("ghost", None))),
+            (Some("m"), -2, Some(("m", None))),
+            (Some("m"), 3, Some(("m", Some(3)))),
+        ];
+        for (id, member_epoch, expected) in table {
+            let member_id = id.map(Str::from);
+            let group = OffsetFetchRequestGroup { member_id, member_epoch, ..Default::default() };
+            let expected = expected.map(|(id, epoch)| (MemberId::from(id), epoch));
+            assert_eq!(claimed(&group), expected, "{id:?} {member_epoch}");
+        }
+        let older = OffsetFetchRequestGroup::default();
+        assert_eq!(claimed(&older), None, "before version 9 nobody can say");
     }
 }

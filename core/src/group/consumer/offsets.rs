@@ -47,16 +47,17 @@ impl ConsumerGroups {
         if is_taken { Ok(()) } else { refused }
     }
 
-    /// Checks who fetches offsets; anybody may who does not claim to be a member.
+    /// Checks who fetches offsets; anybody may who claims neither to be a member nor an epoch.
     pub fn check_fetch(
         &self,
         group: &str,
-        member: Option<&(MemberId, u32)>,
+        member: Option<&(MemberId, Option<u32>)>,
     ) -> Result<(), GroupError> {
         let Some((id, epoch)) = member else { return Ok(()) };
         let group = self.groups.get(group).ok_or(GroupError::GroupIdNotFound)?;
         let member = group.member(id).ok_or(GroupError::UnknownMemberId)?;
-        if member.current.epoch == Some(*epoch) { Ok(()) } else { Err(stale(member)) }
+        let is_current = epoch.is_some() && member.current.epoch == *epoch;
+        if is_current { Ok(()) } else { Err(stale(member)) }
     }
 }
 

@@ -99,12 +99,27 @@ fn who_left_for_now_commits_nothing() {
 #[test]
 fn a_member_fetches_with_its_epoch_and_with_no_other() {
     let world = two_members();
-    let fetch = |member: &str, epoch| world.groups.check_fetch("g", Some(&(member.into(), epoch)));
-    assert_eq!(fetch("a", 2), Ok(()));
-    assert_eq!(fetch("a", 1), Err(GroupError::StaleMemberEpoch));
-    assert_eq!(fetch("a", 3), Err(GroupError::StaleMemberEpoch));
-    assert_eq!(fetch("c", 2), Err(GroupError::UnknownMemberId));
+    assert_eq!(fetch(&world, "a", Some(2)), Ok(()));
+    assert_eq!(fetch(&world, "a", Some(1)), Err(GroupError::StaleMemberEpoch));
+    assert_eq!(fetch(&world, "a", Some(3)), Err(GroupError::StaleMemberEpoch));
+    assert_eq!(fetch(&world, "c", Some(2)), Err(GroupError::UnknownMemberId));
+}
+
+#[test]
+fn who_names_half_a_member_fetches_nothing_and_who_names_none_everything() {
+    let mut world = two_members();
+    assert_eq!(fetch(&world, "a", None), Err(GroupError::StaleMemberEpoch));
+    for (member, epoch) in [("ghost", None), ("", None), ("", Some(0)), ("", Some(2))] {
+        assert_eq!(fetch(&world, member, epoch), Err(GroupError::UnknownMemberId), "{member:?}");
+    }
     assert_eq!(world.groups.check_fetch("g", None), Ok(()));
+    world.accepted(&join_static("s", "i", &["t"]));
+    world.accepted(&leave_static("s", "i", MemberEpoch::LeaveForNow));
+    assert_eq!(fetch(&world, "s", None), Err(GroupError::StaleMemberEpoch), "it is away");
+}
+
+fn fetch(world: &World, member: &str, epoch: Option<u32>) -> Result<(), GroupError> {
+    world.groups.check_fetch("g", Some(&(member.into(), epoch)))
 }
 
 #[test]
