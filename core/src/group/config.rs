@@ -13,7 +13,8 @@ pub struct GroupConfig {
     pub initial_rebalance_delay: Duration,
     /// `group.max.size`: the most members of a classic group.
     pub max_size: usize,
-    /// `offset.metadata.max.bytes`: the longest metadata of a committed offset, in bytes.
+    /// `offset.metadata.max.bytes`: the longest metadata of a committed offset, in units of
+    /// UTF-16, inclusive.
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`: how long offsets are kept that nobody uses (KIP-211).
     pub offsets_retention: Duration,

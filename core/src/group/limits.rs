@@ -51,6 +51,9 @@ const OFFSET_RECORD_OVERHEAD: usize = 96;
 /// framing, and what is of fixed length in key and value.
 pub(super) const RECORD_OVERHEAD: usize = 128;
 
+/// The longest text in a record, in bytes.
+const RECORD_TEXT_BYTES_MAX: usize = i16::MAX as usize;
+
 /// What a string or a list takes besides what is in it, in bytes, at the most.
 const LENGTH_BYTES: usize = 5;
 
@@ -124,6 +127,12 @@ fn topic_size(numbers: usize) -> usize {
 /// How many bytes the record of an offset takes, at the most.
 pub(super) fn offset_size(group: &GroupId, topic: &str, metadata: usize) -> usize {
     OFFSET_RECORD_OVERHEAD + group.len() + topic.len() + metadata
+}
+
+/// Whether the metadata of an offset is longer than `max`, which is inclusive and counted in units
+/// of UTF-16, as Kafka does. No record holds a text of more than 32767 bytes.
+pub(super) fn is_metadata_too_long(metadata: &str, max: usize) -> bool {
+    metadata.len() > RECORD_TEXT_BYTES_MAX || metadata.encode_utf16().count() > max
 }
 
 /// Checks what a member of the classic protocol says of itself.

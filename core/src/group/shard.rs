@@ -10,7 +10,7 @@ use super::{
     OffsetToCommit, Record, Request, Response, TopicOffsets,
     classic::{ClassicGroups, Expiry, Step},
     consumer::{ConsumerGroup, ConsumerGroups},
-    limits::{DECISION_BYTES_MAX, offset_size, record_size},
+    limits::{DECISION_BYTES_MAX, is_metadata_too_long, offset_size, record_size},
     offsets::{MAX_TOMBSTONES, Offsets, tombstone},
 };
 use crate::{
@@ -289,7 +289,7 @@ impl GroupShard {
         let mut last = BTreeMap::new();
         let mut accepted = Vec::new();
         for wanted in offsets {
-            if wanted.metadata.len() > step.config.offset_metadata_max_bytes {
+            if is_metadata_too_long(&wanted.metadata, step.config.offset_metadata_max_bytes) {
                 outcomes.push(Err(GroupError::OffsetMetadataTooLarge));
                 continue;
             }
@@ -496,8 +496,8 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
     Timestamp(at.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
 }
 
-/// Refuses a group id that no group can have. The empty one is known to offsets only, as very old
-/// clients used it.
+/// Refuses a group id that no group can have. The empty one is known to offsets and to what is asked
+/// about groups that are no consumer groups, as very old clients used it.
 fn refuse_group_id(body: &Request) -> Option<Response> {
     let group = body.group()?;
     let may_be_empty = !matches!(
@@ -507,6 +507,7 @@ fn refuse_group_id(body: &Request) -> Option<Response> {
             | Request::Heartbeat { .. }
             | Request::Leave { .. }
             | Request::DeleteOffsets { .. }
+            | Request::DescribeConsumer { .. }
             | Request::ConsumerHeartbeat(_)
     );
     if group.len() <= MAX_GROUP_ID && (may_be_empty || !group.is_empty()) {

@@ -43,8 +43,9 @@ pub(super) static GROUP_KEYS: &[Key] = &[
         "offset.metadata.max.bytes",
         bytes(0, i16::MAX as i64),
         "4096",
-        "The longest metadata that a client may commit with an offset. Records hold no more than \
-         32767 bytes of it.",
+        "The longest metadata that a client may commit with an offset, counted as Kafka does in \
+         units of UTF-16: a character beyond 0xffff is two. Records hold no more than 32767 bytes \
+         of it.",
         set!(|c, v| c.groups.offset_metadata_max_bytes = number(v)),
     ),
     row(

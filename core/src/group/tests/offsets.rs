@@ -130,6 +130,29 @@ fn each_offset_of_a_commit_has_an_outcome_of_its_own() {
 }
 
 #[test]
+fn the_metadata_of_an_offset_is_measured_in_units_of_utf_16_and_fits_into_a_record() {
+    let table: [(usize, String, bool); 7] = [
+        (3, "é".repeat(3), true),
+        (3, "é".repeat(4), false),
+        (3, "\u{1f600}a".into(), true),
+        (3, "\u{1f600}\u{1f600}".into(), false),
+        (4096, "é".repeat(2_100), true),
+        (32_767, "€".repeat(10_922), true),
+        (32_767, "€".repeat(10_923), false),
+    ];
+    for (max, metadata, fits) in table {
+        let config = GroupConfig { offset_metadata_max_bytes: max, ..GroupConfig::default() };
+        let mut fixture = Fixture::with(config);
+        let bytes = metadata.len();
+        let offsets = vec![OffsetToCommit { metadata: metadata.into(), ..to_commit(TOPIC, 1) }];
+        let identity = nobody();
+        let commit = CommitOffsets { group: GROUP.into(), identity, retention: None, offsets };
+        let expected = if fits { Ok(()) } else { Err(GroupError::OffsetMetadataTooLarge) };
+        assert_eq!(fixture.send_commit(commit), expected, "{bytes} bytes, {max}");
+    }
+}
+
+#[test]
 fn what_was_never_committed_is_told_so() {
     let mut fixture = Fixture::new();
     let topics = || Some(vec![(TOPIC.into(), vec![PartitionIndex(0), PartitionIndex(1)])]);

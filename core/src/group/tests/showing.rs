@@ -51,6 +51,16 @@ fn a_group_of_offsets_alone_is_an_empty_group_of_no_type() {
 }
 
 #[test]
+fn no_consumer_group_has_an_empty_id_and_other_groups_may() {
+    let mut fixture = Fixture::new();
+    let asked = Request::DescribeConsumer { group: "".into() };
+    let refused = Response::ConsumerDescribed(Err(GroupError::InvalidGroupId));
+    assert_eq!(fixture.ask(asked), refused);
+    let asked = Request::Describe { group: "".into() };
+    assert_eq!(fixture.ask(asked), Response::Described(Err(GroupError::GroupIdNotFound)));
+}
+
+#[test]
 fn groups_are_listed_by_state_and_type_whatever_their_case() {
     let mut fixture = Fixture::new();
     fixture.stable(&["a"]);
