@@ -11,7 +11,13 @@ use crate::{
     metadata::{Image, is_internal_topic},
     time::Timestamp,
 };
-use alloc::{format, string::ToString, sync::Arc, vec::Vec};
+use alloc::{
+    borrow::Cow,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use regex::{Regex, RegexBuilder};
 
 /// The longest expression, in bytes.
@@ -40,9 +46,55 @@ pub(super) fn compile(expression: &str) -> Result<Regex, GroupError> {
         let built = RegexBuilder::new(expression).size_limit(MAX_COMPILED_BYTES).build();
         built.map_err(|error| GroupError::InvalidRegularExpression(error.to_string()))
     };
+    let expression = unquoted(expression);
     // By itself first: an expression like `a)|(b` is none, though it would fit between brackets.
-    build(expression)?;
+    build(&expression)?;
     build(&format!(r"\A(?:{expression})\z"))
+}
+
+/// An expression without the quoting of RE2, `\Q...\E` or `\Q...` up to the end: what was quoted is
+/// escaped. Between the brackets of a class nothing is quoted there either.
+fn unquoted(expression: &str) -> Cow<'_, str> {
+    if !expression.contains(r"\Q") {
+        return Cow::Borrowed(expression);
+    }
+    let mut out = String::new();
+    let mut rest = expression;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '[' => class_length(rest),
+            '\\' => first.len_utf8() + rest[1..].chars().next().map_or(0, char::len_utf8),
+            other => other.len_utf8(),
+        };
+        let (piece, behind) = rest.split_at(length);
+        rest = behind;
+        if piece == r"\Q" {
+            let (quoted, behind) = rest.split_once(r"\E").unwrap_or((rest, ""));
+            out.push_str(&regex::escape(quoted));
+            rest = behind;
+        } else {
+            out.push_str(piece);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The bytes of the class that a text begins with; all of it if the class does not end.
+fn class_length(text: &str) -> usize {
+    let mut length = 1;
+    length += usize::from(text[length..].starts_with('^'));
+    // A bracket that comes first is one of the class.
+    length += usize::from(text[length..].starts_with(']'));
+    while let Some(next) = text[length..].chars().next() {
+        let rest = &text[length..];
+        length += match next {
+            ']' => return length + 1,
+            '\\' => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            '[' if rest.starts_with("[:") => rest.find(":]").map_or(1, |end| end + 2),
+            other => other.len_utf8(),
+        };
+    }
+    length
 }
 
 /// The names of the topics that a compiled expression matches, sorted.

@@ -265,7 +265,11 @@ pub(super) fn update_group(
     if let Some(expression) = &about.regular_expression
         && !draft.group().census.expressions.contains_key(expression)
     {
-        expressions::refuse_if_too_many(draft.group().census.expressions.len())?;
+        let of_all = &draft.group().census.expressions;
+        // The one that only this member has goes with the change.
+        let goes = |old: &Arc<str>| of_all.get(old) == Some(&1);
+        let goes = usize::from(before.regular_expression.as_ref().is_some_and(goes));
+        expressions::refuse_if_too_many(of_all.len() - goes)?;
         expressions::compile(expression)?;
     }
     if is_new || about != *before {

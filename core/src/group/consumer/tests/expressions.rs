@@ -235,3 +235,49 @@ fn a_group_has_so_many_expressions_at_the_most() {
     assert!(matches!(refusal, GroupError::InvalidRegularExpression(_)), "{refusal:?}");
     world.accepted(&join_matching("x", "t|0"));
 }
+
+#[test]
+fn a_member_may_change_its_expression_in_a_group_that_has_no_room_for_one_more() {
+    let mut world = World::with_topics(&[("t", 1)]);
+    let matching = |member: &str, number: usize, of: &World| ConsumerHeartbeat {
+        regular_expression: Some(format!("t|{number}").as_str().into()),
+        ..stay(member, of.member(member).current.epoch.expect("it is here"))
+    };
+    for number in 0..EXPRESSIONS_PER_GROUP_MAX {
+        world.accepted(&join_matching(&number.to_string(), &format!("t|{number}")));
+    }
+    let first = matching("0", 1_000, &world);
+    world.accepted(&first);
+    assert_eq!(world.group().census.expressions.len(), EXPRESSIONS_PER_GROUP_MAX);
+    world.accepted(&join_matching("x", "t|1"));
+    let shared = world.refused(&matching("1", 1_001, &world));
+    let is_too_many = matches!(shared, GroupError::InvalidRegularExpression(_));
+    assert!(is_too_many, "x has its old one still: {shared:?}");
+}
+
+#[test]
+fn what_is_quoted_in_an_expression_stands_for_itself() {
+    let table: [(&str, &str, bool); 12] = [
+        (r"\Qa.b\E", "a.b", true),
+        (r"\Qa.b\E", "axb", false),
+        (r"\Qa.b\E.c", "a.bxc", true),
+        (r"\Qa.b", "a.b", true),
+        (r"\Q\E\Qa.\Ec?", "a.", true),
+        (r"x\Q-\E*", "x---", true),
+        (r"[\\a]\Q.\E", "a.", true),
+        (r"[]a]\Q.\E", "a.", true),
+        (r"[^]a]\Q.\E", "b.", true),
+        (r"[[:alpha:]]\Q.\E", "b.", true),
+        (r"(\Q(\E|b)", "b", true),
+        (r"\Q\d\E", r"1", false),
+    ];
+    for (expression, name, expected) in table {
+        let compiled = compile(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+        assert_eq!(compiled.is_match(name), expected, "{expression} {name}");
+    }
+    for expression in [r"a\E", r"[\Qa\E]", r"\\Qa\E"] {
+        assert!(compile(expression).is_err(), "{expression}");
+    }
+    // An escaped backslash quotes nothing.
+    assert!(compile(r"a\\Q.").expect("valid").is_match(r"a\Qx"));
+}
