@@ -115,8 +115,8 @@ pub enum Input<S: Shard> {
         /// In this epoch still.
         epoch: LeaderEpoch,
     },
-    /// A piece of the log that [`Effect::Load`] asked for, in order. Records that cannot be read
-    /// are left out by the driver, which says so in its log.
+    /// A piece of the log that [`Effect::Load`] asked for, in order. Records of types that are not
+    /// known are left out by the driver, which says so in its log.
     Loaded {
         /// Of the effect.
         attempt: WriteId,
@@ -134,7 +134,7 @@ pub enum Input<S: Shard> {
         /// Its high watermark.
         high_watermark: Offset,
     },
-    /// The log cannot be read.
+    /// The log cannot be read, or a record of a known type in it cannot be decoded.
     LoadFailed {
         /// Of the effect.
         attempt: WriteId,
@@ -218,8 +218,9 @@ pub type Effects<S> = Vec<Effect<S>>;
 pub enum CoordinatorError {
     /// It reads its log: COORDINATOR_LOAD_IN_PROGRESS.
     Loading,
-    /// Another broker is the coordinator, or may be: NOT_COORDINATOR.
+    /// Another broker is the coordinator, or may be, or this one cannot load its log:
+    /// NOT_COORDINATOR.
     NotCoordinator,
-    /// Its log could not be written or read: COORDINATOR_NOT_AVAILABLE.
+    /// Its log could not be written: COORDINATOR_NOT_AVAILABLE.
     NotAvailable,
 }

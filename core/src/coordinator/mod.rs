@@ -5,7 +5,9 @@
 //! hold:
 //!
 //! * Elected, it loads: the shard replays the whole log. Requests are refused meanwhile with
-//!   [`CoordinatorError::Loading`].
+//!   [`CoordinatorError::Loading`]. A log that cannot be read, or says what this version does not
+//!   know, is not loaded: its groups are refused with [`CoordinatorError::NotCoordinator`], as in
+//!   Kafka, until it is.
 //! * A decision is records and answers. The records are appended, in the leader epoch in which the
 //!   shard was loaded, and replayed with the offsets that they got; [`Shard::replay`] is the only
 //!   writer of what must survive.
@@ -79,7 +81,7 @@ enum State<S: Shard> {
         /// A decision whose records are being appended.
         appending: Option<Appending<S>>,
     },
-    /// The log could not be read. Invariant: the shard is dropped.
+    /// The log could not be read or decoded. Invariant: the shard is dropped.
     Failed { epoch: LeaderEpoch },
     /// This broker leads it as far as it knows, and that is not enough.
     Doubting { epoch: LeaderEpoch },
@@ -432,9 +434,11 @@ impl<S: Shard> Coordinator<S> {
 
     fn refusal(&self) -> CoordinatorError {
         match self.state {
-            State::Resigned | State::Doubting { .. } => CoordinatorError::NotCoordinator,
+            State::Resigned | State::Failed { .. } | State::Doubting { .. } => {
+                CoordinatorError::NotCoordinator
+            }
             State::Loading { .. } => CoordinatorError::Loading,
-            State::Failed { .. } | State::Active { .. } => CoordinatorError::NotAvailable,
+            State::Active { .. } => CoordinatorError::NotAvailable,
         }
     }
 

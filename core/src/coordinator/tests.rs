@@ -424,11 +424,15 @@ fn a_tick_decides_as_a_request_does() {
 }
 
 #[test]
-fn a_log_that_cannot_be_read_is_said_until_the_next_election() {
+fn of_a_log_that_cannot_be_loaded_nothing_is_served_until_the_next_election() {
     let mut world = World::resigned();
     world.elect(3);
+    world.loaded(1, &[(0, 10)], 1);
     world.step(Input::LoadFailed { attempt: WriteId(1) });
-    assert_eq!(world.ask(1, Ask::Read), [refuse(1, CoordinatorError::NotAvailable)]);
+    assert_eq!(world.total(), None, "not what it had come to");
+    assert_eq!(world.ask(1, Ask::Read), [refuse(1, CoordinatorError::NotCoordinator)]);
+    assert_eq!(world.load_ended(1, 2, 2), []);
+    assert_eq!(world.ask(2, Ask::Add(1)), [refuse(2, CoordinatorError::NotCoordinator)]);
     assert_eq!(world.elect(4), [load(4, 2)]);
 }
 

@@ -7,14 +7,13 @@
 use super::{
     Answer,
     census::Census,
-    loading::{Loading, Piece},
+    loading::{LoadError, Loading, Piece},
     rebalances::Rebalances,
     records,
 };
 use crate::{
     broker::PartitionDriver,
     env::Clock,
-    log::LogError,
     metrics::Metrics,
     quorum::Quorum,
     wire::{EncodeError, record_batch},
@@ -38,6 +37,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 /// The pause before a log that could not be read is read again.
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
+/// The pause before a log that could be read and not decoded is read again: only a compaction that
+/// removes what was not understood can change that, and each load reads the whole log.
+const DECODE_AGAIN: Duration = Duration::from_mins(1);
 
 type Waiting = oneshot::Sender<Answer>;
 
@@ -220,7 +223,7 @@ impl Driver {
         self.step(Input::Tick);
     }
 
-    fn on_piece(&mut self, piece: Result<Piece, LogError>) {
+    fn on_piece(&mut self, piece: Result<Piece, LoadError>) {
         let Some(loading) = &self.loading else { return };
         let attempt = loading.attempt;
         match piece {
@@ -237,11 +240,9 @@ impl Driver {
                 self.step(Input::Tick);
             }
             Err(error) => {
-                tracing::error!(
-                    partition = %self.parts.partition.id, %error,
-                    "groups are not available: the log that holds them cannot be read"
-                );
-                self.fail_loading(attempt);
+                let partition = &self.parts.partition.id;
+                tracing::error!(%partition, %error, "groups are not available");
+                self.fail_loading(attempt, &error);
             }
         }
     }
@@ -266,9 +267,13 @@ impl Driver {
         tracing::debug!(%partition, epoch = %self.parts.epoch, records, ?took, "groups loaded");
     }
 
-    fn fail_loading(&mut self, attempt: WriteId) {
+    fn fail_loading(&mut self, attempt: WriteId, error: &LoadError) {
         self.loading = None;
-        self.load_again_at = Some(self.parts.clock.now().monotonic.after(LOAD_AGAIN));
+        let pause = match error {
+            LoadError::Log(_) => LOAD_AGAIN,
+            LoadError::Undecodable { .. } => DECODE_AGAIN,
+        };
+        self.load_again_at = Some(self.parts.clock.now().monotonic.after(pause));
         self.step(Input::LoadFailed { attempt });
     }
 
@@ -401,7 +406,7 @@ fn completes_rebalance(record: &Record) -> bool {
     matches!(record, Record::Group { value: Some(group), .. } if group.leader.is_some())
 }
 
-async fn next_piece(loading: &mut Option<Loading>) -> Result<Piece, LogError> {
+async fn next_piece(loading: &mut Option<Loading>) -> Result<Piece, LoadError> {
     match loading {
         Some(loading) => loading.next().await,
         None => std::future::pending().await,

@@ -1,23 +1,51 @@
 //! Loading: a partition's log is read piece by piece, up to its end as it was when this began.
+//!
+//! A record of a known type that cannot be decoded fails the load, as in Kafka: without it the
+//! groups would be what they were before it, and offsets would be told that were committed over. A
+//! record of a type that is not known is passed over: it is about something that this version does
+//! not have.
 
 use super::records;
 use crate::{
-    broker::PartitionDriver,
+    broker::{PartitionDriver, TopicPartition},
     env::BoxFuture,
     log::LogError,
     wire::{RecordError, record_batch},
 };
 use highwater_core::{
     group::Record,
+    mutant::Mutant,
     partition::Partition,
     record::Batch,
     time::Instant,
     types::{LeaderEpoch, Offset, WriteId},
 };
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 /// Bytes read at one time: a piece is decoded within one poll of the coordinator's task.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// Why a log cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be read.
+    #[error("the log that holds them cannot be read: {0}")]
+    Log(#[from] LogError),
+    /// It can be read, and this version does not know what it says.
+    #[error(
+        "{partition} has at offset {offset} what this version cannot decode: {reason}; it would \
+         take back what was committed if it went on without that: start the version that wrote \
+         it, or a newer one, on this broker, or let a broker that runs it lead the partition"
+    )]
+    Undecodable {
+        /// The partition.
+        partition: String,
+        /// Of the record, or of the first one of a batch that is none.
+        offset: Offset,
+        /// What is wrong there.
+        reason: String,
+    },
+}
 
 /// A log being loaded.
 pub struct Loading {
@@ -30,7 +58,7 @@ pub struct Loading {
     /// Exclusive.
     end: Offset,
     /// `None` while nothing can be read: what follows is not in the file yet.
-    reading: Option<BoxFuture<'static, Result<Piece, LogError>>>,
+    reading: Option<BoxFuture<'static, Result<Piece, LoadError>>>,
     decoded: u64,
 }
 
@@ -75,8 +103,8 @@ impl Loading {
     /// The next piece. Nothing is lost when this is dropped before it completes.
     ///
     /// # Errors
-    /// The log cannot be read.
-    pub async fn next(&mut self) -> Result<Piece, LogError> {
+    /// The log cannot be read or decoded.
+    pub async fn next(&mut self) -> Result<Piece, LoadError> {
         let Some(reading) = &mut self.reading else { return std::future::pending().await };
         let piece = reading.await;
         self.reading = None;
@@ -98,7 +126,7 @@ async fn read(
     partition: Arc<PartitionDriver>,
     next: Offset,
     end: Offset,
-) -> Result<Piece, LogError> {
+) -> Result<Piece, LoadError> {
     if next >= end {
         return Ok(Piece::End(end));
     }
@@ -115,44 +143,42 @@ async fn read(
         let batch =
             batch.map_err(|error| LogError::corrupt(partition.log().dir(), at, 0, error))?;
         at = batch.header.next_offset();
-        decode(&partition, &batch, next, &mut decoded);
+        decode(&partition.id, &batch, next, &mut decoded)?;
     }
     Ok(Piece::Records(decoded, at))
 }
 
-/// Decodes the records of a batch from `from` on. What cannot be read is told and left out: the
-/// groups that it is about would be lost otherwise together with all others.
+/// Decodes the records of a batch from `from` on.
 fn decode(
-    partition: &PartitionDriver,
+    partition: &TopicPartition,
     batch: &Batch,
     from: Offset,
     decoded: &mut Vec<(Offset, Record)>,
-) {
-    let offset = batch.header.base_offset;
-    let unreadable = |error: &dyn std::fmt::Display| {
-        tracing::error!(partition = %partition.id, %offset, %error, "records passed over");
+) -> Result<(), LoadError> {
+    let undecodable = |offset, error: &dyn Display| LoadError::Undecodable {
+        partition: partition.to_string(),
+        offset,
+        reason: error.to_string(),
     };
-    let stored = match record_batch::stored_records(batch) {
-        Ok(stored) => stored,
-        Err(error) => return unreadable(&error),
-    };
+    let first = batch.header.base_offset;
+    let stored = record_batch::stored_records(batch).map_err(|error| undecodable(first, &error))?;
     for stored in stored {
-        let stored = match stored {
-            Ok(stored) => stored,
-            Err(error) => return unreadable(&error),
-        };
+        let stored = stored.map_err(|error| undecodable(first, &error))?;
+        let offset = stored.offset;
         match stored.record {
-            _ if stored.offset < from => {}
-            Ok(known) => {
-                decoded.extend(records::from_wire(known).map(|known| (stored.offset, known)));
+            _ if offset < from => {}
+            Ok(known) => decoded.extend(records::from_wire(known).map(|known| (offset, known))),
+            Err(error @ (RecordError::UnknownType(_) | RecordError::NoKey)) => {
+                tracing::warn!(%partition, %offset, %error, "a record was passed over");
             }
-            Err(RecordError::UnknownType(kind)) => {
-                tracing::warn!(
-                    partition = %partition.id, offset = %stored.offset, kind,
-                    "a record of a type that this version does not know was passed over"
-                );
+            Err(_) if Mutant::UndecodablePassedOver.is_planted() => {}
+            Err(error @ (RecordError::Key(_) | RecordError::Value(_))) => {
+                return Err(undecodable(offset, &error));
             }
-            Err(error) => unreadable(&error),
         }
     }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;
