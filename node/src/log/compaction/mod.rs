@@ -12,7 +12,8 @@
 //! * Of a producer's last batch the header stays, or its sequence numbers would be forgotten
 //!   (KAFKA-8335), and of the last batch of the pass, so that whoever reads on from a removed offset
 //!   finds a batch to go on from.
-//! * Control batches and those of transactions are kept whole and outdate nothing.
+//! * Control batches and those of transactions are kept whole and outdate nothing. Tombstones above
+//!   those of transactions stay for good: what they delete may lie there.
 //!
 //! The new segments are written aside and swapped in by one checkpoint, which names them: see
 //! `swap`. Readers and appends go on meanwhile. A failure ends the pass and changes nothing.
@@ -151,11 +152,12 @@ impl Log {
             return Ok(Step::Superseded);
         };
         let log_start = self.shared.lock().log_start_offset;
-        let rules = Rules::new(task, map, end, log_start);
+        let mut rules = Rules::new(task, map, end, log_start);
         let groups = plan.groups(end, &task.policy);
         let last = groups.len().saturating_sub(1);
         for (number, group) in groups.iter().enumerate() {
-            let replaced = self.replace(task, &rules, group, (number == last, cuts), report).await;
+            let replaced =
+                self.replace(task, &mut rules, group, (number == last, cuts), report).await;
             match replaced {
                 Ok(Step::Done(())) => {}
                 Ok(Step::Superseded) => return Ok(Step::Superseded),
@@ -175,7 +177,7 @@ impl Log {
     async fn replace(
         &self,
         task: &CompactionTask<'_>,
-        rules: &Rules,
+        rules: &mut Rules,
         group: &[ClosedSegment],
         (is_last, cuts): (bool, u64),
         report: &mut CompactionReport,

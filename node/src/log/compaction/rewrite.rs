@@ -35,6 +35,9 @@ pub(super) struct Rules {
     new_horizon: Timestamp,
     /// The last offset of each producer that is remembered.
     producers: BTreeMap<ProducerId, Offset>,
+    /// A batch of a transaction was kept, below everything that comes yet. Invariant: batches come
+    /// in the order of their offsets, from the first of the log on.
+    has_kept_transaction: bool,
 }
 
 /// What becomes of a batch.
@@ -72,12 +75,13 @@ impl Rules {
             tombstones_end: task.bounds.tombstones_end,
             new_horizon: Timestamp(horizon),
             producers: producers.collect(),
+            has_kept_transaction: false,
         }
     }
 
     /// What becomes of a batch; `is_last`: of the last one of the pass.
     fn fate_of(
-        &self,
+        &mut self,
         header: &BatchHeader,
         bytes: &[u8],
         is_last: bool,
@@ -86,6 +90,7 @@ impl Rules {
         if header.next_offset() <= self.log_start {
             return Ok(Fate::Dropped);
         }
+        self.has_kept_transaction |= header.is_transactional && !header.is_control;
         if header.base_offset >= self.map_end || !outdates(header) {
             return Ok(Fate::Kept);
         }
@@ -142,8 +147,13 @@ impl Rules {
         is_newest && (record.value.is_some() || !self.may_forget(header, record.offset))
     }
 
-    /// Whether a tombstone has been there for long enough, on every replica.
+    /// Whether a tombstone has been there for long enough, on every replica. What lies in a
+    /// transaction below it stays, and may be of the same key: without the tombstone that would be
+    /// there again.
     fn may_forget(&self, header: &BatchHeader, offset: Offset) -> bool {
+        if self.has_kept_transaction {
+            return false;
+        }
         let has_aged = header.delete_horizon.is_some_and(|horizon| self.now >= horizon)
             || Mutant::TombstoneRemovedTooEarly.is_planted();
         sometimes!(TombstoneKeptForReplica, has_aged && offset >= self.tombstones_end);
@@ -209,7 +219,7 @@ impl Log {
     pub(super) async fn rewrite(
         &self,
         task: &CompactionTask<'_>,
-        rules: &Rules,
+        rules: &mut Rules,
         group: &[ClosedSegment],
         is_last: bool,
         report: &mut CompactionReport,
@@ -252,7 +262,7 @@ impl Log {
     async fn copy(
         &self,
         task: &CompactionTask<'_>,
-        rules: &Rules,
+        rules: &mut Rules,
         segment: &ClosedSegment,
         ends_pass: bool,
         output: &mut Output,

@@ -298,29 +298,54 @@ async fn a_record_without_a_key_does_not_survive_and_an_unreadable_batch_does() 
     assert_eq!(headers, [2, 3]);
 }
 
+/// Appends a value of `a` in a transaction (bit 4), or a marker (bit 5).
+fn append_in_transaction(bench: &mut Bench, bits: u8) {
+    let sent = Sent {
+        producer: Some((1, 0)),
+        compression: Compression::None,
+        records: &[(Some("a"), Some("2"), 1)],
+    };
+    let mut bytes = super::bench::placed(bench.end().0, 0, sent).chunks.concat();
+    reseal(&mut bytes, |bytes| bytes[22] |= bits);
+    let bytes = bytes::Bytes::from(bytes);
+    let header = highwater_core::record::BatchHeader::parse(&bytes).expect("sound");
+    let batch = PlacedBatch { header, chunks: [bytes.slice(..61), bytes.slice(61..)] };
+    let write = bench.write_id();
+    bench.log.append(at(0), write, batch.clone());
+    bench.batches.push(batch);
+}
+
 #[tokio::test]
 async fn transactions_and_their_markers_are_kept_whole_and_outdate_nothing() {
     let mut bench = Bench::new().await;
     bench.put(&[("a", Some("1"))]).await;
     for bits in [1 << 4, 1 << 4 | 1 << 5] {
-        let sent = Sent {
-            producer: Some((1, 0)),
-            compression: Compression::None,
-            records: &[(Some("a"), Some("2"), 1)],
-        };
-        let mut bytes = super::bench::placed(bench.end().0, 0, sent).chunks.concat();
-        reseal(&mut bytes, |bytes| bytes[22] |= bits);
-        let bytes = bytes::Bytes::from(bytes);
-        let header = highwater_core::record::BatchHeader::parse(&bytes).expect("sound");
-        let batch = PlacedBatch { header, chunks: [bytes.slice(..61), bytes.slice(61..)] };
-        let write = bench.write_id();
-        bench.log.append(at(0), write, batch.clone());
-        bench.batches.push(batch);
+        append_in_transaction(&mut bench, bits);
     }
     settle().await;
     bench.roll().await;
     bench.compact(0).await;
     assert_eq!(bench.headers_only().await, [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_tombstone_stays_as_long_as_a_transaction_below_it_does() {
+    let mut bench = Bench::new().await;
+    bench.put(&[("a", None)]).await;
+    append_in_transaction(&mut bench, 1 << 4);
+    bench.put(&[("a", None), ("b", Some("1"))]).await;
+    bench.roll().await;
+    let has_tombstone = async |bench: &Bench, at: u64| {
+        bench.records().await.iter().any(|record| record.0 == at && record.3.is_none())
+    };
+    bench.compact(0).await;
+    for now in [10_000, 1_000_000] {
+        bench.put(&[("c", Some("3"))]).await;
+        bench.roll().await;
+        bench.compact(now).await;
+        assert!(has_tombstone(&bench, 2).await, "at {now}: the value in the transaction is back");
+    }
+    assert!(!has_tombstone(&bench, 0).await, "it is outdated");
 }
 
 #[tokio::test]
