@@ -240,9 +240,9 @@ pub struct GroupMetrics {
     pub groups: [Gauge; GroupState::ALL.len()],
     /// Their members.
     pub members: Gauge,
-    /// Rebalances of classic groups that were completed.
+    /// Rebalances that were completed.
     pub rebalances: Counter,
-    /// How long groups of both protocols were unsettled.
+    /// How long those took.
     pub rebalance_latency: Histogram,
     /// Offsets of partitions that were committed.
     pub offset_commits: Counter,

@@ -237,6 +237,12 @@ impl GroupShard {
         self.classic.state(group).or_else(|| self.consumer.state(group))
     }
 
+    /// Classic groups that the next tick looks at, or the one after, when it is due now: time may bring
+    /// them into another state without a record.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = &GroupId> {
+        self.classic.due(now)
+    }
+
     pub(super) fn contains(&self, group: &str) -> bool {
         let has_members = self.classic.contains(group) || self.consumer.contains(group);
         has_members || self.offsets.contains(group)

@@ -13,9 +13,7 @@ use crate::wire::{
     },
 };
 use highwater_core::{
-    group::{
-        CommittedOffset, FetchOffsets, GroupError, MemberId, Request, Response, TopicOffsets,
-    },
+    group::{CommittedOffset, FetchOffsets, GroupError, MemberId, Request, Response, TopicOffsets},
     types::{PartitionIndex, TopicId},
 };
 use std::{collections::BTreeMap, sync::Arc};

@@ -92,8 +92,6 @@ pub struct Driver {
     in_doubt: bool,
     census: Census,
     rebalances: Rebalances,
-    /// Something was appended since this was last reset.
-    appended: bool,
 }
 
 impl Driver {
@@ -114,7 +112,6 @@ impl Driver {
             in_doubt: false,
             census: Census::default(),
             rebalances: Rebalances::default(),
-            appended: false,
         }
     }
 
@@ -151,13 +148,8 @@ impl Driver {
         self.next_request += 1;
         let request = RequestId(self.next_request);
         self.waiting.insert(request, answer);
-        let concerned = self.rebalances.concerned(&body);
-        self.appended = false;
+        self.rebalances.asked(&body);
         self.step(Input::Request { request, body });
-        if let (Some(concerned), Some(shard)) = (concerned, self.machine.shard()) {
-            let (now, metrics) = (self.parts.clock.now().monotonic, &self.parts.metrics.groups);
-            self.rebalances.observe(concerned, (shard, self.appended), now, metrics);
-        }
     }
 
     /// Tells the machine when its partition's leader begins to doubt itself, and when that is over.
@@ -279,6 +271,9 @@ impl Driver {
 
     /// Steps the machine, and again with what its effects bring at once.
     fn step(&mut self, input: Input<GroupShard>) {
+        if let (Input::Tick, Some(shard)) = (&input, self.machine.shard()) {
+            self.rebalances.due(shard.due(self.parts.clock.now().monotonic));
+        }
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let (now, image) = (self.parts.clock.now(), self.parts.quorum.image());
@@ -290,8 +285,11 @@ impl Driver {
             }
             self.effects = effects;
         }
-        self.census.want(self.parts.clock.now().monotonic);
-        let metrics = &self.parts.metrics.groups;
+        let (now, metrics) = (self.parts.clock.now().monotonic, &self.parts.metrics.groups);
+        if let Some(shard) = self.machine.shard() {
+            self.rebalances.look(|group| shard.state(group), now, metrics);
+        }
+        self.census.want(now);
         self.census.defer(self.machine.deferred_answers(), metrics);
         self.census.load(self.machine.epoch().is_some() && self.machine.shard().is_none(), metrics);
     }
@@ -313,7 +311,6 @@ impl Driver {
                 None
             }
             Effect::Append { epoch, write, records } => {
-                self.appended = true;
                 Some(self.append(now, epoch, write, &records))
             }
             Effect::Respond { request, response } => {
@@ -329,7 +326,7 @@ impl Driver {
     }
 
     fn append(
-        &self,
+        &mut self,
         now: Now,
         leader_epoch: LeaderEpoch,
         write: WriteId,
@@ -350,8 +347,7 @@ impl Driver {
         });
         match answer {
             partition::Response::Appended { base_offset, end } => {
-                let rebalanced = records.iter().filter(|record| completes_rebalance(record));
-                self.parts.metrics.groups.rebalances.add(rebalanced.count() as u64);
+                self.rebalances.appended(records, now.monotonic);
                 Input::Appended { write, base_offset, end }
             }
             partition::Response::Error(error) => {
@@ -399,11 +395,6 @@ fn batch_of(now: Now, records: &[Record]) -> Result<Batch, BatchOfError> {
     }
     let batch = record_batch::build(&encoded, now.wall);
     Ok(Batch::parse(batch, usize::MAX, Origin::Client).expect("a batch that was just built"))
-}
-
-/// Whether a record says that the leader of a classic group has assigned.
-fn completes_rebalance(record: &Record) -> bool {
-    matches!(record, Record::Group { value: Some(group), .. } if group.leader.is_some())
 }
 
 async fn next_piece(loading: &mut Option<Loading>) -> Result<Piece, LoadError> {

@@ -289,7 +289,7 @@ fn groups(page: &mut Page, metrics: &Metrics) {
         ),
         (
             "highwater_group_rebalances_total",
-            "Rebalances of classic groups that were completed.",
+            "Rebalances of groups of both protocols that were completed.",
             &groups.rebalances,
         ),
         (

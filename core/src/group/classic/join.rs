@@ -76,8 +76,8 @@ impl ClassicGroup {
     /// by a rebalance.
     fn refuse_for_size(&mut self, step: &mut Step<'_>, request: RequestId, id: &MemberId) {
         let is_settled = matches!(self.state, State::CompletingRebalance | State::Stable);
-        if !self.members.contains_key(id) || !is_settled || Mutant::RefusedMemberRemoved.is_planted()
-        {
+        let stays = is_settled && self.members.contains_key(id);
+        if !stays || Mutant::RefusedMemberRemoved.is_planted() {
             self.remove_and_refuse(id, step);
         }
         let answer = refused(GroupError::GroupMaxSizeReached, MemberId::from(""));

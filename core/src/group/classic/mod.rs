@@ -250,6 +250,12 @@ impl ClassicGroups {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Groups that [`ClassicGroups::tick`] looks at when it is due now.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = &GroupId> {
+        let due = self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now);
+        due.map(|(_, id)| id)
+    }
+
     /// Takes every request that waits.
     pub(super) fn waiting(&mut self) -> Vec<RequestId> {
         self.groups.values_mut().flat_map(ClassicGroup::waiting).collect()

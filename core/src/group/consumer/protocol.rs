@@ -43,8 +43,7 @@ pub(super) fn subscription(bytes: &[u8]) -> Option<Subscription> {
     }
     user_data(&mut decoder)?;
     let owned = if version >= 1 { partitions(&mut decoder)? } else { Vec::new() };
-    let generation =
-        if version >= 2 { u32::try_from(decoder.i32().ok()?).ok() } else { None };
+    let generation = if version >= 2 { u32::try_from(decoder.i32().ok()?).ok() } else { None };
     let rack = if version >= 3 { nullable(&mut decoder)? } else { None };
     Some(Subscription { version, topics, owned, generation, rack })
 }

@@ -3,6 +3,20 @@
 use super::*;
 
 #[test]
+fn groups_that_time_is_about_to_change_are_named_before() {
+    let mut fixture = Fixture::new();
+    fixture.stable(&["a", "b"]);
+    let due = |fixture: &Fixture, now| -> Vec<String> {
+        fixture.shard.due(now).map(|group| group.to_string()).collect()
+    };
+    let end = fixture.now.monotonic.after(SESSION);
+    assert_eq!(due(&fixture, fixture.now.monotonic), Vec::<String>::new());
+    assert_eq!(due(&fixture, end), [GROUP]);
+    fixture.pass(SESSION);
+    assert_eq!(fixture.state(), GroupState::Empty);
+}
+
+#[test]
 fn what_a_heartbeat_is_answered_depends_on_where_the_group_is() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.heartbeat("a", 1), Err(GroupError::UnknownMemberId), "no group");
