@@ -192,6 +192,18 @@ fn groups_are_listed_reset_and_deleted_and_survive_a_kill() {
     assert_eq!(json(&broker, "group offsets readers")[0]["committed"], 10);
     let described = json(&broker, "group describe");
     assert_eq!(described[0]["offsets"][0]["lag"], 0);
+    let export = "group reset readers --by-duration P1D --topic events:0 --export --dry-run";
+    assert_eq!(broker.done(export, b""), "events,0,0\n");
+    let file = data.with_file_name("offsets.csv");
+    fs::write(&file, "events,0,7\n").expect("it is writable");
+    let from_file = format!("group reset readers --from-file {}", file.display());
+    assert_eq!(broker.done(&from_file, b""), "events-0  10 is 7\n");
+    assert_eq!(json(&broker, "group reset readers --to-current")["offsets"][0]["to"], 7);
+    let forgotten = broker.done("group delete-offsets readers --topic events:0", b"");
+    assert_eq!(forgotten, "deleted events-0\n");
+    let left = broker.client("group offsets readers", b"");
+    assert!(error_of(&left).contains("GROUP_ID_NOT_FOUND"), "it had nothing else");
+    broker.done("group reset readers --topic events --to-latest", b"");
     assert_eq!(broker.done("group delete readers", b""), "deleted readers\n");
     assert_eq!(json(&broker, "group list"), serde_json::json!([]));
 }

@@ -1,11 +1,14 @@
 //! What can be said on the command line.
 
 mod group;
+mod moment;
 mod partition;
 
 pub use group::{
-    DeleteGroups, DescribeGroups, Group, GroupMembers, GroupOffsets, ListGroups, ResetOffsets,
+    DeleteGroups, DeleteOffsets, DescribeGroups, Group, GroupMembers, GroupOffsets, ListGroups,
+    ResetOffsets, ResetTo, TopicScope,
 };
+pub use moment::{datetime, duration};
 pub use partition::{Elect, Partition, Reassign, Reassignments, Unthrottle};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -1,6 +1,8 @@
 //! `highwater group`: list, describe and delete groups, and see or change how far they have come.
 
+mod delete_offsets;
 mod offsets;
+mod offsets_file;
 mod reset;
 mod view;
 
@@ -37,6 +39,7 @@ pub async fn run(command: Group, output: Output) -> anyhow::Result<()> {
         Group::Offsets(offsets) => show_offsets(offsets, output).await,
         Group::Reset(reset) => reset::run(reset, output).await,
         Group::Delete(delete) => delete_groups(delete, output).await,
+        Group::DeleteOffsets(delete) => delete_offsets::run(delete, output).await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! How far a group has come, and how far it lags behind.
 
-use super::{TRIES, is_passing, pause, view::View};
+use super::{TRIES, coordinator, is_passing, pause, view::View};
 use crate::cli::check;
 use highwater_core::types::{PartitionIndex, TopicId};
 use highwater_node::{
@@ -66,10 +66,12 @@ pub async fn committed(
     view: &View,
 ) -> anyhow::Result<BTreeMap<(String, i32), i64>> {
     let name = &view.name;
+    let mut broker = view.coordinator;
     for tries in 1.. {
-        let (code, offsets) = cluster.broker(view.coordinator).await?.group_offsets(name).await?;
+        let (code, offsets) = cluster.broker(broker).await?.group_offsets(name).await?;
         if is_passing(code) && tries < TRIES {
             pause().await;
+            broker = coordinator(cluster, name).await?;
             continue;
         }
         check(&format!("read the offsets of group `{name}`"), code, None)?;

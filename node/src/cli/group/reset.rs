@@ -1,17 +1,24 @@
 //! `highwater group reset`: commits other offsets for a group that has no members.
 
 use super::{
-    coordinator,
+    TRIES, coordinator, is_passing,
     offsets::{bounds, committed, known_topics, look_up, partition_ref},
+    offsets_file::{self, Offsets},
+    pause,
     view::View,
 };
-use crate::cli::{arguments::ResetOffsets, check, connect, output::Output};
+use crate::cli::{
+    arguments::{ResetOffsets, ResetTo, TopicScope},
+    check, connect,
+    output::Output,
+};
 use highwater_node::{
     client::{Cluster, Committer, GroupOffset, PartitionRef},
-    wire::{ErrorCode, Str},
+    env::{Clock, OsClock},
+    wire::{ErrorCode, Str, generated::offset_commit::OffsetCommitResponse},
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done to one partition.
 struct Change {
@@ -37,7 +44,15 @@ impl Change {
 pub async fn run(arguments: ResetOffsets, output: Output) -> anyhow::Result<()> {
     let mut cluster = connect(&arguments.at.broker).await?;
     let name = &arguments.name;
-    let view = view_or_new(&mut cluster, &arguments).await?;
+    let given = match &arguments.to.from_file {
+        Some(file) => Some(offsets_file::read(file, name).await?),
+        None => None,
+    };
+    let view = match arguments.topic.is_empty() && given.is_none() {
+        true => Some(View::of(&mut cluster, name).await?),
+        // A group that does not exist yet gets its first offsets here.
+        false => View::find(&mut cluster, name).await?,
+    };
     if let Some(view) = view.as_ref().filter(|view| view.has_members()) {
         anyhow::bail!(
             "cannot reset group `{name}`: it has members, which would go on where they are; stop \
@@ -45,7 +60,7 @@ pub async fn run(arguments: ResetOffsets, output: Output) -> anyhow::Result<()> 
             view.name
         );
     }
-    let changes = plan(&mut cluster, &arguments, view.as_ref()).await?;
+    let changes = plan(&mut cluster, &arguments, view.as_ref(), given.as_ref()).await?;
     anyhow::ensure!(
         !changes.is_empty(),
         "group `{name}` has committed no offset; name the topics with --topic"
@@ -78,6 +93,12 @@ pub async fn run(arguments: ResetOffsets, output: Output) -> anyhow::Result<()> 
         })
     };
     output.print(document, |out| {
+        if arguments.export {
+            return changes.iter().try_for_each(|change| {
+                let PartitionRef { topic, index, .. } = &change.partition;
+                writeln!(out, "{topic},{index},{}", change.to)
+            });
+        }
         let verb = if arguments.dry_run { "would be" } else { "is" };
         changes.iter().try_for_each(|change| {
             let before = change.before.map_or("-".to_owned(), |before| before.to_string());
@@ -87,58 +108,59 @@ pub async fn run(arguments: ResetOffsets, output: Output) -> anyhow::Result<()> 
     })
 }
 
-/// The group; `None` for one that does not exist yet and gets its first offsets here.
-async fn view_or_new(
-    cluster: &mut Cluster,
-    arguments: &ResetOffsets,
-) -> anyhow::Result<Option<View>> {
-    match View::of(cluster, &arguments.name).await {
-        Ok(view) => Ok(Some(view)),
-        Err(_) if !arguments.topic.is_empty() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 async fn plan(
     cluster: &mut Cluster,
     arguments: &ResetOffsets,
     view: Option<&View>,
+    given: Option<&Offsets>,
 ) -> anyhow::Result<Vec<Change>> {
     let present = match view {
         Some(view) => committed(cluster, view).await?,
         None => BTreeMap::new(),
     };
-    let wanted: Vec<&str> = match arguments.topic.is_empty() {
-        true => present.keys().map(|(topic, _)| topic.as_str()).collect(),
-        false => arguments.topic.iter().map(String::as_str).collect(),
+    let wanted = match arguments.topic.is_empty() {
+        true => given.unwrap_or(&present).keys().cloned().collect(),
+        false => in_scope(cluster, &arguments.topic).await?,
     };
-    let topics = known_topics(cluster, wanted.iter().copied()).await?;
-    if let Some(missing) = wanted.iter().find(|topic| !topics.contains_key(**topic)) {
-        anyhow::bail!("there is no topic `{missing}`");
-    }
+    let topics = known_topics(cluster, wanted.iter().map(|(topic, _)| topic.as_str())).await?;
     let mut changes = Vec::new();
-    for (topic, id) in &topics {
-        let partitions = match arguments.topic.is_empty() {
-            true => {
-                present.keys().filter(|(name, _)| name == topic).map(|(_, index)| *index).collect()
-            }
-            false => partitions_of(cluster, topic).await?,
+    for (topic, index) in wanted {
+        let Some(id) = topics.get(&topic) else { anyhow::bail!("there is no topic `{topic}`") };
+        let partition = partition_ref(&topic, *id, index);
+        let Some(bounds) = bounds(cluster, &partition).await else {
+            anyhow::bail!("nobody leads {topic}-{index}, or there is no such partition");
         };
-        for partition in partitions {
-            let before = present.get(&(topic.clone(), partition)).copied();
-            let partition = partition_ref(topic, *id, partition);
-            let Some(bounds) = bounds(cluster, &partition).await else {
-                anyhow::bail!("nobody leads {topic}-{}; try again", partition.index);
-            };
-            let wanted = target(cluster, arguments, &partition, before, bounds).await?;
-            let to = wanted.clamp(bounds.0, bounds.1);
-            changes.push(Change { partition, before, to, bounds });
-        }
+        let place = (topic, index);
+        let before = present.get(&place).copied();
+        let wanted = match given {
+            Some(given) => given[&place],
+            None => target(cluster, &arguments.to, &partition, before, bounds).await?,
+        };
+        let to = wanted.clamp(bounds.0, bounds.1);
+        changes.push(Change { partition, before, to, bounds });
     }
     Ok(changes)
 }
 
-async fn partitions_of(cluster: &mut Cluster, topic: &str) -> anyhow::Result<Vec<i32>> {
+/// The partitions of what was named.
+async fn in_scope(
+    cluster: &mut Cluster,
+    scopes: &[TopicScope],
+) -> anyhow::Result<BTreeSet<(String, i32)>> {
+    let mut places = BTreeSet::new();
+    for TopicScope { topic, partitions } in scopes {
+        let partitions = match partitions {
+            Some(partitions) => partitions.clone(),
+            None => partitions_of(cluster, topic).await?,
+        };
+        anyhow::ensure!(!partitions.is_empty(), "there is no topic `{topic}`");
+        places.extend(partitions.into_iter().map(|partition| (topic.clone(), partition)));
+    }
+    Ok(places)
+}
+
+/// The indexes of a topic's partitions; none if there is no such topic.
+pub async fn partitions_of(cluster: &mut Cluster, topic: &str) -> anyhow::Result<Vec<i32>> {
     let found = cluster.metadata(Some(&[topic]), false).await?.topics;
     let partitions = found.into_iter().flat_map(|topic| topic.partitions);
     let mut indexes: Vec<i32> = partitions.map(|one| one.partition_index).collect();
@@ -148,21 +170,24 @@ async fn partitions_of(cluster: &mut Cluster, topic: &str) -> anyhow::Result<Vec
 
 async fn target(
     cluster: &mut Cluster,
-    arguments: &ResetOffsets,
+    wanted: &ResetTo,
     partition: &PartitionRef,
     before: Option<i64>,
     (start, end): (i64, i64),
 ) -> anyhow::Result<i64> {
-    if arguments.to_earliest {
+    if wanted.to_earliest {
         return Ok(start);
     }
-    if arguments.to_latest {
+    if wanted.to_latest {
         return Ok(end);
     }
-    if let Some(offset) = arguments.to_offset {
+    if wanted.to_current {
+        return Ok(before.unwrap_or(end));
+    }
+    if let Some(offset) = wanted.to_offset {
         return Ok(offset);
     }
-    if let Some(count) = arguments.shift_by {
+    if let Some(count) = wanted.shift_by {
         let Some(before) = before else {
             let PartitionRef { topic, index, .. } = partition;
             anyhow::bail!(
@@ -171,7 +196,11 @@ async fn target(
         };
         return Ok(before.saturating_add(count));
     }
-    let timestamp = arguments.by_time.unwrap_or_default();
+    let ago = wanted.by_duration.map(|age| {
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        OsClock::new().now().wall.0.saturating_sub(age).max(0)
+    });
+    let timestamp = wanted.by_time.or(wanted.to_datetime).or(ago).unwrap_or_default();
     let found = look_up(cluster, partition, timestamp).await?;
     // Nothing is that young: go on where such a record will be.
     Ok(if found < 0 { end } else { found })
@@ -187,9 +216,27 @@ async fn commit(cluster: &mut Cluster, group: &str, changes: &[Change]) -> anyho
             error_code: 0,
         })
         .collect();
-    let broker = coordinator(cluster, group).await?;
     let committer = Committer::outsider(group);
-    let answer = cluster.broker(broker).await?.commit_offsets(&committer, &offsets).await?;
+    for tries in 1.. {
+        let broker = coordinator(cluster, group).await?;
+        let answer = cluster.broker(broker).await?.commit_offsets(&committer, &offsets).await?;
+        if is_to_be_repeated(&answer) && tries < TRIES {
+            pause().await;
+            continue;
+        }
+        return check_commit(group, &answer);
+    }
+    unreachable!("the tries are bounded")
+}
+
+/// Whether a coordinator that moves or reads its log has refused any of a commit. All of it is sent
+/// again then: the same offsets once more change nothing.
+fn is_to_be_repeated(answer: &OffsetCommitResponse) -> bool {
+    let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.into_iter().any(|partition| is_passing(partition.error_code))
+}
+
+fn check_commit(group: &str, answer: &OffsetCommitResponse) -> anyhow::Result<()> {
     for topic in &answer.topics {
         for partition in &topic.partitions {
             let what =
@@ -207,6 +254,34 @@ async fn commit(cluster: &mut Cluster, group: &str, changes: &[Change]) -> anyho
 mod tests {
     use super::*;
     use highwater_core::types::TopicId;
+    use highwater_node::wire::generated::offset_commit::{
+        OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+    };
+
+    #[test]
+    fn a_commit_that_a_coordinator_could_not_take_yet_is_sent_again_and_no_other() {
+        let none = ErrorCode::None;
+        let table: [(&[ErrorCode], bool, bool); 7] = [
+            (&[none, none], false, true),
+            (&[], false, true),
+            (&[ErrorCode::CoordinatorLoadInProgress; 2], true, false),
+            (&[ErrorCode::NotCoordinator], true, false),
+            (&[none, ErrorCode::CoordinatorNotAvailable], true, false),
+            (&[none, ErrorCode::UnknownMemberId], false, false),
+            (&[ErrorCode::OffsetMetadataTooLarge], false, false),
+        ];
+        for (codes, is_repeated, is_done) in table {
+            let partitions = codes.iter().map(|code| OffsetCommitResponsePartition {
+                error_code: code.code(),
+                ..Default::default()
+            });
+            let partitions = partitions.collect();
+            let topic = OffsetCommitResponseTopic { partitions, ..Default::default() };
+            let answer = OffsetCommitResponse { topics: vec![topic], ..Default::default() };
+            assert_eq!(is_to_be_repeated(&answer), is_repeated, "{codes:?}");
+            assert_eq!(check_commit("g", &answer).is_ok(), is_done, "{codes:?}");
+        }
+    }
 
     #[test]
     fn records_are_skipped_that_lie_between_where_it_was_and_where_it_goes() {

@@ -48,17 +48,25 @@ struct Member {
 impl View {
     /// Describes a group.
     pub async fn of(cluster: &mut Cluster, name: &str) -> anyhow::Result<Self> {
-        let what = format!("describe group `{name}`");
+        let found = Self::find(cluster, name).await?;
+        found.with_context(|| {
+            format!("cannot describe group `{name}`: there is none (GROUP_ID_NOT_FOUND)")
+        })
+    }
+
+    /// Describes a group; `None` only if its coordinator says that there is none.
+    pub async fn find(cluster: &mut Cluster, name: &str) -> anyhow::Result<Option<Self>> {
         for tries in 1.. {
             let broker = coordinator(cluster, name).await?;
-            let described = describe(cluster, broker, name).await?;
-            match described {
-                Ok(view) => return Ok(view),
-                Err((code, _)) if is_passing(code) && tries < TRIES => pause().await,
-                Err((code, message)) => {
-                    check(&what, code, message.as_ref())?;
-                    anyhow::bail!("cannot {what}: there is no such group");
-                }
+            match describe(cluster, broker, name).await? {
+                Ok(view) => return Ok(Some(view)),
+                Err((code, message)) => match Absence::of(code) {
+                    Absence::Certain => return Ok(None),
+                    Absence::Passing if tries < TRIES => pause().await,
+                    Absence::Passing | Absence::Unknown => {
+                        check(&format!("describe group `{name}`"), code, message.as_ref())?;
+                    }
+                },
             }
         }
         unreachable!("the tries are bounded")
@@ -132,6 +140,30 @@ impl View {
             writeln!(out)?;
         }
         Ok(())
+    }
+}
+
+/// What a refusal to describe a group says about whether there is one.
+#[derive(Debug, PartialEq, Eq)]
+enum Absence {
+    /// There is none.
+    Certain,
+    /// Nothing yet: its coordinator moves or reads its log.
+    Passing,
+    /// Nothing.
+    Unknown,
+}
+
+impl Absence {
+    fn of(code: i16) -> Self {
+        // A classic group that does not exist is Dead, in older versions without an error.
+        if code == ErrorCode::None.code() || code == ErrorCode::GroupIdNotFound.code() {
+            Self::Certain
+        } else if is_passing(code) {
+            Self::Passing
+        } else {
+            Self::Unknown
+        }
     }
 }
 
@@ -213,5 +245,27 @@ fn of_classic_group(group: describe_groups::DescribedGroup, broker: i32) -> View
         assignor: group.protocol_data.to_string(),
         epoch: None,
         members: members.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_coordinator_that_has_loaded_can_say_that_there_is_no_group() {
+        let table = [
+            (ErrorCode::None, Absence::Certain),
+            (ErrorCode::GroupIdNotFound, Absence::Certain),
+            (ErrorCode::CoordinatorLoadInProgress, Absence::Passing),
+            (ErrorCode::CoordinatorNotAvailable, Absence::Passing),
+            (ErrorCode::NotCoordinator, Absence::Passing),
+            (ErrorCode::InvalidGroupId, Absence::Unknown),
+            (ErrorCode::GroupAuthorizationFailed, Absence::Unknown),
+            (ErrorCode::UnknownServerError, Absence::Unknown),
+        ];
+        for (code, expected) in table {
+            assert_eq!(Absence::of(code.code()), expected, "{code:?}");
+        }
     }
 }

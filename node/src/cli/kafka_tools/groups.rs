@@ -1,10 +1,11 @@
 //! `kafka-consumer-groups.sh`.
 
 use crate::cli::arguments::{
-    Broker, Command, DeleteGroups, DescribeGroups, Group, GroupMembers, GroupOffsets, ListGroups,
-    ResetOffsets,
+    Broker, Command, DeleteGroups, DeleteOffsets, DescribeGroups, Group, GroupMembers,
+    GroupOffsets, ListGroups, ResetOffsets, ResetTo, TopicScope, datetime, duration,
 };
 use clap::{ArgGroup, Parser};
+use std::{path::PathBuf, time::Duration};
 
 /// List, describe, reset or delete groups of consumers, as Kafka's program of this name does.
 #[derive(Debug, Parser)]
@@ -25,15 +26,18 @@ pub struct KafkaConsumerGroups {
     #[arg(long, group = "action")]
     describe: bool,
     /// Let a group go on elsewhere.
-    #[arg(long, group = "action", requires_all = ["group", "to", "topics"])]
+    #[arg(long, group = "action", requires_all = ["group", "to"])]
     reset_offsets: bool,
+    /// Forget offsets of a group of topics that no member subscribes to.
+    #[arg(long, group = "action", requires_all = ["group", "topic"])]
+    delete_offsets: bool,
     /// Delete groups.
     #[arg(long, group = "action", requires = "group")]
     delete: bool,
-    /// The group's name. May be given more than once with --delete.
+    /// The group's name. May be given more than once with --delete and --describe.
     #[arg(long)]
     group: Vec<String>,
-    /// All groups. Only their state can be described.
+    /// Describe all groups, each with everything there is to say.
     #[arg(long, requires = "describe", conflicts_with = "group")]
     all_groups: bool,
     /// Describe the offsets.
@@ -48,9 +52,15 @@ pub struct KafkaConsumerGroups {
     /// Only list groups of these types.
     #[arg(long = "type", requires = "list", value_name = "TYPES", value_delimiter = ',')]
     types: Vec<String>,
-    /// Reset this topic only. May be given more than once.
+    /// Say everything: that is done anyway.
+    #[arg(long, requires = "describe")]
+    verbose: bool,
+    /// How long to wait for a group to settle: nothing here waits for that.
+    #[arg(long, value_name = "MILLISECONDS")]
+    timeout: Option<u64>,
+    /// Only this topic, or with TOPIC:0,1 these partitions of it. May be given more than once.
     #[arg(long, group = "topics")]
-    topic: Vec<String>,
+    topic: Vec<TopicScope>,
     /// Reset all topics that the group has committed offsets of.
     #[arg(long, group = "topics", requires = "reset_offsets")]
     all_topics: bool,
@@ -60,6 +70,18 @@ pub struct KafkaConsumerGroups {
     /// Reset behind the last record.
     #[arg(long, group = "to")]
     to_latest: bool,
+    /// Reset to where the group is; behind the last record where it has no offset.
+    #[arg(long, group = "to")]
+    to_current: bool,
+    /// Reset to the first record of this moment or later: YYYY-MM-DDTHH:MM:SS.FFF in UTC.
+    #[arg(long, group = "to", value_name = "MOMENT", value_parser = datetime)]
+    to_datetime: Option<i64>,
+    /// Reset to the first record that is no older than this: PnDTnHnMnS.
+    #[arg(long, group = "to", value_name = "DURATION", value_parser = duration)]
+    by_duration: Option<Duration>,
+    /// Reset to the offsets in a file of lines TOPIC,PARTITION,OFFSET.
+    #[arg(long, group = "to", value_name = "FILE", conflicts_with = "topics")]
+    from_file: Option<PathBuf>,
     /// Reset to this offset.
     #[arg(long, group = "to", value_parser = clap::value_parser!(i64).range(0..))]
     to_offset: Option<i64>,
@@ -72,12 +94,19 @@ pub struct KafkaConsumerGroups {
     /// Only show the new offsets.
     #[arg(long, group = "how", requires = "reset_offsets")]
     dry_run: bool,
+    /// Print the new offsets as lines for --from-file.
+    #[arg(long, requires = "reset_offsets")]
+    export: bool,
 }
 
 impl KafkaConsumerGroups {
     /// The command of ours.
     pub fn into_command(self) -> Result<Command, String> {
         let at = Broker { broker: self.bootstrap_server.clone() };
+        // What an option requires is not asked for where that conflicts with another one.
+        if (self.all_groups && !self.describe) || (self.export && !self.reset_offsets) {
+            return Err("--all-groups is for --describe, --export for --reset-offsets".to_owned());
+        }
         let group = if self.list {
             let state = self.state.unwrap_or_default();
             Group::List(ListGroups { at, state, types: self.types })
@@ -85,24 +114,33 @@ impl KafkaConsumerGroups {
             self.describe(at)?
         } else if self.delete {
             Group::Delete(DeleteGroups { at, names: self.group })
-        } else {
+        } else if self.delete_offsets {
             let name = one(&self.group)?;
-            if let Some(topic) = self.topic.iter().find(|topic| topic.contains(':')) {
-                return Err(format!("--topic {topic}: only whole topics can be reset"));
-            }
-            Group::Reset(ResetOffsets {
-                at,
-                name,
-                topic: self.topic,
-                to_earliest: self.to_earliest,
-                to_latest: self.to_latest,
-                to_offset: self.to_offset,
-                shift_by: self.shift_by,
-                by_time: None,
-                dry_run: !self.execute,
-            })
+            Group::DeleteOffsets(DeleteOffsets { at, name, topic: self.topic })
+        } else {
+            self.reset(at)?
         };
         Ok(Command::Group(group))
+    }
+
+    fn reset(self, at: Broker) -> Result<Group, String> {
+        if self.from_file.is_none() && !self.all_topics && self.topic.is_empty() {
+            return Err("--reset-offsets takes --topic or --all-topics".to_owned());
+        }
+        let to = ResetTo {
+            to_earliest: self.to_earliest,
+            to_latest: self.to_latest,
+            to_current: self.to_current,
+            to_offset: self.to_offset,
+            shift_by: self.shift_by,
+            by_time: None,
+            to_datetime: self.to_datetime,
+            by_duration: self.by_duration,
+            from_file: self.from_file,
+        };
+        let (name, dry_run) = (one(&self.group)?, !self.execute);
+        let (topic, export) = (self.topic, self.export);
+        Ok(Group::Reset(ResetOffsets { at, name, topic, to, dry_run, export }))
     }
 
     fn describe(self, at: Broker) -> Result<Group, String> {
@@ -111,7 +149,12 @@ impl KafkaConsumerGroups {
                 Ok(Group::Describe(DescribeGroups { at, names: self.group }))
             }
             Some(_) => Err("--state takes states with --list only".to_owned()),
-            None if self.all_groups => Err("of --all-groups only the --state".to_owned()),
+            None if !self.all_groups && self.group.is_empty() => {
+                Err("--describe takes --group or --all-groups".to_owned())
+            }
+            None if self.all_groups || self.group.len() > 1 => {
+                Ok(Group::Describe(DescribeGroups { at, names: self.group }))
+            }
             None if self.members => {
                 Ok(Group::Members(GroupMembers { at, name: one(&self.group)? }))
             }
@@ -156,16 +199,48 @@ mod tests {
         assert!(matches!(state, Ok(Group::Describe(of)) if of.names == ["g"]));
         let all = parse("--describe --all-groups --state");
         assert!(matches!(all, Ok(Group::Describe(of)) if of.names.is_empty()));
+        for line in ["--describe --all-groups", "--describe --all-groups --members --verbose"] {
+            assert!(
+                matches!(parse(line), Ok(Group::Describe(of)) if of.names.is_empty()),
+                "{line}"
+            );
+        }
+        let two = parse("--describe --group a --group b --timeout 20000");
+        assert!(matches!(two, Ok(Group::Describe(of)) if of.names == ["a", "b"]));
     }
 
     #[test]
     fn offsets_are_reset_only_when_that_is_said() {
         let line = "--reset-offsets --group g --topic t --shift-by -3";
         let Ok(Group::Reset(reset)) = parse(line) else { panic!("reset") };
-        assert_eq!((reset.name.as_str(), reset.shift_by, reset.dry_run), ("g", Some(-3), true));
+        assert_eq!((reset.name.as_str(), reset.to.shift_by, reset.dry_run), ("g", Some(-3), true));
         let line = "--reset-offsets --group g --all-topics --to-earliest --execute";
         let Ok(Group::Reset(reset)) = parse(line) else { panic!("reset") };
-        assert!(reset.topic.is_empty() && reset.to_earliest && !reset.dry_run);
+        assert!(reset.topic.is_empty() && reset.to.to_earliest && !reset.dry_run);
+    }
+
+    #[test]
+    fn offsets_are_reset_to_moments_files_and_where_they_are() {
+        let reset = |line: &str| match parse(&format!("--reset-offsets --group g {line}")) {
+            Ok(Group::Reset(reset)) => reset,
+            other => panic!("{line} became {other:?}"),
+        };
+        let of_some = reset("--topic t:0,2 --to-datetime 1970-01-01T00:00:01.500 --export");
+        assert_eq!(of_some.topic[0].partitions, Some(vec![0, 2]));
+        assert_eq!((of_some.to.to_datetime, of_some.export), (Some(1_500), true));
+        let young = reset("--all-topics --by-duration PT1H");
+        assert_eq!(young.to.by_duration, Some(Duration::from_secs(3_600)));
+        assert!(reset("--all-topics --to-current --execute").to.to_current);
+        let file = reset("--from-file offsets.csv --execute").to.from_file;
+        assert_eq!(file, Some("offsets.csv".into()));
+    }
+
+    #[test]
+    fn offsets_of_topics_and_of_partitions_are_deleted() {
+        let line = "--delete-offsets --group g --topic t:1 --topic u --timeout 5000";
+        let Ok(Group::DeleteOffsets(delete)) = parse(line) else { panic!("delete-offsets") };
+        assert_eq!((delete.name.as_str(), delete.topic.len()), ("g", 2));
+        assert_eq!(delete.topic[0].partitions, Some(vec![1]));
     }
 
     #[test]
@@ -179,15 +254,20 @@ mod tests {
         for line in [
             "",
             "--describe",
-            "--describe --all-groups",
-            "--describe --group a --group b",
+            "--describe --members",
             "--describe --group g --state Stable",
             "--delete",
-            "--delete-offsets --group g --topic t",
+            "--delete --all-groups",
+            "--list --export",
+            "--delete-offsets --group g",
+            "--delete-offsets --group a --group b --topic t",
             "--reset-offsets --group g --to-earliest --execute",
-            "--reset-offsets --group g --topic t:0,1 --to-earliest --execute",
+            "--reset-offsets --group g --topic t: --to-earliest --execute",
             "--reset-offsets --group g --topic t --execute",
-            "--reset-offsets --group g --all-topics --to-datetime 2026-01-01T00:00:00.000",
+            "--reset-offsets --group g --topic t --from-file f",
+            "--reset-offsets --group g --all-topics --to-datetime yesterday",
+            "--reset-offsets --group g --all-topics --to-current --by-duration P1D",
+            "--list --command-config admin.properties",
             "--reset-offsets --group g --all-topics --to-latest --execute --dry-run",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
