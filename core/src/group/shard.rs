@@ -237,10 +237,11 @@ impl GroupShard {
         self.classic.state(group).or_else(|| self.consumer.state(group))
     }
 
-    /// Classic groups that the next tick looks at, or the one after, when it is due now: time may bring
-    /// them into another state without a record.
-    pub fn due(&self, now: Instant) -> impl Iterator<Item = &GroupId> {
-        self.classic.due(now)
+    /// Classic groups to which the last tick has done what was due: time may bring them into another
+    /// state without a record.
+    #[must_use]
+    pub fn ticked(&self) -> &[GroupId] {
+        self.classic.ticked()
     }
 
     pub(super) fn contains(&self, group: &str) -> bool {

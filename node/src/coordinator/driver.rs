@@ -271,9 +271,7 @@ impl Driver {
 
     /// Steps the machine, and again with what its effects bring at once.
     fn step(&mut self, input: Input<GroupShard>) {
-        if let (Input::Tick, Some(shard)) = (&input, self.machine.shard()) {
-            self.rebalances.due(shard.due(self.parts.clock.now().monotonic));
-        }
+        let is_tick = matches!(input, Input::Tick);
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let (now, image) = (self.parts.clock.now(), self.parts.quorum.image());
@@ -287,6 +285,9 @@ impl Driver {
         }
         let (now, metrics) = (self.parts.clock.now().monotonic, &self.parts.metrics.groups);
         if let Some(shard) = self.machine.shard() {
+            if is_tick {
+                self.rebalances.ticked(shard.ticked());
+            }
             self.rebalances.look(|group| shard.state(group), now, metrics);
         }
         self.census.want(now);

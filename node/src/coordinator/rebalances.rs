@@ -32,9 +32,9 @@ impl Rebalances {
         self.changed.extend(request.group().filter(|_| is_classic).cloned());
     }
 
-    /// Time is about to do something to these groups.
-    pub fn due<'a>(&mut self, groups: impl Iterator<Item = &'a GroupId>) {
-        self.changed.extend(groups.cloned());
+    /// Time has done something to these groups.
+    pub fn ticked(&mut self, groups: &[GroupId]) {
+        self.changed.extend(groups.iter().cloned());
     }
 
     /// Records were appended. A consumer group with a new target may be stable at once, when its
@@ -155,7 +155,7 @@ mod tests {
                 let now = Instant(second * 1_000_000_000);
                 match record {
                     Some(record) => rebalances.appended(&[record()], now),
-                    None => rebalances.due([&"g".into()].into_iter()),
+                    None => rebalances.ticked(&["g".into()]),
                 }
                 rebalances.look(|_| *state, now, &metrics);
             }

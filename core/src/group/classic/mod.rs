@@ -86,6 +86,8 @@ pub(super) struct ClassicGroups {
     /// When each group is to be looked at, at the latest. Invariant: exactly the groups'
     /// `scheduled`.
     deadlines: BTreeSet<(Instant, GroupId)>,
+    /// What the last tick looked at.
+    ticked: Vec<GroupId>,
     /// The log has been read.
     is_loaded: bool,
 }
@@ -198,12 +200,14 @@ impl ClassicGroups {
     /// Does what is due.
     pub(super) fn tick(&mut self, step: &mut Step<'_>) {
         let now = step.now;
+        self.ticked.clear();
         while let Some((deadline, _)) = self.deadlines.first()
             && *deadline <= now.monotonic
             && let Some((_, id)) = self.deadlines.pop_first()
         {
             let Some(group) = self.groups.get_mut(&id) else { continue };
             group.scheduled = None;
+            self.ticked.push(id.clone());
             let mut decision = Decided::default();
             group.on_time(&mut Step { now, config: step.config, decision: &mut decision });
             let has_records = !decision.records.is_empty();
@@ -250,10 +254,9 @@ impl ClassicGroups {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Groups that [`ClassicGroups::tick`] looks at when it is due now.
-    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = &GroupId> {
-        let due = self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now);
-        due.map(|(_, id)| id)
+    /// Groups that the last [`ClassicGroups::tick`] looked at.
+    pub(super) fn ticked(&self) -> &[GroupId] {
+        &self.ticked
     }
 
     /// Takes every request that waits.

@@ -3,17 +3,18 @@
 use super::*;
 
 #[test]
-fn groups_that_time_is_about_to_change_are_named_before() {
+fn groups_that_time_has_changed_are_named_without_a_record() {
     let mut fixture = Fixture::new();
     fixture.stable(&["a", "b"]);
-    let due = |fixture: &Fixture, now| -> Vec<String> {
-        fixture.shard.due(now).map(|group| group.to_string()).collect()
-    };
-    let end = fixture.now.monotonic.after(SESSION);
-    assert_eq!(due(&fixture, fixture.now.monotonic), Vec::<String>::new());
-    assert_eq!(due(&fixture, end), [GROUP]);
-    fixture.pass(SESSION);
-    assert_eq!(fixture.state(), GroupState::Empty);
+    fixture.tick();
+    assert_eq!(fixture.shard.ticked(), []);
+    for _ in 0..2 {
+        fixture.pass_to(fixture.now.monotonic.after(SESSION / 2));
+        let _ = fixture.heartbeat("b", 1);
+    }
+    assert_eq!(fixture.tick(), []);
+    assert_eq!(fixture.shard.ticked(), [GroupId::from(GROUP)]);
+    assert_eq!(fixture.state(), GroupState::PreparingRebalance, "a was silent");
 }
 
 #[test]

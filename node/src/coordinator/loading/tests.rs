@@ -4,7 +4,7 @@ use super::*;
 use bytes::Bytes;
 use highwater_core::{
     group::CommittedOffset,
-    record::Origin,
+    record::{Origin, crc_of},
     time::Timestamp,
     types::{PartitionIndex, TopicId},
 };
@@ -47,6 +47,14 @@ fn batch(records: &[(Bytes, Option<Bytes>)]) -> Vec<u8> {
     record_batch::build(records, Timestamp(1)).to_vec()
 }
 
+/// A batch that was changed, with the checksum that it has then.
+fn resealed(mut batch: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    change(&mut batch);
+    let crc = crc_of(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
 fn decoded(batch: Vec<u8>, from: u64) -> Result<Vec<(Offset, Record)>, String> {
     let batch = Batch::parse(batch.into(), usize::MAX, Origin::Log).expect("a batch");
     let partition = TopicPartition {
@@ -82,14 +90,9 @@ fn what_cannot_be_decoded_of_a_known_type_fails_the_load_and_says_where_and_what
 #[test]
 fn a_batch_that_holds_no_records_fails_the_load() {
     let whole = batch(&[encoded(&commit(100)), encoded(&commit(200))]);
-    let mut compressed = whole.clone();
-    compressed[22] |= 1;
-    assert_fails(compressed, "0", "compressed");
-    let mut cut_short = whole;
-    let last = cut_short.len() - 1;
-    // The last record has so many headers, and none is there.
-    cut_short[last] = 2;
-    assert_fails(cut_short, "0", "record");
+    assert_fails(resealed(whole.clone(), |bytes| bytes[22] |= 1), "0", "compressed");
+    // The first record says that it is of a negative length.
+    assert_fails(resealed(whole, |bytes| bytes[61] = 1), "0", "record");
 }
 
 #[test]
