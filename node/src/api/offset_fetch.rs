@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn only_who_names_neither_a_member_nor_an_epoch_asks_as_no_member() {
-        let table: [(Option<&str>, i32, Option<(&str, Option<u32>)>); 7] = [
+        type Claim = (&'static str, Option<u32>);
+        let table: [(Option<&str>, i32, Option<Claim>); 7] = [
             (None, -1, None),
             (None, 0, Some(("", Some(0)))),
             (None, 3, Some(("", Some(3)))),

@@ -87,8 +87,9 @@ fn members_without_an_assignment_keep_what_they_said_they_own() {
 
 #[test]
 fn of_two_that_say_they_own_a_partition_the_newer_generation_has_it() {
-    // Who claims partition 0, and in which generation; `a` comes first.
-    let table: [((i16, i32), (i16, i32), &str); 7] = [
+    // Both claim partition 0, by a version and with a generation; `a` comes first.
+    type Said = (i16, i32);
+    let table: [(Said, Said, &str); 7] = [
         ((3, 4), (3, 5), "b"),
         ((3, 5), (3, 4), "a"),
         ((3, 5), (3, 5), "a"),
