@@ -86,6 +86,8 @@ mutants! {
     JoinsUnflushed = "joins-unflushed",
     /// The high watermark counts what followers received as if it were flushed.
     ReceivedCountsAsFlushed = "received-counts-as-flushed",
+    /// The high watermark is what most of the in-sync replicas have, as in a quorum.
+    HighWatermarkOfMajority = "high-watermark-of-majority",
     /// The high watermark does not count a replica whose joining is proposed (KIP-497).
     HighWatermarkIgnoresProposal = "high-watermark-ignores-proposal",
     /// The high watermark moves although too few replicas are in sync (KIP-966).
@@ -104,6 +106,8 @@ mutants! {
     NoDivergenceCheck = "no-divergence-check",
     /// A truncation leaves the epochs of what was cut (KAFKA-10706).
     EpochsNotTruncated = "epochs-not-truncated",
+    /// A checkpoint has no leader epoch but the newest: what it is asked of older ones it answers wrongly.
+    CheckpointForgetsEpochs = "checkpoint-forgets-epochs",
     /// A truncation leaves what is known of the cut batches' producers (KAFKA-12153).
     ProducersNotTruncated = "producers-not-truncated",
     /// A follower judges the sequence numbers of what its leader has appended (KAFKA-6003).
@@ -124,6 +128,8 @@ mutants! {
     IsrAcceptsFenced = "isr-accepts-fenced",
     /// A reassignment completes when one target replica is in the ISR (KAFKA-15665).
     ReassignmentCompletesEarly = "reassignment-completes-early",
+    /// A replica that a reassignment has removed stays in the ISR.
+    RemovedReplicaStaysInSync = "removed-replica-stays-in-sync",
     /// An ISR is accepted although the partition has changed since it was proposed.
     StalePartitionEpochAccepted = "stale-partition-epoch-accepted",
     /// Eligible leader replicas stay when `min.insync.replicas` changes (KAFKA-16540).
