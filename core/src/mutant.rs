@@ -76,6 +76,8 @@ mutants! {
     TruncatesToHighWatermark = "truncates-to-high-watermark",
     /// A follower raises its high watermark before it has truncated (KAFKA-14704).
     HighWatermarkBeforeTruncation = "high-watermark-before-truncation",
+    /// A follower's high watermark is its leader's, though its own log ends below.
+    HighWatermarkBeyondLog = "high-watermark-beyond-log",
     /// A follower obeys a fetch answer of an older epoch or log end (KAFKA-18991).
     OldAnswerObeyed = "old-answer-obeyed",
     /// A leader counts the fetch of a follower that knows an older epoch.
@@ -128,8 +130,6 @@ mutants! {
     IsrAcceptsFenced = "isr-accepts-fenced",
     /// A reassignment completes when one target replica is in the ISR (KAFKA-15665).
     ReassignmentCompletesEarly = "reassignment-completes-early",
-    /// A replica that a reassignment has removed stays in the ISR.
-    RemovedReplicaStaysInSync = "removed-replica-stays-in-sync",
     /// An ISR is accepted although the partition has changed since it was proposed.
     StalePartitionEpochAccepted = "stale-partition-epoch-accepted",
     /// Eligible leader replicas stay when `min.insync.replicas` changes (KAFKA-16540).

@@ -117,6 +117,13 @@ impl Cluster {
         images.max_by_key(|image| image.applied())
     }
 
+    /// The same, also of brokers that do not run any more: those who run may know less than they did.
+    #[must_use]
+    pub fn newest_image(&self) -> Option<Arc<Image>> {
+        let images = self.machines.iter().filter_map(Machine::newest_image);
+        images.max_by_key(|image| image.applied())
+    }
+
     /// Who leads a partition.
     #[must_use]
     pub fn leader_of(&self, partition: Partition) -> Option<BrokerId> {

@@ -206,7 +206,8 @@ mod tests {
         let segments = [(0, placed(0, 0..3)), (3, placed(3, 3..5)), (5, placed(5, 5..6))];
         let disk = disk(&segments);
         let log = KeptLog::of(&disk, &dir());
-        let found = |offset| log.batch_at(offset).map(|batch| (batch.base_offset, batch.last_offset));
+        let found =
+            |offset| log.batch_at(offset).map(|batch| (batch.base_offset, batch.last_offset));
         assert_eq!([0, 3, 5].map(found), [Some((0, 2)), Some((3, 4)), Some((5, 5))]);
         assert_eq!([1, 4, 6].map(found), [None; 3]);
         assert_eq!([0, 3, 4, 6, 7].map(|end| log.reaches(end)), [true, true, true, true, false]);

@@ -141,9 +141,7 @@ impl PartitionRegistration {
         }
         let goes = |leader: BrokerId| !target.contains(&leader);
         sometimes!(ReassignmentMovesLeader, self.leader.is_some_and(goes));
-        if !Mutant::RemovedReplicaStaysInSync.is_planted() {
-            self.isr.retain(|member| target.contains(member));
-        }
+        self.isr.retain(|member| target.contains(member));
         self.elr.retain(|member| target.contains(member));
         self.replicas = target;
         self.adding.clear();

@@ -170,9 +170,10 @@ impl Tree {
             at = next;
         }
         let Ok(entries) = self.dir(at) else { return Vec::new() };
-        let kept = entries.live.keys().filter_map(|name| {
-            Some((name.as_str(), self.file(self.kept_entry(at, name)?).ok()?))
-        });
+        let kept = entries
+            .live
+            .keys()
+            .filter_map(|name| Some((name.as_str(), self.file(self.kept_entry(at, name)?).ok()?)));
         kept.collect()
     }
 

@@ -11,9 +11,7 @@ mod replicas;
 
 use crate::{
     cluster::{Cluster, DATA_DIR},
-    history::{
-        Absence, History, Moment, Outcome, Partition, ReplicaAt, Request, Required, Topic,
-    },
+    history::{Absence, History, Moment, Outcome, Partition, ReplicaAt, Request, Required, Topic},
     inspect::{self, Place},
     kept::{KeptLog, replica_dir},
     machine::Machine,
@@ -62,6 +60,7 @@ struct Promised {
 
 /// The answer to a produce with acks=all.
 struct Answer {
+    broker: BrokerId,
     partition: Partition,
     invoked: Moment,
     base_offset: i64,
@@ -104,16 +103,21 @@ impl Cluster {
                 let Some(machines) = machines.upgrade() else { return };
                 let (network, client_links) = (network.clone(), client_links.clone());
                 let (recorder, witness) = (recorder.clone(), witness.clone());
-                Cluster { machines, network, client_links, recorder, witness }.look_at_cut(id, path);
+                Cluster { machines, network, client_links, recorder, witness }
+                    .look_at_cut(id, path);
             });
         }
     }
 
-    /// Looks at whether what the answer to a call promises is where it has to be.
+    /// Looks at whether what the answer to a call promises is where it has to be. Of a broker that does
+    /// not run any more, or is not known to run yet, nobody knows what metadata it went by.
     pub fn look_at_answer(&self, call: usize) {
         let found = answer(&self.recorder.history(), call);
         let Some((answer, topic)) = found else { return };
-        let Some(image) = self.image() else { return };
+        if self.machine(answer.broker).is_none_or(|machine| !machine.is_ready()) {
+            return;
+        }
+        let Some(image) = self.newest_image() else { return };
         let Some(sight) = Sight::of(&image, answer.partition, topic) else { return };
         if answer.is_replicated {
             return self.look_into_memories(&sight, &answer);
@@ -161,14 +165,16 @@ impl Cluster {
     fn look_at_cut(&self, broker: BrokerId, path: &Path) {
         let (partition, topic) = {
             let history = self.recorder.history();
-            let Place::Segment(partition, _) = inspect::place_of(path, &history.topics) else { return };
+            let Place::Segment(partition, _) = inspect::place_of(path, &history.topics) else {
+                return;
+            };
             let topic = &history.topics[partition.topic];
             if !is_watched(&history) || !is_stored(topic) {
                 return;
             }
             (partition, TopicId(topic.id))
         };
-        let Some(image) = self.image() else { return };
+        let Some(image) = self.newest_image() else { return };
         let sight = Sight::of(&image, partition, topic);
         if let Some(sight) = sight.filter(|sight| sight.registration.isr.contains(&broker)) {
             self.look_at_all(&sight, broker);
@@ -186,7 +192,8 @@ impl Cluster {
             let log = KeptLog::of(&model, &sight.dir());
             let held: BTreeMap<i64, u32> =
                 log.batches_from(first).map(|batch| (batch.base_offset, batch.crc)).collect();
-            let lacks = |(base, promised): &(&i64, &Promised)| held.get(base) != Some(&promised.crc);
+            let lacks =
+                |(base, promised): &(&i64, &Promised)| held.get(base) != Some(&promised.crc);
             let lacking: Vec<Promised> =
                 promised.iter().filter(lacks).map(|(_, promised)| *promised).collect();
             (lacking, ends_at(&log, first))
@@ -217,6 +224,8 @@ impl Cluster {
             return;
         }
         if self.witness().missing.insert((partition, machine.id, required)) {
+            let (name, id) = (history.name(partition), machine.id);
+            self.recorder.note(format_args!("broker {id} lacks {required:?} of {name}: {found}"));
             let isr = sight.registration.isr.iter().map(|member| member.0).collect();
             let (at, offset) = (history.tick(), sight.image.applied().0);
             let broker = machine.id.0;
@@ -255,6 +264,7 @@ fn answer(history: &History, call: usize) -> Option<(Answer, TopicId)> {
         return None;
     }
     let answer = Answer {
+        broker: BrokerId(call.broker),
         partition: produce.partition,
         invoked: call.invoked,
         base_offset: *base_offset,

@@ -33,7 +33,7 @@ impl Cluster {
             let plain = history.topics.iter().enumerate().filter(|(_, topic)| !topic.compacted);
             plain.map(|(at, topic)| (at, TopicId(topic.id), topic.replicated)).collect()
         };
-        let Some(image) = self.image() else { return };
+        let Some(image) = self.newest_image() else { return };
         let machines: Vec<Living<'_>> = self.machines.iter().map(Living::of).collect();
         let mut news = Vec::new();
         for (topic, id, is_replicated) in topics {
@@ -123,7 +123,8 @@ impl Witness {
     fn newly_committed(&mut self, sight: &Sight<'_>) -> Option<i64> {
         let leader = sight.registration.leader?;
         let (_, known) = self.replicas.get(&(sight.partition, leader.0))?;
-        let is_leader = known.leads && known.leader_epoch == sight.registration.leader_epoch.0 as i32;
+        let is_leader =
+            known.leads && known.leader_epoch == sight.registration.leader_epoch.0 as i32;
         let committed = self.committed.entry(sight.partition).or_default();
         if !is_leader || known.high_watermark <= *committed {
             return None;

@@ -18,7 +18,10 @@ pub use session::{ClientNumber, Session};
 pub use turns::Turns;
 
 use crate::{
-    choices::Choices, cluster::Cluster, history::{Outcome, Partition}, recorder::Recorder,
+    choices::Choices,
+    cluster::Cluster,
+    history::{Outcome, Partition},
+    recorder::Recorder,
     scenario::WorkloadShape,
 };
 use madsim::{runtime::NodeHandle, task::JoinHandle};
