@@ -76,6 +76,8 @@ mutants! {
     TruncatesToHighWatermark = "truncates-to-high-watermark",
     /// A follower raises its high watermark before it has truncated (KAFKA-14704).
     HighWatermarkBeforeTruncation = "high-watermark-before-truncation",
+    /// A follower's high watermark is its leader's, though its own log ends below.
+    HighWatermarkBeyondLog = "high-watermark-beyond-log",
     /// A follower obeys a fetch answer of an older epoch or log end (KAFKA-18991).
     OldAnswerObeyed = "old-answer-obeyed",
     /// A leader counts the fetch of a follower that knows an older epoch.
@@ -86,6 +88,8 @@ mutants! {
     JoinsUnflushed = "joins-unflushed",
     /// The high watermark counts what followers received as if it were flushed.
     ReceivedCountsAsFlushed = "received-counts-as-flushed",
+    /// The high watermark is what most of the in-sync replicas have, as in a quorum.
+    HighWatermarkOfMajority = "high-watermark-of-majority",
     /// The high watermark does not count a replica whose joining is proposed (KIP-497).
     HighWatermarkIgnoresProposal = "high-watermark-ignores-proposal",
     /// The high watermark moves although too few replicas are in sync (KIP-966).
@@ -104,6 +108,8 @@ mutants! {
     NoDivergenceCheck = "no-divergence-check",
     /// A truncation leaves the epochs of what was cut (KAFKA-10706).
     EpochsNotTruncated = "epochs-not-truncated",
+    /// A checkpoint has no leader epoch but the newest: what it is asked of older ones it answers wrongly.
+    CheckpointForgetsEpochs = "checkpoint-forgets-epochs",
     /// A truncation leaves what is known of the cut batches' producers (KAFKA-12153).
     ProducersNotTruncated = "producers-not-truncated",
     /// A follower judges the sequence numbers of what its leader has appended (KAFKA-6003).

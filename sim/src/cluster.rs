@@ -12,6 +12,7 @@ use crate::{
     recorder::{Recorder, now_nanos},
     scenario::{FaultPlan, SEPARATE_CONTROLLERS, Scenario},
     trace::Effect,
+    witness::Witness,
 };
 use highwater_core::{
     metadata::{Endpoint, Image, OFFSETS_TOPIC, PartitionRegistration},
@@ -21,7 +22,10 @@ use highwater_node::{
     config::{BrokerConfig, Settings},
     env::Clock,
 };
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+};
 
 /// The port for clients on every machine.
 const CLIENT_PORT: u16 = 9092;
@@ -30,7 +34,7 @@ const PEER_PORT: u16 = 9093;
 /// The wall clock at the start of a run, in milliseconds.
 pub const WALL_AT_START: i64 = 1_700_000_000_000;
 /// The broker's data directory on its simulated disk.
-const DATA_DIR: &str = "/data";
+pub const DATA_DIR: &str = "/data";
 /// The most replicas of a partition.
 const MOST_REPLICAS: i64 = 3;
 /// The most brokers of a run: their addresses must not reach the clients'.
@@ -52,6 +56,8 @@ pub struct Cluster {
     pub client_links: ClientLinks,
     /// What happens in the run.
     pub recorder: Recorder,
+    /// Who looks at what brokers have.
+    pub witness: Arc<Mutex<Witness>>,
 }
 
 impl Cluster {
@@ -92,7 +98,10 @@ impl Cluster {
             Machine::start(parts, network.clone(), recorder.clone())
         };
         let machines = Arc::new(ids.map(start).collect());
-        Self { machines, network, client_links: ClientLinks::default(), recorder }
+        let (client_links, witness) = (ClientLinks::default(), Arc::default());
+        let cluster = Self { machines, network, client_links, recorder, witness };
+        cluster.watch_cuts();
+        cluster
     }
 
     /// Whether every broker has started.
@@ -105,6 +114,13 @@ impl Cluster {
     #[must_use]
     pub fn image(&self) -> Option<Arc<Image>> {
         let images = self.machines.iter().filter_map(|machine| Some(machine.broker()?.image()));
+        images.max_by_key(|image| image.applied())
+    }
+
+    /// The same, also of brokers that do not run any more: those who run may know less than they did.
+    #[must_use]
+    pub fn newest_image(&self) -> Option<Arc<Image>> {
+        let images = self.machines.iter().filter_map(Machine::newest_image);
         images.max_by_key(|image| image.applied())
     }
 
@@ -132,10 +148,11 @@ impl Cluster {
     }
 
     /// Notes what metadata each broker has applied, who leads the quorum as far as it knows, and who
-    /// coordinates groups.
+    /// coordinates groups, and what replicas have and know.
     pub fn observe(&self) {
         self.observe_coordinators();
         self.machines.iter().for_each(metadata::note);
+        self.look_at_replicas();
     }
 
     fn observe_coordinators(&self) {

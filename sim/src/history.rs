@@ -8,8 +8,8 @@ use crate::{
 use std::collections::BTreeMap;
 
 pub use state::{
-    BatchImage, Boundary, CheckpointImage, CoordinatorsSeen, FinalLog, FinalReplicas, FinalTopic,
-    LogImage, MetadataSeen, PartitionSeen, TermSeen,
+    Absence, BatchImage, Boundary, CheckpointImage, CoordinatorsSeen, FinalLog, FinalReplicas,
+    FinalTopic, LogImage, MetadataSeen, PartitionSeen, ReplicaAt, ReplicaSeen, Required, TermSeen,
 };
 
 mod state;
@@ -124,6 +124,10 @@ pub struct History {
     pub metadata: Vec<MetadataSeen>,
     /// When somebody looked last at what metadata a machine's broker has applied.
     pub looked_at: BTreeMap<i32, Moment>,
+    /// What brokers in sync were found not to have.
+    pub absences: Vec<Absence>,
+    /// What replicas knew of themselves, whenever somebody looked and it was news.
+    pub replicas: Vec<ReplicaSeen>,
     /// Who led the metadata quorum, as brokers knew, whenever somebody looked and it was news.
     pub terms: Vec<TermSeen>,
     /// Who led the partitions of `__consumer_offsets`, again and again.

@@ -70,6 +70,12 @@ pub fn place_of(path: &Path, topics: &[Topic]) -> Place {
     }
 }
 
+/// Where a replica's log starts, as this checkpoint says; `None` when it cannot be read.
+#[must_use]
+pub fn log_start(bytes: &[u8]) -> Option<i64> {
+    checkpoint(bytes).map(|checkpoint| checkpoint.image.log_start)
+}
+
 /// The logs of all known partitions among these files, up to the first bytes that are no batch.
 #[must_use]
 pub fn images(files: &[(PathBuf, &[u8])], topics: &[Topic]) -> BTreeMap<Partition, LogImage> {
@@ -191,6 +197,10 @@ fn checkpoint(bytes: &[u8]) -> Option<Checkpoint> {
     let producers = side.producers.iter().filter_map(|(id, state)| {
         Some((i64::try_from(id.0).ok()?, state.epoch().0, state.last()?.last_sequence.0))
     });
+    let epochs = side.epochs.entries().iter().map(|entry| {
+        let epoch = i32::try_from(entry.epoch.0).ok()?;
+        Some((epoch, i64::try_from(entry.start_offset.0).ok()?))
+    });
     let count = u32_at(covered, side_ends)? as usize;
     let entry = |number: usize| {
         let at = side_ends + 4 + number * SEGMENT_ENTRY_BYTES;
@@ -202,6 +212,8 @@ fn checkpoint(bytes: &[u8]) -> Option<Checkpoint> {
             log_start: offset(LOG_START_AT)?,
             recovery_point: offset(RECOVERY_AT)?,
             is_emptying: covered.get(CONDITION_AT) == Some(&EMPTYING),
+            high_watermark: i64::try_from(side.high_watermark.0).ok()?,
+            epochs: epochs.collect::<Option<_>>()?,
             producers: producers.collect(),
         },
         gaps: covered.get(GAPS_AT) == Some(&1),

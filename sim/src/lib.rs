@@ -20,6 +20,7 @@ pub mod group;
 mod heal;
 pub mod history;
 pub mod inspect;
+pub mod kept;
 #[cfg(madsim)]
 pub mod lab;
 #[cfg(madsim)]
@@ -45,5 +46,7 @@ mod tally;
 pub mod trace;
 #[cfg(madsim)]
 mod view;
+#[cfg(madsim)]
+mod witness;
 #[cfg(madsim)]
 mod workload;

@@ -11,7 +11,7 @@ use crate::{
     recorder::{Recorder, now_nanos},
     trace::Effect,
 };
-use highwater_core::types::BrokerId;
+use highwater_core::{metadata::Image, types::BrokerId};
 use highwater_node::{config::BrokerConfig, env::Doors, server::Broker};
 use madsim::{
     net::NetSim,
@@ -49,12 +49,21 @@ pub struct Machine {
 #[derive(Default)]
 struct Life {
     broker: Option<Arc<Broker>>,
+    /// The newest metadata that an earlier life had applied.
+    left: Option<Arc<Image>>,
     /// Why the last start failed, if it did.
     failed: Option<String>,
     /// Counts starts, so that a late start of a dead process is not taken for the current one.
     number: u64,
     running: bool,
     paused: bool,
+}
+
+impl Life {
+    fn newest_image(&self) -> Option<Arc<Image>> {
+        let now = self.broker.as_ref().map(|broker| broker.image());
+        now.into_iter().chain(self.left.clone()).max_by_key(|image| image.applied())
+    }
 }
 
 /// What a machine is made of.
@@ -107,6 +116,12 @@ impl Machine {
         self.life().broker.clone()
     }
 
+    /// The newest metadata that the broker has applied, in this life or an earlier one.
+    #[must_use]
+    pub fn newest_image(&self) -> Option<Arc<Image>> {
+        self.life().newest_image()
+    }
+
     /// Whether the broker has started in its current life.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -147,7 +162,8 @@ impl Machine {
     pub fn restart(&self) {
         {
             let mut life = self.life();
-            *life = Life { number: life.number + 1, running: true, ..Life::default() };
+            let (number, left) = (life.number + 1, life.left.take());
+            *life = Life { number, running: true, left, ..Life::default() };
         }
         self.recorder.note(format_args!("restart broker {}", self.id));
         self.happens(Kind::Life, || "starts".into());
@@ -223,6 +239,7 @@ impl Machine {
             let mut life = self.life();
             let interrupted = life.running && life.broker.is_none() && life.failed.is_none();
             life.running = false;
+            life.left = life.newest_image();
             life.broker = None;
             interrupted
         };

@@ -290,7 +290,11 @@ impl Partition {
 
     /// A follower's high watermark: what the leader says, as far as this log reaches.
     fn follow_high_watermark(&mut self, now: Now, leader: Offset, effects: &mut Effects) {
-        let to = leader.min(self.log_end_offset);
+        let bound = match Mutant::HighWatermarkBeyondLog.is_planted() {
+            true => leader,
+            false => self.log_end_offset,
+        };
+        let to = leader.min(bound);
         if to <= self.high_watermark {
             return;
         }

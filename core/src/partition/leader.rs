@@ -139,6 +139,11 @@ impl Leading {
         for (_, progress) in members() {
             end = end.min(progress.end(self.counts_flushed)?);
         }
+        if Mutant::HighWatermarkOfMajority.is_planted() {
+            let mut ends: Vec<_> = ends().filter_map(|(_, it)| it).chain([own_end]).collect();
+            ends.sort();
+            end = own_end.min(ends[(ends.len() - 1) / 2]);
+        }
         let members_end = end;
         for (replica, progress) in &self.followers {
             let waits_until = self.joins_until(*replica, progress).filter(|until| now < *until);

@@ -418,6 +418,9 @@ impl Partition {
         let mut epochs = self.epochs.clone();
         // Of an epoch that begins there nothing is settled.
         epochs.truncate_from_end(offset);
+        if Mutant::CheckpointForgetsEpochs.is_planted() {
+            epochs.truncate_from_start(epochs.start_of_epoch_at(offset));
+        }
         // Beyond what is flushed a power cut may bring back what a truncation had cut.
         let high_watermark = self.high_watermark.min(self.flushed_offset);
         SideState { offset, high_watermark, epochs, producers: producers.clone() }

@@ -44,7 +44,8 @@ struct Shared {
     model: Mutex<DiskModel>,
     dice: Mutex<Dice>,
     trace: Trace,
-    on_failed_sync: OnceLock<FailedSyncHook>,
+    on_failed_sync: OnceLock<PathHook>,
+    on_cut: OnceLock<PathHook>,
     trap: Mutex<Option<Trap>>,
     /// No operation begins any more.
     halted: AtomicBool,
@@ -52,7 +53,7 @@ struct Shared {
     halts_after: AtomicU64,
 }
 
-type FailedSyncHook = Box<dyn Fn(&Path) + Send + Sync>;
+type PathHook = Box<dyn Fn(&Path) + Send + Sync>;
 
 /// What a trap waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,7 @@ impl SimDisk {
             dice: Mutex::new(Dice::new(seed, "disk latency")),
             trace: trace.clone(),
             on_failed_sync: OnceLock::new(),
+            on_cut: OnceLock::new(),
             trap: Mutex::new(None),
             halted: AtomicBool::new(false),
             halts_after: AtomicU64::new(u64::MAX),
@@ -120,6 +122,13 @@ impl SimDisk {
     pub fn on_failed_sync(&self, hook: impl Fn(&Path) + Send + Sync + 'static) {
         let set = self.0.on_failed_sync.set(Box::new(hook));
         assert!(set.is_ok(), "the hook is set once, when the machine is built");
+    }
+
+    /// Calls this with the path of every file that is removed or set to another size, when it was. Set
+    /// once.
+    pub fn on_cut(&self, hook: impl Fn(&Path) + Send + Sync + 'static) {
+        let set = self.0.on_cut.set(Box::new(hook));
+        assert!(set.is_ok(), "the hook is set once, when the cluster is built");
     }
 
     /// Tells when the operation has happened `count` times more: a fault can then strike at that
@@ -173,6 +182,9 @@ impl SimDisk {
             if matches!(name, "rename" | "remove") {
                 let shared = &disk.0;
                 shared.trace.events.add(|| explained::other(shared.lane, nanos(), &path, name));
+            }
+            if name == "remove" {
+                disk.report_cut(&path);
             }
             result
         })
@@ -233,6 +245,12 @@ impl SimDisk {
         let failed = self.model().take_failed_syncs();
         if let Some(hook) = self.0.on_failed_sync.get() {
             failed.iter().for_each(|path| hook(path));
+        }
+    }
+
+    fn report_cut(&self, path: &Path) {
+        if let Some(hook) = self.0.on_cut.get() {
+            hook(path);
         }
     }
 
@@ -398,6 +416,7 @@ impl DiskFile for SimFile {
                 let what = format!("cuts the file to {size} bytes");
                 explained::other(shared.lane, nanos(), file.path(), &what)
             });
+            disk.report_cut(file.path());
             result
         })
     }

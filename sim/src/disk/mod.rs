@@ -12,4 +12,4 @@ mod tree;
 #[cfg(madsim)]
 pub use door::{SimDisk, TrapOn};
 pub use file::{CutStyle, SECTOR_BYTES};
-pub use model::{DiskFaults, DiskModel, FileId, Latency};
+pub use model::{DiskFaults, DiskModel, FileId, KeptFile, Latency};

@@ -93,6 +93,17 @@ impl DiskFaults {
     }
 }
 
+/// A file that no power cut takes away.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptFile<'a> {
+    /// Its name in its directory.
+    pub name: &'a str,
+    /// What the process sees of it.
+    pub seen: &'a [u8],
+    /// What the media holds of it.
+    pub stored: &'a [u8],
+}
+
 /// One machine's disk.
 #[derive(Debug)]
 pub struct DiskModel {
@@ -338,6 +349,28 @@ impl DiskModel {
     #[must_use]
     pub fn media_files(&self) -> Vec<(PathBuf, &[u8])> {
         self.contents(FileContents::media)
+    }
+
+    /// The files of a directory that no power cut takes away, in the order of their names. For oracles.
+    #[must_use]
+    pub fn kept_files(&self, dir: &Path) -> Vec<KeptFile<'_>> {
+        let files = self.tree.kept_in(dir).into_iter();
+        files
+            .map(|(name, file)| KeptFile { name, seen: file.live(), stored: file.media() })
+            .collect()
+    }
+
+    /// What the media holds under this path, as a power cut leaves it when it leaves the least. For
+    /// oracles.
+    #[must_use]
+    pub fn stored_file(&self, path: &Path) -> Option<&[u8]> {
+        self.tree.stored_file(path).map(FileContents::media)
+    }
+
+    /// Tells the directory or file of this path from all others that have or had its name. For oracles.
+    #[must_use]
+    pub fn identity(&self, path: &Path) -> Option<u64> {
+        self.tree.lookup(path).ok()
     }
 
     /// The files with a flipped bit that nobody has overwritten.

@@ -161,6 +161,37 @@ impl Tree {
         files
     }
 
+    /// The files of a directory that no power cut takes away, by name: the process sees them, and the
+    /// media holds them in the same place.
+    pub fn kept_in(&self, dir: &Path) -> Vec<(&str, &FileContents)> {
+        let mut at = ROOT;
+        for name in dir.components().filter_map(normal) {
+            let Some(next) = self.kept_entry(at, &name) else { return Vec::new() };
+            at = next;
+        }
+        let Ok(entries) = self.dir(at) else { return Vec::new() };
+        let kept = entries
+            .live
+            .keys()
+            .filter_map(|name| Some((name.as_str(), self.file(self.kept_entry(at, name)?).ok()?)));
+        kept.collect()
+    }
+
+    /// The file that the media holds under this path.
+    pub fn stored_file(&self, path: &Path) -> Option<&FileContents> {
+        let mut at = ROOT;
+        for name in path.components().filter_map(normal) {
+            at = *self.dir(at).ok()?.media.get(&*name)?;
+        }
+        self.file(at).ok()
+    }
+
+    fn kept_entry(&self, dir: u64, name: &str) -> Option<u64> {
+        let entries = self.dir(dir).ok()?;
+        let inode = entries.live.get(name)?;
+        (entries.media.get(name) == Some(inode)).then_some(*inode)
+    }
+
     /// The bytes of all files that the process sees.
     pub fn live_bytes(&self) -> u64 {
         self.bytes_below(ROOT)
@@ -347,6 +378,23 @@ mod tests {
         assert_eq!(survivors(&tree), [vec![], vec!["new".to_owned()]]);
         tree.sync_dir(Path::new("/d")).unwrap();
         assert_eq!(survivors(&tree), [vec!["new".to_owned()]]);
+    }
+
+    #[test]
+    fn an_entry_is_kept_while_process_and_media_agree_on_it() {
+        let mut tree = tree_with(&["old"]);
+        let kept = |tree: &Tree| {
+            let files = tree.kept_in(Path::new("/d")).into_iter();
+            files.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        tree.create_file(Path::new("/d/new")).unwrap();
+        assert_eq!(kept(&tree), ["old"]);
+        assert!(tree.stored_file(Path::new("/d/new")).is_none());
+        tree.remove(Path::new("/d/old")).unwrap();
+        assert!(kept(&tree).is_empty());
+        assert!(tree.stored_file(Path::new("/d/old")).is_some());
+        tree.sync_dir(Path::new("/d")).unwrap();
+        assert_eq!(kept(&tree), ["new"]);
     }
 
     #[test]

@@ -71,6 +71,10 @@ pub struct CheckpointImage {
     pub log_start: i64,
     /// Whether the log is being emptied, so that no segment file is part of it.
     pub is_emptying: bool,
+    /// Up to where records were known to be committed, exclusive.
+    pub high_watermark: i64,
+    /// The leader epochs up to the recovery point: each with the offset at which it begins.
+    pub epochs: Vec<(i32, i64)>,
     /// The producers at the recovery point: (id, epoch, last sequence).
     pub producers: Vec<(i64, i16, i32)>,
 }
@@ -105,6 +109,73 @@ pub struct MetadataSeen {
     pub brokers: BTreeMap<i32, u64>,
     /// The brokers that are fenced.
     pub fenced: Vec<i32>,
+}
+
+/// A broker that the newest metadata names in sync did not have what it must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// When somebody looked.
+    pub at: Moment,
+    /// Of which partition.
+    pub partition: Partition,
+    /// Which broker.
+    pub broker: i32,
+    /// What it did not have.
+    pub required: Required,
+    /// Who was in sync.
+    pub isr: Vec<i32>,
+    /// The position in the metadata log at which they were.
+    pub offset: u64,
+    /// What was there instead.
+    pub found: String,
+}
+
+/// What a broker in sync must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Required {
+    /// On its disk, the batch that was acknowledged to the call invoked at this moment.
+    Stored(Moment),
+    /// The same, in its memory at least.
+    Received(Moment),
+    /// On its disk, everything below the high watermark of its leader.
+    Committed {
+        /// The leader.
+        leader: i32,
+        /// Its high watermark, exclusive.
+        high_watermark: i64,
+    },
+}
+
+/// What a broker's replica of a partition had come to when somebody looked and it was news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSeen {
+    /// When.
+    pub at: Moment,
+    /// On which broker's machine.
+    pub machine: i32,
+    /// In which life of the broker.
+    pub life: u64,
+    /// Of which partition.
+    pub partition: Partition,
+    /// What it knew of itself; `None` when there was none.
+    pub replica: Option<ReplicaAt>,
+}
+
+/// What a replica knows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaAt {
+    /// Tells its log from others that the same broker has or had of the partition.
+    pub log: u64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// The newest leader epoch that it knows.
+    pub leader_epoch: i32,
+    /// Where its log starts, inclusive.
+    pub log_start: i64,
+    /// The end of what consumers may read, exclusive.
+    pub high_watermark: i64,
+    /// The end of its log, exclusive.
+    pub log_end: i64,
 }
 
 /// Who leads the metadata quorum, as one broker knew at some moment.

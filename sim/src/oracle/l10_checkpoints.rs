@@ -1,5 +1,5 @@
-//! L10: a checkpoint never promises more than the media holds, and its producers are those of the
-//! log up to its recovery point.
+//! L10: a checkpoint never promises more than the media holds, neither as durable nor as committed, and
+//! its producers are those of the log up to its recovery point.
 
 use super::{Check, Verdict, given_up, index::Index, violated};
 use crate::history::{CheckpointImage, LogImage};
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
     name: "L10 checkpoints",
-    claim: "a checkpoint's recovery point is durable, and its producers are those of the log",
+    claim: "what a checkpoint takes for durable and committed is there, and its producers are those of the log",
     judge,
 };
 
@@ -32,6 +32,12 @@ fn durable(image: &LogImage, checkpoint: &CheckpointImage) -> Verdict {
     let end = image.batches.last().map_or(checkpoint.log_start, |batch| batch.last_offset + 1);
     if point > end {
         return violated(format!("the recovery point is {point}, the media ends at {end}"));
+    }
+    let high_watermark = checkpoint.high_watermark;
+    if high_watermark > end {
+        return violated(format!(
+            "the high watermark in the checkpoint is {high_watermark}, the media ends at {end}"
+        ));
     }
     Ok(())
 }
@@ -66,7 +72,7 @@ mod tests {
 
     fn example(recovery_point: i64, producers: Vec<(i64, i16, i32)>) -> Example {
         let log = image(&[batch_by(0, 0..3, producer(1, 0))]);
-        let checkpoint = Some(CheckpointImage { recovery_point, log_start: 0, is_emptying: false, producers });
+        let checkpoint = Some(CheckpointImage { recovery_point, producers, ..CheckpointImage::default() });
         let after = LogImage { checkpoint, ..log.clone() };
         let mut example = Example::new();
         example.boundary(log.clone(), after, log);
@@ -77,6 +83,17 @@ mod tests {
     fn a_recovery_point_ahead_of_the_media_is_found() {
         assert!(example(3, vec![(7, 1, 2)]).holds(&CHECK));
         assert!(!example(4, vec![(7, 1, 2)]).holds(&CHECK));
+    }
+
+    #[test]
+    fn a_high_watermark_ahead_of_the_media_is_found() {
+        for (high_watermark, holds) in [(3, true), (4, false)] {
+            let mut example = example(3, vec![(7, 1, 2)]);
+            for image in example.history.boundaries[0].after.values_mut() {
+                image.checkpoint.as_mut().unwrap().high_watermark = high_watermark;
+            }
+            assert_eq!(example.holds(&CHECK), holds);
+        }
     }
 
     #[test]

@@ -208,7 +208,7 @@ const ADDED: &[(&str, usize, &[&str])] = &[
     (
         "[checks]\npromise = [\"R99\"]",
         21,
-        &["checks.promise: `R99` is unknown; did you mean `R19`?"],
+        &["checks.promise: `R99` is unknown; did you mean `R9`?"],
     ),
     ("[checks]\npromise = \"R2\"", 21, &["write a list, such as `promise = ["]),
     ("[checks]\nmutant = \"all-means-leaders\"", 21, &["did you mean `all-means-leader`?"]),

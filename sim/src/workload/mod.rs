@@ -18,7 +18,10 @@ pub use session::{ClientNumber, Session};
 pub use turns::Turns;
 
 use crate::{
-    choices::Choices, cluster::Cluster, history::Partition, recorder::Recorder,
+    choices::Choices,
+    cluster::Cluster,
+    history::{Outcome, Partition},
+    recorder::Recorder,
     scenario::WorkloadShape,
 };
 use madsim::{runtime::NodeHandle, task::JoinHandle};
@@ -65,6 +68,12 @@ impl Clients {
             seed,
             stopping: Arc::default(),
         }
+    }
+
+    /// A call has ended.
+    fn end(&self, call: usize, outcome: Outcome) {
+        self.recorder.end(call, outcome);
+        self.cluster.look_at_answer(call);
     }
 
     /// Starts everybody on the clients' machine. Whom a script leaves out keeps its number.

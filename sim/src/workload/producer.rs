@@ -204,7 +204,7 @@ impl Producer {
         }
         outcomes.resize(window.len(), Outcome::Unknown);
         for (call, outcome) in calls.into_iter().zip(&outcomes) {
-            self.session.clients.recorder.end(call, outcome.clone());
+            self.session.clients.end(call, outcome.clone());
             self.session.heard(to, outcome);
         }
         outcomes

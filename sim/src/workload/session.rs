@@ -306,7 +306,7 @@ impl Session {
         let call = self.invoke(request);
         let answer = self.exchange(make).await;
         let outcome = answer.as_ref().map_or(Outcome::Unknown, outcome_of);
-        self.clients.recorder.end(call, outcome);
+        self.clients.end(call, outcome);
         answer
     }
 
