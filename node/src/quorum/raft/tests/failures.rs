@@ -218,3 +218,26 @@ async fn a_log_gives_way_to_snapshots_as_often_as_the_nodes_are_told() {
     assert_eq!(reply, Reply::ProducerIds { first: 21, count: 1 });
     cluster.agree().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_lost_on_the_way_is_soon_sent_again() {
+    let mut cluster = Cluster::configured(3);
+    cluster.snapshots = MetadataSnapshots { entries: 5, entries_kept: 1, ..Default::default() };
+    for node in 1..=3 {
+        cluster.boot(node).await.unwrap();
+    }
+    cluster.propose(1, allocate(1)).await;
+    let lagging = cluster.follower().await;
+    cluster.kill(lagging, 0).await;
+    for _ in 0..20 {
+        cluster.propose(cluster.leader().await, allocate(1)).await;
+    }
+    cluster.swallow(lagging);
+    cluster.boot(lagging).await.unwrap();
+    cluster.sleep(Duration::from_secs(5)).await;
+    cluster.heal();
+    let healed = cluster.elapsed();
+    cluster.agree().await;
+    let took = cluster.elapsed() - healed;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
