@@ -204,6 +204,20 @@ mutants! {
     CompactionForgetsProducers = "compaction-forgets-producers",
     /// A compacted segment is swapped in before its directory entry is durable.
     SwapWithoutDirSync = "swap-without-dir-sync",
+    /// The controller's sessions of brokers go by the wall clock.
+    BrokerSessionsByWallClock = "broker-sessions-by-wall-clock",
+    /// How long a replica lags goes by the wall clock of its leader.
+    IsrLagByWallClock = "isr-lag-by-wall-clock",
+    /// The timers of the metadata quorum go by the wall clock.
+    ElectionsByWallClock = "elections-by-wall-clock",
+    /// The sessions of members of groups go by the wall clock of their coordinator.
+    MemberSessionsByWallClock = "member-sessions-by-wall-clock",
+    /// More partitions and other configurations are answered before the quorum has agreed on them.
+    ChangeAnsweredUnagreed = "change-answered-unagreed",
+    /// A node that the leader sends a snapshot goes on with the metadata that it had.
+    SnapshotNotApplied = "snapshot-not-applied",
+    /// Entries of the metadata log go although the snapshot that holds them is not stored.
+    SnapshotBeforeSync = "snapshot-before-sync",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

@@ -297,6 +297,20 @@ situations! {
     /// A topic is created while a broker that is to hold it is away.
     CreatedWithDeadReplica = "created-with-dead-replica",
 
+    /// A snapshot of the metadata is taken: what is in it goes from the log.
+    SnapshotTaken = "snapshot-taken",
+    /// Entries of the metadata log are gone, and whoever needs them must be sent a snapshot.
+    MetadataLogPurged = "metadata-log-purged",
+    /// The file of the metadata log is replaced by one without what a snapshot holds.
+    QuorumLogRewritten = "quorum-log-rewritten",
+    /// A node that runs gets a snapshot from the leader, because the log does not reach back to it.
+    SnapshotInstalled = "snapshot-installed",
+    /// A node starts from a snapshot, and applies what is behind it.
+    StartsFromSnapshot = "starts-from-snapshot",
+    /// A node starts with a snapshot that is ahead of all its log: a crash came before the log had
+    /// followed.
+    SnapshotAheadOfLog = "snapshot-ahead-of-log",
+
     // The controller.
     /// A follower goes on with a fetch session that its leader does not know: it has to begin
     /// another, and must not be taken to be where the leader knows nothing of.

@@ -75,6 +75,9 @@ impl ClockModel {
             ));
         }
         match self.rate {
+            rate if rate != 0.0 && self.frozen_wall.is_some() => {
+                Some("the wall clock stands still".into())
+            }
             0.0 => Some("both clocks stand still".into()),
             1.0 => None,
             rate => Some(format!("the monotonic clock runs at {rate} of its pace")),
@@ -342,5 +345,27 @@ mod tests {
         assert_eq!(clock.at(9 * SECOND).wall.0, 1_000);
         clock.freeze_wall(9 * SECOND, false);
         assert_eq!(clock.at(9 * SECOND).wall.0, 9_000);
+    }
+
+    #[test]
+    fn what_befalls_the_wall_clock_leaves_the_monotonic_one_alone() {
+        let (healthy, mut clock) = (ClockModel::new(0), ClockModel::new(0));
+        for second in 0..12 {
+            let nanos = second * SECOND;
+            match second % 4 {
+                0 => clock.step(if second % 8 == 0 { 86_400_000 } else { -86_400_000 }),
+                1 => clock.strobe(Some(Strobe { amplitude_millis: 5_000, period_nanos: 7_000 })),
+                2 => clock.freeze_wall(nanos, true),
+                _ => {
+                    clock.strobe(None);
+                    clock.freeze_wall(nanos, false);
+                }
+            }
+            for at in (nanos..nanos + SECOND).step_by(100_000_000) {
+                assert_eq!(clock.at(at).monotonic, healthy.at(at).monotonic);
+                let deadline = Instant(healthy.at(at).monotonic.0 + 5);
+                assert_eq!(clock.until(at, deadline), healthy.until(at, deadline));
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ use highwater_core::{
     types::{BrokerId, PartitionIndex, TopicId},
 };
 use highwater_node::{
-    config::{BrokerConfig, Settings},
+    config::{BrokerConfig, MetadataSnapshots, Settings},
     env::Clock,
 };
 use std::{
@@ -71,12 +71,17 @@ impl Cluster {
         recorder: Recorder,
     ) -> Self {
         let groups = GroupPromise::under(scenario, plans);
-        let promise = promise_of(scenario, groups, choices);
+        let promise = Promise {
+            is_undisturbed: plans.iter().all(|plan| plan.kind.spares_brokers()),
+            repeats_messages: plans.iter().any(|plan| plan.kind.repeats_messages()),
+            ..promise_of(scenario, groups, choices)
+        };
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
         let mut settings = shared_settings(scenario, choices);
         settings.extend(group_settings(scenario, choices));
         let voters = promise.is_cluster().then(|| voters_of(scenario, &promise, choices));
+        let snapshots = snapshots_of(scenario, choices);
         let last =
             voters.as_ref().map_or(promise.brokers, |voters| promise.brokers.max(*voters.end()));
         let ids = (1..=last).map(BrokerId);
@@ -87,13 +92,15 @@ impl Cluster {
                 true => choices.within("wall_offset_millis", &scenario.cluster.wall_offset_millis),
                 false => 0,
             };
+            let mut config = config_of(id, voters.as_ref(), &promise, &settings);
+            config.metadata_snapshots = snapshots;
             let parts = Parts {
                 id,
                 owner,
                 // The first machine draws as the only one of a run does.
                 seed: seed.wrapping_add((id.0 as u64 - 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
                 wall: WALL_AT_START + offset,
-                config: config_of(id, voters.as_ref(), &promise, &settings),
+                config,
             };
             Machine::start(parts, network.clone(), recorder.clone())
         };
@@ -211,6 +218,7 @@ fn promise_of(scenario: &Scenario, groups: GroupPromise, choices: &mut Choices) 
         racks: choices.within("racks", &shape.racks).max(0) as i32,
         unlimited: scenario.unlimited,
         groups,
+        ..Promise::default()
     }
 }
 
@@ -224,6 +232,18 @@ fn voters_of(scenario: &Scenario, promise: &Promise, choices: &mut Choices) -> V
         return brokers + 1..=brokers + drawn.unwrap_or(SEPARATE_CONTROLLERS as i32);
     }
     1..=drawn.unwrap_or(brokers).min(brokers)
+}
+
+/// How soon the metadata log gives way to snapshots. Nothing is drawn where a scenario does not say.
+fn snapshots_of(scenario: &Scenario, choices: &mut Choices) -> MetadataSnapshots {
+    let Some(entries) = &scenario.cluster.snapshot_entries else {
+        return MetadataSnapshots::default();
+    };
+    MetadataSnapshots {
+        entries: choices.within("snapshot_entries", entries).max(1) as u64,
+        entries_kept: choices.between("snapshot_entries_kept", 0..=12),
+        rewrite_bytes_min: choices.between("snapshot_rewrite_bytes", 0..=16_384),
+    }
 }
 
 /// What all brokers of a run are told: small segments, so that they roll, and no waiting.

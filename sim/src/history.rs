@@ -7,11 +7,13 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+pub use change::{Change, Named};
 pub use state::{
     Absence, BatchImage, Boundary, CheckpointImage, CoordinatorsSeen, FinalLog, FinalReplicas,
     FinalTopic, LogImage, MetadataSeen, PartitionSeen, ReplicaAt, ReplicaSeen, Required, TermSeen,
 };
 
+mod change;
 mod state;
 
 /// A position in the total order of everything that happened.
@@ -45,6 +47,12 @@ pub struct Topic {
     pub unclean: bool,
     /// Whether somebody asked for its deletion.
     pub deleted: bool,
+    /// How many partitions it was created with; 0 when nobody knows.
+    pub partitions: usize,
+    /// Its own configuration when it was created.
+    pub configs: BTreeMap<String, String>,
+    /// When it was known to be there.
+    pub known_at: Moment,
 }
 
 /// What the cluster of a run promises.
@@ -60,6 +68,10 @@ pub struct Promise {
     pub racks: i32,
     /// Whether the faults may exceed what the cluster promises to survive.
     pub unlimited: bool,
+    /// Whether nothing happens to the brokers but that their wall clocks are wrong.
+    pub is_undisturbed: bool,
+    /// Whether messages between brokers may arrive twice.
+    pub repeats_messages: bool,
     /// What members of groups may rely on.
     pub groups: GroupPromise,
 }
@@ -72,6 +84,8 @@ impl Default for Promise {
             min_insync: 1,
             racks: 0,
             unlimited: false,
+            is_undisturbed: false,
+            repeats_messages: false,
             groups: GroupPromise::default(),
         }
     }
@@ -128,6 +142,10 @@ pub struct History {
     pub absences: Vec<Absence>,
     /// What replicas knew of themselves, whenever somebody looked and it was news.
     pub replicas: Vec<ReplicaSeen>,
+    /// When faults began to strike.
+    pub unleashed: Moment,
+    /// When they were over and brokers were stopped and started for the end; `None` before.
+    pub healed: Option<Moment>,
     /// Who led the metadata quorum, as brokers knew, whenever somebody looked and it was news.
     pub terms: Vec<TermSeen>,
     /// Who led the partitions of `__consumer_offsets`, again and again.
@@ -230,8 +248,8 @@ pub enum Request {
     },
     /// Something of a group's coordinator.
     Group(GroupCall),
-    /// Anything else, by name: topic creation and deletion, configurations.
-    Admin(String),
+    /// A change of the metadata.
+    Admin(Change),
 }
 
 /// One batch sent to one partition.

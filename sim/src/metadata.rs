@@ -23,9 +23,12 @@ pub fn note(machine: &Machine) {
     let mut history = machine.recorder.history();
     let unknown_at = history.look_at(machine.id.0);
     if let Some(leader) = known.leader {
-        let seen = TermSeen { machine: machine.id.0, term: known.term, leader: leader.0 };
-        if !history.terms.contains(&seen) {
-            history.terms.push(seen);
+        let (machine, term, leader) = (machine.id.0, known.term, leader.0);
+        let is_it =
+            |seen: &TermSeen| (seen.machine, seen.term, seen.leader) == (machine, term, leader);
+        if !history.terms.iter().any(is_it) {
+            let at = history.tick();
+            history.terms.push(TermSeen { at, machine, term, leader });
         }
     }
     let of_machine = |seen: &&MetadataSeen| seen.machine == machine.id.0;
@@ -57,6 +60,7 @@ fn metadata_seen(
                 replicas: ids(&of.replicas),
                 elr: ids(&of.elr),
                 adding: ids(&of.adding),
+                removing: ids(&of.removing),
                 min_insync: image
                     .min_insync_replicas(TopicId(known.id), PartitionIndex(index as u32)),
             };
@@ -71,6 +75,7 @@ fn metadata_seen(
         machine: machine.0,
         offset: image.applied().0,
         digest: format!("{:032x}", hash.value()),
+        topics: image.topics().map(|topic| topic.id.0).collect(),
         partitions,
         brokers,
         fenced,

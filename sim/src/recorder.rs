@@ -144,7 +144,7 @@ fn describe(history: &History, request: &Request) -> String {
             let instance = call.instance.as_deref().unwrap_or_default();
             format!("{} {instance} {}: {:?}", call.group, call.member, call.ask)
         }
-        Request::Admin(text) => text.clone(),
+        Request::Admin(change) => change.to_string(),
     }
 }
 

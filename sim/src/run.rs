@@ -235,6 +235,11 @@ async fn simulate(
         let founded = founded.unwrap_or_else(|_| Err("the founder of the groups was lost".into()));
         founded.map_err(|message| Failure { check: "harness".into(), message })?;
     }
+    cluster.observe();
+    {
+        let mut history = recorder.history();
+        history.unleashed = history.tick();
+    }
     let mut working = clients.spawn(&node, &scenario.workload, &mut choices);
     working.extend(lab.spawn(&node, &clients, network_seed));
     let drawn = scenario.millis as i64;
@@ -245,6 +250,11 @@ async fn simulate(
         let _ = fault.await;
     }
     clients.stop();
+    cluster.observe();
+    {
+        let mut history = recorder.history();
+        history.healed = Some(history.tick());
+    }
     let healed = heal::heal(&cluster, plans).await;
     for client in working {
         let _ = time::timeout(CLIENTS_END_WITHIN, client).await;
@@ -441,11 +451,23 @@ async fn settle(cluster: &Cluster) {
         return;
     }
     let deadline = now_nanos() + SETTLE_WITHIN.as_nanos() as u64;
-    let is_settled = || cluster.is_in_sync() && are_equal(cluster) && all_is_committed(cluster);
+    let is_settled = || {
+        all_have_applied_the_same(cluster)
+            && cluster.is_in_sync()
+            && are_equal(cluster)
+            && all_is_committed(cluster)
+    };
     while now_nanos() < deadline && !is_settled() {
         time::sleep(Duration::from_millis(50)).await;
     }
     cluster.recorder.note(format_args!("settled: {}", cluster.is_in_sync()));
+}
+
+/// Whether every broker that runs has the same metadata: any of them may be asked what there is.
+fn all_have_applied_the_same(cluster: &Cluster) -> bool {
+    let brokers = cluster.machines.iter().filter_map(Machine::broker);
+    let applied: BTreeSet<_> = brokers.map(|broker| broker.image().applied()).collect();
+    applied.len() == 1
 }
 
 /// Whether leaders have committed all that they have: a slow disk may have left one much to write.

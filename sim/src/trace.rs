@@ -101,6 +101,8 @@ effects! {
     ClockDrifted = "clock_drifts",
     /// Both clocks stood still for a while.
     ClockFrozen = "clock_freezes",
+    /// The wall clock stood still for a while, and the monotonic one did not.
+    WallFrozen = "wall_freezes",
     /// A connection of a client was cut while a call was under way.
     CallCut = "calls_cut",
     /// A call of a client, or its answer, met a link that was cut.

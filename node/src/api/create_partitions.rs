@@ -10,6 +10,7 @@ use crate::wire::{
 };
 use highwater_core::{
     metadata::{Command, MetadataError, is_internal_topic},
+    mutant::Mutant,
     types::{BrokerId, PartitionIndex},
 };
 
@@ -82,6 +83,13 @@ pub async fn carry_out(
     command: Command,
     validate_only: bool,
 ) -> Result<(), (ErrorCode, String)> {
+    if Mutant::ChangeAnsweredUnagreed.is_planted() && !validate_only {
+        let shared = context.shared.clone();
+        context.shared.tasks.spawn("unagreed-change", async move {
+            let _ = shared.change(command).await;
+        });
+        return Ok(());
+    }
     match context.shared.carry_out(command, validate_only).await {
         Ok(_) => Ok(()),
         Err(error) => Err((errors::of_proposal(&error), error.to_string())),

@@ -1,7 +1,7 @@
 //! The driver of the controller: it runs the machine while this node leads the metadata quorum.
 
 use crate::{
-    env::{Clock, Doors, Transport, TransportError},
+    env::{self, Clock, Doors, Transport, TransportError},
     peer::messages::{Heartbeat, HeartbeatReply, PeerReply, PeerRequest, ReplicaFlushed},
     quorum::Quorum,
     tasks::Tasks,
@@ -76,7 +76,8 @@ impl ControllerDriver {
         let machine = Controller::new(config);
         let (answers, heard) = (BTreeMap::new(), BTreeMap::new());
         let state = Mutex::new(State { machine, next_request: 0, answers, heard });
-        let (clock, transport) = (doors.clock.clone(), doors.transport.clone());
+        let clock = env::timers(doors.clock.clone(), Mutant::BrokerSessionsByWallClock);
+        let transport = doors.transport.clone();
         Arc::new(Self {
             node,
             clock,

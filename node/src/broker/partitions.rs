@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::BrokerConfig,
-    env::Doors,
+    env::{self, Doors},
     log::{self, Log, LogError, LogOptions},
     metrics::Metrics,
     tasks::Tasks,
@@ -14,6 +14,7 @@ use crate::{
 use highwater_core::{
     config::{Durability, TopicConfig},
     metadata::{Image, PartitionRegistration, Topic},
+    mutant::Mutant,
     partition::{Assignment, Input, Partition, ReplicaOptions},
     sometimes,
     types::{PartitionIndex, TopicId},
@@ -249,12 +250,13 @@ impl Partitions {
         recovered
             .check(assignment.leader_epoch)
             .map_err(|error| LogError::corrupt(log.dir(), recovered.log_end_offset, 0, error))?;
+        let clock = env::timers(self.doors.clock.clone(), Mutant::IsrLagByWallClock);
         let parts = DriverParts {
             id: id.clone(),
             metrics: self.metrics.topic(&id.topic),
             machine: Partition::new(self.doors.clock.now(), self.options, config, recovered),
             log,
-            clock: self.doors.clock.clone(),
+            clock,
             tasks: self.tasks.clone(),
             isr_changes: self.isr_changes.clone(),
         };

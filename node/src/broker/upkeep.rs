@@ -2,7 +2,8 @@
 //! enforces retention.
 
 use super::Shared;
-use highwater_core::partition::Input;
+use crate::env;
+use highwater_core::{mutant::Mutant, partition::Input};
 use std::{sync::Arc, time::Duration};
 
 /// The longest pause between two looks at lagging followers and unanswered proposals.
@@ -53,12 +54,14 @@ pub async fn enforce_retention(shared: Arc<Shared>) {
 /// Lets the leaders look at their followers, often enough for `replica.lag.time.max.ms`.
 pub async fn check_replicas(shared: Arc<Shared>) {
     let interval = (shared.config.replica_lag_time_max / 2).min(LAG_CHECK_MAX);
+    let lag_clock = env::timers(shared.doors.clock.clone(), Mutant::IsrLagByWallClock);
     loop {
         let next = shared.doors.clock.now().monotonic.after(interval);
         shared.doors.clock.sleep_until(next).await;
         shared.gauge_quorum();
         let now = shared.doors.clock.now().monotonic;
         shared.replica_sessions().expire(now);
+        let now = lag_clock.now().monotonic;
         for driver in shared.partitions.open() {
             if driver.inspect(|machine| machine.next_deadline().is_some_and(|due| due <= now)) {
                 driver.tell(Input::Tick);

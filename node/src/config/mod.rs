@@ -52,6 +52,8 @@ pub struct BrokerConfig {
     pub quorum_election_timeout: Duration,
     /// `controller.quorum.heartbeat.interval.ms`.
     pub quorum_heartbeat_interval: Duration,
+    /// When the metadata log gives way to a snapshot. No key sets it.
+    pub metadata_snapshots: MetadataSnapshots,
     /// `broker.session.timeout.ms`: a broker that was not heard for that long is fenced.
     ///
     /// Invariant: at least twice [`BrokerConfig::broker_heartbeat_interval`].
@@ -149,6 +151,25 @@ pub enum ReplicaSelector {
     Leader,
     /// A follower in the consumer's rack, where it is in none itself.
     RackAware,
+}
+
+/// When the replicated metadata log gives way to a snapshot of the metadata, and how much of it stays.
+/// Kafka has keys for the bytes and the hours between two snapshots; the log is counted in entries
+/// here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataSnapshots {
+    /// Entries behind a snapshot that make the next one due; at least 1.
+    pub entries: u64,
+    /// Entries that stay in the log although a snapshot holds them, for followers that lag a little.
+    pub entries_kept: u64,
+    /// A file of the log with fewer bytes is not rewritten without the entries that a snapshot holds.
+    pub rewrite_bytes_min: u64,
+}
+
+impl Default for MetadataSnapshots {
+    fn default() -> Self {
+        Self { entries: 5_000, entries_kept: 1_000, rewrite_bytes_min: 4 << 20 }
+    }
 }
 
 /// How `__consumer_offsets` is created.
@@ -302,6 +323,7 @@ impl BrokerConfig {
             peer_advertised: None,
             quorum_election_timeout: Duration::ZERO,
             quorum_heartbeat_interval: Duration::ZERO,
+            metadata_snapshots: MetadataSnapshots::default(),
             broker_session_timeout: Duration::ZERO,
             broker_heartbeat_interval: Duration::ZERO,
             replica_lag_time_max: Duration::ZERO,

@@ -15,7 +15,7 @@ mod records;
 use crate::{
     broker::{Lookup, PartitionDriver, Partitions},
     config::BrokerConfig,
-    env::{Clock, Doors},
+    env::{self, Clock, Doors},
     metrics::Metrics,
     quorum::Quorum,
     tasks::Tasks,
@@ -25,6 +25,7 @@ use highwater_core::{
     coordinator::CoordinatorError,
     group::{GroupConfig, Request, Response},
     metadata::{Image, OFFSETS_TOPIC},
+    mutant::Mutant,
     types::{BrokerId, LeaderEpoch, PartitionIndex, TopicId},
 };
 use std::{
@@ -78,7 +79,7 @@ impl Coordinators {
             broker: config.node_id,
             config: config.groups.clone(),
             answer_timeout: config.offsets_commit_timeout,
-            clock: doors.clock.clone(),
+            clock: env::timers(doors.clock.clone(), Mutant::MemberSessionsByWallClock),
             quorum,
             tasks,
             metrics,

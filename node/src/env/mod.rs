@@ -13,6 +13,7 @@ mod os_disk;
 #[cfg(not(madsim))]
 mod os_file;
 mod transport;
+mod wall_timed;
 
 pub use disk::{DirEntry, Disk, DiskFile, OpenMode};
 #[cfg(not(madsim))]
@@ -20,6 +21,7 @@ pub use os_clock::{OsClock, OsEntropy};
 #[cfg(not(madsim))]
 pub use os_disk::{OsDisk, PathError};
 pub use transport::{NoTransport, Transport, TransportError};
+pub use wall_timed::timers;
 
 use highwater_core::time::{Instant, Now};
 use std::{future::Future, pin::Pin, sync::Arc};

@@ -43,6 +43,7 @@ pub async fn open(
         election_timeout_min: config.quorum_election_timeout,
         election_timeout_max: config.quorum_election_timeout * ELECTION_TIMEOUT_SPREAD,
         heartbeat_interval: config.quorum_heartbeat_interval,
+        snapshots: config.metadata_snapshots,
     };
     let quorum = RaftQuorum::open(options, doors, doors.transport.clone(), tasks).await?;
     Ok(OpenQuorum { metadata: quorum.clone(), peer: Some(quorum) })

@@ -85,7 +85,7 @@ fn in_words(request: &Request) -> String {
             format!("bump producer {id} from epoch {epoch}")
         }
         Request::Group(call) => of_group(call),
-        Request::Admin(text) => text.clone(),
+        Request::Admin(change) => change.to_string(),
     }
 }
 

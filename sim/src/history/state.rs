@@ -2,7 +2,7 @@
 
 use super::{Moment, Partition};
 use crate::batch::{Producer, ReadBatch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The logs around one end of a broker's life, as they lay on its disk.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +88,8 @@ pub struct FinalTopic {
     pub id: [u8; 16],
     /// How many partitions it has.
     pub partitions: usize,
+    /// Its own configuration; `None` when the broker did not tell it.
+    pub configs: Option<BTreeMap<String, String>>,
 }
 
 /// The metadata that one broker had applied at some moment.
@@ -103,6 +105,8 @@ pub struct MetadataSeen {
     pub offset: u64,
     /// Stands for the whole content.
     pub digest: String,
+    /// The ids of all topics.
+    pub topics: BTreeSet<[u8; 16]>,
     /// The partitions of known topics.
     pub partitions: BTreeMap<Partition, PartitionSeen>,
     /// The registrations of brokers: their epochs.
@@ -181,6 +185,8 @@ pub struct ReplicaAt {
 /// Who leads the metadata quorum, as one broker knew at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TermSeen {
+    /// When.
+    pub at: Moment,
     /// On which broker's machine.
     pub machine: i32,
     /// The term.
@@ -217,6 +223,8 @@ pub struct PartitionSeen {
     pub elr: Vec<i32>,
     /// The replicas that a reassignment adds.
     pub adding: Vec<i32>,
+    /// The replicas that a reassignment removes when it is complete.
+    pub removing: Vec<i32>,
     /// `min.insync.replicas`.
     pub min_insync: u32,
 }

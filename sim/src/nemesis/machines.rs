@@ -321,6 +321,20 @@ impl Nemesis {
         self.cluster.recorder.trace.effect(Effect::ClockStrobed, 1);
     }
 
+    pub(super) async fn freeze_the_wall_clock(&mut self) {
+        let machines = self.targets();
+        for machine in &machines {
+            machine.clock.change(|model| model.freeze_wall(now_nanos(), true));
+        }
+        self.pause().await;
+        for machine in &machines {
+            self.cluster.recorder.note_wall();
+            machine.clock.change(|model| model.freeze_wall(now_nanos(), false));
+            self.cluster.recorder.note_wall();
+            self.cluster.recorder.trace.effect(Effect::WallFrozen, 1);
+        }
+    }
+
     pub(super) async fn change_pace(&mut self, rate: f64, effect: Effect) {
         let Some(machine) = self.target() else { return };
         let frozen = rate == 0.0;

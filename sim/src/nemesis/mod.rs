@@ -114,6 +114,7 @@ impl Nemesis {
             }
             FaultKind::ClockFreeze => self.change_pace(0.0, Effect::ClockFrozen).await,
             FaultKind::ClockStrobe => self.strobe_the_clock().await,
+            FaultKind::WallFreeze => self.freeze_the_wall_clock().await,
             FaultKind::SlowDisk => self.slow_down().await,
             FaultKind::MachinePause => self.stand_still().await,
             FaultKind::DiskWipe => self.wipe().await,

@@ -6,8 +6,8 @@ use crate::{
     batch::{Producer, ReadBatch, ReadRecord, Sent},
     group::{Ask, FinalGroup, GroupCall, Heard, Partitions},
     history::{
-        BatchImage, Boundary, FinalLog, FinalReplicas, History, LogImage, MarkKind, MetadataSeen,
-        Outcome, Partition, PartitionSeen, Produce, Promise, Request, Topic,
+        BatchImage, Boundary, Change, FinalLog, FinalReplicas, History, LogImage, MarkKind,
+        MetadataSeen, Outcome, Partition, PartitionSeen, Produce, Promise, Request, Topic,
     },
 };
 use std::{collections::BTreeMap, ops::Range};
@@ -60,6 +60,7 @@ impl Example {
             machine,
             offset,
             digest: digest.to_owned(),
+            topics: [[1; 16]].into(),
             partitions: BTreeMap::from([(PARTITION, seen)]),
             brokers: BTreeMap::from([(1, 1)]),
             fenced: Vec::new(),
@@ -71,6 +72,12 @@ impl Example {
         let mut example = Self::new();
         example.history.topics[0].compacted = true;
         example
+    }
+
+    /// An administrator asked for a change; what came of it.
+    pub fn changed(&mut self, change: Change, outcome: Outcome) {
+        let call = self.history.invoke(2, WALL, Request::Admin(change));
+        self.history.end(call, outcome);
     }
 
     /// A produce that was invoked and has no outcome yet.

@@ -32,10 +32,10 @@ mod tests {
     #[test]
     fn a_term_with_two_leaders_is_found() {
         let mut example = Example::in_cluster();
-        example.history.terms.push(TermSeen { machine: 1, term: 3, leader: 1 });
-        example.history.terms.push(TermSeen { machine: 2, term: 4, leader: 2 });
+        example.history.terms.push(TermSeen { at: 0, machine: 1, term: 3, leader: 1 });
+        example.history.terms.push(TermSeen { at: 0, machine: 2, term: 4, leader: 2 });
         assert!(example.holds(&CHECK));
-        example.history.terms.push(TermSeen { machine: 3, term: 3, leader: 2 });
+        example.history.terms.push(TermSeen { at: 0, machine: 3, term: 3, leader: 2 });
         assert!(!example.holds(&CHECK));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The ids are those of the project's list of invariants: L for one partition's log, I for the
 //! idempotent producer, C for compaction, G for groups and O for their offsets, LV for what must happen in the end,
-//! R for replicas, M for the metadata, J for the anomalies of Jepsen's Kafka
+//! R for replicas, M for the metadata, K for clocks, J for the anomalies of Jepsen's Kafka
 //! tests, of which L3 is `inconsistent-offsets`, L6 `nonmonotonic-send` and L7 `G1a`, too.
 
 use crate::history::History;
@@ -12,6 +12,7 @@ use index::Index;
 use violation::violated;
 pub use violation::{Evidence, Verdict, Violation};
 
+mod changes;
 #[cfg(test)]
 mod example;
 mod given_up;
@@ -64,6 +65,11 @@ checks! {
     m10_reassignments,
     m11_only_brokers,
     r16_shape,
+    m12_configs_durable,
+    m13_moves_durable,
+    k4_nobody_fenced,
+    k3_isr_stays,
+    k2_no_elections,
     j1_lost_write,
     j2_duplicate,
     j3_poll_skip,
@@ -102,6 +108,13 @@ checks! {
 const OF_COMPACTION: &[&str] =
     &[c1_latest_survives::CHECK.name, c3_offsets_stay::CHECK.name, c8_replicas_agree::CHECK.name];
 
+/// The checks of what administrators were told. They judge the whole history, and none of its eras.
+const OF_CHANGES: &[&str] = &[
+    m2_metadata_durable::CHECK.name,
+    m12_configs_durable::CHECK.name,
+    m13_moves_durable::CHECK.name,
+];
+
 /// What holds even when faults exceed what the cluster promises to survive.
 const WHATEVER_HAPPENS: &[&str] = &[
     l01_dense::CHECK.name,
@@ -137,9 +150,9 @@ pub fn first_violation(history: &History) -> Option<(&'static Check, Violation)>
         .iter()
         .filter(|check| !history.promise.unlimited || WHATEVER_HAPPENS.contains(&check.name));
     judged.into_iter().find_map(|check| {
-        let is_of_compaction = OF_COMPACTION.contains(&check.name);
-        let judged = if is_of_compaction { &index } else { &of_others };
-        let earlier = earlier.iter().filter(|_| !is_of_compaction);
+        let is_of_all = [OF_COMPACTION, OF_CHANGES].iter().any(|all| all.contains(&check.name));
+        let judged = if is_of_all { &index } else { &of_others };
+        let earlier = earlier.iter().filter(|_| !is_of_all);
         let found = [judged].into_iter().chain(earlier).find_map(|era| (check.judge)(era).err());
         Some((check, found?))
     })

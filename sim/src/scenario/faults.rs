@@ -81,6 +81,8 @@ fault_kinds! {
     ClockFreeze = "clock-freeze", ["on", "target", "pause", "until"], [ClockFrozen];
     /// The wall clock jumps to and fro for a while.
     ClockStrobe = "clock-strobe", ["on", "target", "millis", "pause", "until"], [ClockStrobed];
+    /// The wall clock stands still for a while, and the monotonic one does not.
+    WallFreeze = "wall-freeze", ["on", "target", "nodes", "pause", "until"], [WallFrozen];
     /// Disk operations are slow for a while, some as slow as stalled.
     SlowDisk = "slow-disk", ["on", "target", "nodes", "files", "chance", "millis", "pause", "until"], [OperationDelayed];
     /// Clients lose their connections in the middle of a call, all the time.
@@ -193,6 +195,25 @@ impl FaultKind {
         )
     }
 
+    /// Whether it does nothing to brokers but that their wall clocks are wrong.
+    #[must_use]
+    pub const fn spares_brokers(self) -> bool {
+        matches!(
+            self,
+            Self::ClockStep
+                | Self::ClockStrobe
+                | Self::WallFreeze
+                | Self::ConnectionCut
+                | Self::ClientIsolation
+        )
+    }
+
+    /// Whether messages between brokers arrive twice by it, as on no connection of TCP.
+    #[must_use]
+    pub const fn repeats_messages(self) -> bool {
+        matches!(self, Self::MessageDuplication | Self::DuplicatedMessage)
+    }
+
     /// Whether bytes that were not synced may be lost by it, or behind it.
     #[must_use]
     pub const fn may_cost_unsynced_bytes(self) -> bool {
@@ -200,6 +221,7 @@ impl FaultKind {
             self,
             Self::ClockStep
                 | Self::ClockStrobe
+                | Self::WallFreeze
                 | Self::ConnectionCut
                 | Self::ClientIsolation
                 | Self::BitRot

@@ -59,6 +59,7 @@ keys! {
     "min_insync" = bounds((1, 2), (1, 3)), "`min.insync.replicas`, never more than there are replicas, of which there are three at most";
     "racks" = bounds((0, 0), (0, MOST_BROKERS)), "racks that the machines stand in, one after the other; consumers that are in one read from a follower there. 0 knows none";
     "wall_offset_millis" = bounds((0, 0), EVER), "how far the machines' wall clocks are off at the start, in milliseconds";
+    "snapshot_entries" = optional((1, MANY)), "entries of the metadata log that make a snapshot due, of which a few stay; 5000 when absent, more than a run has";
 }
 
 keys! {
@@ -142,6 +143,8 @@ pub struct ClusterShape {
     pub min_insync: Bounds,
     /// How far the machines' wall clocks are off at the start, in milliseconds.
     pub wall_offset_millis: Bounds,
+    /// Entries of the metadata log that make a snapshot due; more than a run has when absent.
+    pub snapshot_entries: Option<Bounds>,
 }
 
 /// Bounds of the broker's configuration.
@@ -277,10 +280,17 @@ pub(super) fn cluster(keys: &Keys<'_>) -> Result<ClusterShape, Mistake> {
         racks: keys.bounds("racks")?,
         min_insync: keys.bounds("min_insync")?,
         wall_offset_millis: keys.bounds("wall_offset_millis")?,
+        snapshot_entries: keys.optional_bounds("snapshot_entries")?,
     };
     let most = *shape.brokers.end();
-    let alone =
-        ["controllers", "separate_controllers", "racks", "min_insync", "wall_offset_millis"];
+    let alone = [
+        "controllers",
+        "separate_controllers",
+        "racks",
+        "min_insync",
+        "wall_offset_millis",
+        "snapshot_entries",
+    ];
     if let Some(key) = alone.into_iter().find(|key| keys.has(key) && most == 1) {
         let message = "does nothing with one broker; set cluster.brokers to 2 at least";
         return Err(keys.wrong(key, message));

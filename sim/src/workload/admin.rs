@@ -6,7 +6,7 @@ use crate::{
     batch::{Sent, encode},
     choices::Choices,
     cluster::WALL_AT_START,
-    history::{Outcome, Partition, Produce, Request, Topic},
+    history::{Change, Named, Outcome, Partition, Produce, Request, Topic},
     recorder::now_nanos,
     scenario::{Spread, WorkloadShape},
 };
@@ -27,7 +27,7 @@ use highwater_node::{
     },
 };
 use madsim::time;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 const REQUEST_TIMEOUT_MS: i32 = 1_000;
 const LATEST: i64 = -1;
@@ -141,7 +141,7 @@ impl Admin {
         };
         self.session
             .call(
-                Request::Admin(format!("delete topic {name}")),
+                Request::Admin(Change::DeleteTopic(Named { name, topic })),
                 async |connection| {
                     let answer = connection.call(&request).await?;
                     Ok(answer.responses.first().map_or(-1, |response| response.error_code))
@@ -166,7 +166,10 @@ impl Admin {
         };
         self.session
             .call(
-                Request::Admin(format!("grow topic {name} to {count}")),
+                Request::Admin(Change::Grow {
+                    topic: Named { name, topic },
+                    partitions: count as usize,
+                }),
                 async |connection| {
                     let answer = connection.call(&request).await?;
                     Ok(answer.results.first().map_or(-1, |result| result.error_code))
@@ -255,7 +258,11 @@ impl Admin {
             IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
         self.session
             .call(
-                Request::Admin(format!("set {key} of {name} to {value}")),
+                Request::Admin(Change::Configure {
+                    topic: Named { name, topic },
+                    key: key.to_owned(),
+                    value,
+                }),
                 async |connection| {
                     let answer = connection.call(&request).await?;
                     Ok(answer.responses.first().map_or(-1, |response| response.error_code))
@@ -280,7 +287,11 @@ impl Admin {
             })
             .collect();
         let replicas = (!self.draw.chance("take_back", 0.15)).then_some(target);
-        let wanted = Request::Admin(format!("reassign {name}-0 to {replicas:?}"));
+        let wanted = Request::Admin(Change::Reassign {
+            topic: Named { name: name.clone(), topic },
+            index: 0,
+            replicas: replicas.clone(),
+        });
         let partition = ReassignablePartition { partition_index: 0, replicas };
         let request = AlterPartitionReassignmentsRequest {
             timeout_ms: REQUEST_TIMEOUT_MS,
@@ -311,7 +322,7 @@ impl Admin {
         };
         self.session
             .call(
-                Request::Admin("elect the preferred leaders".into()),
+                Request::Admin(Change::ElectLeaders),
                 async |connection| Ok(connection.call(&request).await?.error_code),
                 done_or_code,
             )
@@ -335,11 +346,7 @@ pub struct TopicPlan {
 }
 
 impl TopicPlan {
-    fn configs(&self) -> Vec<CreatableTopicConfig> {
-        let config = |(name, value): (&str, String)| CreatableTopicConfig {
-            name: name.into(),
-            value: Some(value.as_str().into()),
-        };
+    fn configs(&self) -> BTreeMap<String, String> {
         let retention = self.retention_millis.map(|millis| ("retention.ms", millis.to_string()));
         let compaction = self.compacted.map(|millis| {
             [
@@ -352,7 +359,8 @@ impl TopicPlan {
         let name = "unclean.leader.election.enable";
         let unclean = self.unclean.then(|| (name, "true".to_owned()));
         let configs = retention.into_iter().chain(compaction.into_iter().flatten());
-        configs.chain(durability).chain(unclean).map(config).collect()
+        let all = configs.chain(durability).chain(unclean);
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -360,12 +368,16 @@ impl TopicPlan {
 pub async fn create_topic(session: &mut Session, name: &str, plan: &TopicPlan) -> Option<usize> {
     let replication_factor = session.clients.recorder.history().promise.replication_factor;
     let partitions = plan.partitions;
+    let config = |(name, value): (String, String)| CreatableTopicConfig {
+        name: name.as_str().into(),
+        value: Some(value.as_str().into()),
+    };
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.into(),
             num_partitions: partitions,
             replication_factor,
-            configs: plan.configs(),
+            configs: plan.configs().into_iter().map(config).collect(),
             ..Default::default()
         }],
         timeout_ms: REQUEST_TIMEOUT_MS,
@@ -375,7 +387,7 @@ pub async fn create_topic(session: &mut Session, name: &str, plan: &TopicPlan) -
         let answer = connection.call(&request).await?;
         Ok(answer.topics.first().map_or((-1, [0; 16]), |t| (t.error_code, t.topic_id.0)))
     };
-    let wanted = Request::Admin(format!("create topic {name} with {partitions} partitions"));
+    let wanted = Request::Admin(Change::CreateTopic { name: name.to_owned(), partitions });
     let (code, id) = session.call(wanted, create, |(code, _)| done_or_code(code)).await?;
     (code == 0).then(|| enter_topic(session, name, id, plan))
 }
@@ -397,6 +409,7 @@ pub async fn find_topic(session: &mut Session, name: &str, plan: &TopicPlan) -> 
 
 fn enter_topic(session: &Session, name: &str, id: [u8; 16], plan: &TopicPlan) -> usize {
     let mut history = session.clients.recorder.history();
+    let known_at = history.tick();
     history.topics.push(Topic {
         name: name.to_owned(),
         id,
@@ -405,6 +418,9 @@ fn enter_topic(session: &Session, name: &str, id: [u8; 16], plan: &TopicPlan) ->
         replicated: plan.replicated,
         unclean: plan.unclean,
         deleted: false,
+        partitions: plan.partitions as usize,
+        configs: plan.configs(),
+        known_at,
     });
     history.topics.len() - 1
 }

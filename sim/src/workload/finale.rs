@@ -12,7 +12,13 @@ use crate::{
     history::{FinalLog, FinalTopic, Outcome, Partition, Produce},
     recorder::now_nanos,
 };
-use highwater_node::wire::generated::describe_producers::{DescribeProducersRequest, TopicRequest};
+use highwater_node::wire::{
+    Str,
+    generated::{
+        describe_configs::{DescribeConfigsRequest, DescribeConfigsResource},
+        describe_producers::{DescribeProducersRequest, TopicRequest},
+    },
+};
 use madsim::time;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -26,6 +32,10 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
 const FETCH_BYTES: u64 = 2_500;
+/// The resource type of topics in configuration requests.
+const TOPIC: i8 = 2;
+/// The source of a configuration that the topic has itself.
+const OF_THE_TOPIC: i8 = 1;
 
 /// Waits until every partition takes records again, except those that may be offline. Those that do
 /// not, and what became of them.
@@ -109,8 +119,10 @@ pub async fn read_back(
         partitions
             .extend(known.into_iter().flat_map(|topic| indexes.clone().map(move |i| (topic, i))));
         let count = topic.partitions.len();
-        history.final_topics.push(FinalTopic { name, id: topic.topic_id.0, partitions: count });
+        let id = topic.topic_id.0;
+        history.final_topics.push(FinalTopic { name, id, partitions: count, configs: None });
     }
+    describe_configs(clients, &mut session).await;
     let partitions = partitions.into_iter().map(|(topic, index)| Partition { topic, index });
     let is_unlimited = clients.recorder.history().promise.unlimited;
     let mut unread = Vec::new();
@@ -129,6 +141,36 @@ pub async fn read_back(
         clients.recorder.history().finals.push(log);
     }
     Ok(unread)
+}
+
+/// Asks for the configurations of the topics that the healed broker has described.
+async fn describe_configs(clients: &Clients, session: &mut Session) {
+    let names: Vec<String> = {
+        let history = clients.recorder.history();
+        history.final_topics.iter().map(|topic| topic.name.clone()).collect()
+    };
+    let of_topic = |name: &String| DescribeConfigsResource {
+        resource_type: TOPIC,
+        resource_name: name.as_str().into(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest {
+        resources: names.iter().map(of_topic).collect(),
+        include_synonyms: false,
+        include_documentation: false,
+    };
+    let asking = session.exchange(async |connection| connection.call(&request).await);
+    let Some(answer) = asking.await else { return };
+    let mut history = clients.recorder.history();
+    for described in answer.results.into_iter().filter(|result| result.error_code == 0) {
+        let own = described.configs.into_iter().filter(|it| it.config_source == OF_THE_TOPIC);
+        let value = |it: Option<Str>| it.map(|it| it.as_str().to_owned()).unwrap_or_default();
+        let configs = own.map(|it| (it.name.as_str().to_owned(), value(it.value))).collect();
+        let name = described.resource_name.as_str();
+        if let Some(topic) = history.final_topics.iter_mut().find(|topic| topic.name == name) {
+            topic.configs = Some(configs);
+        }
+    }
 }
 
 /// Reads one partition; again from its beginning when retention moves the log start meanwhile, or

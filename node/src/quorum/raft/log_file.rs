@@ -29,8 +29,6 @@ const NEW_FILE_NAME: &str = "quorum.log.new";
 pub(super) const WRITES_MAX: usize = 256;
 /// Writes that share one sync. Each is bounded by what the consensus crate appends at once.
 const WRITES_PER_ROUND_MAX: usize = 8;
-/// A smaller file is not worth a rewrite, in bytes.
-const REWRITE_BYTES_MIN: u64 = 4 << 20;
 
 /// Records to write, and whom to tell.
 pub(super) struct Write {
@@ -90,15 +88,19 @@ pub(super) struct LogFile {
     pending: Vec<Record>,
     /// The size at which a rewrite may be worth it.
     rewrite_at: u64,
+    /// The least that it is.
+    rewrite_bytes_min: u64,
     stopped: bool,
 }
 
 impl LogFile {
-    /// Opens the file in `dir`, creating it when missing, and replays it.
+    /// Opens the file in `dir`, creating it when missing, and replays it. Below `rewrite_bytes_min`
+    /// it is not rewritten for what is purged.
     pub(super) async fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         header: Record,
+        rewrite_bytes_min: u64,
     ) -> Result<(Self, LogState), OpenError> {
         let path = dir.join(FILE_NAME);
         let at = |error| OpenError::Disk { path: path.clone(), error };
@@ -120,7 +122,8 @@ impl LogFile {
             next: next + 1,
             written: state.clone(),
             pending: Vec::new(),
-            rewrite_at: REWRITE_BYTES_MIN.max(2 * end),
+            rewrite_at: rewrite_bytes_min.max(2 * end),
+            rewrite_bytes_min,
             stopped: false,
         };
         Ok((log, state))
@@ -195,7 +198,8 @@ impl LogFile {
             write_aside(&*self.disk, &self.dir, self.next, &self.header, &self.written).await?;
         (self.file, self.end) = written;
         self.next += 1;
-        self.rewrite_at = REWRITE_BYTES_MIN.max(2 * self.end);
+        self.rewrite_at = self.rewrite_bytes_min.max(2 * self.end);
+        sometimes!(QuorumLogRewritten);
         Ok(())
     }
 

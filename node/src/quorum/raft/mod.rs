@@ -31,7 +31,8 @@ mod watch;
 
 use super::{ChangeError, Leadership, OpenError, ProposeError, Quorum, QuorumStatus, Watch};
 use crate::{
-    env::{BoxFuture, Doors, Transport},
+    config::MetadataSnapshots,
+    env::{self, BoxFuture, Doors, Transport},
     peer::{
         PeerService,
         messages::{PeerReply, PeerRequest, VoterChange},
@@ -40,6 +41,8 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, Endpoint, Image, Reply},
+    mutant::Mutant,
+    sometimes,
     types::{BrokerId, MetadataOffset},
 };
 use log_file::{LogFile, WRITES_MAX};
@@ -47,7 +50,7 @@ use log_state::Record;
 use network::Network;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy, async_runtime::WatchReceiver};
 use runtime::World;
-use snapshots::Snapshots;
+use snapshots::{Snapshot, Snapshots};
 use state_machine::StateMachine;
 use std::{
     collections::BTreeMap,
@@ -61,10 +64,6 @@ use std::{
 use storage::{Log, LogStore, Standing};
 use types::Types;
 
-/// Entries behind a snapshot that make the next one due.
-const ENTRIES_PER_SNAPSHOT: u64 = 5000;
-/// Entries that stay in the log although a snapshot holds them, for followers that lag a little.
-const ENTRIES_KEPT: u64 = 1000;
 /// Entries that are written, or sent to a follower, at once. With [`propose::COMMAND_BYTES_MAX`]
 /// each this stays below what one frame may hold.
 const ENTRIES_AT_ONCE: u64 = 64;
@@ -94,6 +93,8 @@ pub struct RaftOptions {
     pub election_timeout_max: Duration,
     /// How often a leader shows that it is there; below the election timeouts. Whole milliseconds.
     pub heartbeat_interval: Duration,
+    /// When the log gives way to a snapshot, the same on every node.
+    pub snapshots: MetadataSnapshots,
 }
 
 /// The node's part in the replicated metadata quorum.
@@ -133,7 +134,8 @@ impl RaftQuorum {
         transport: Arc<dyn Transport>,
         tasks: &Tasks,
     ) -> Result<Arc<Self>, OpenError> {
-        let world = World::new(tasks.clone(), doors.clock.clone(), &*doors.entropy);
+        let clock = env::timers(doors.clock.clone(), Mutant::ElectionsByWallClock);
+        let world = World::new(tasks.clone(), clock, &*doors.entropy);
         let opening = Self::open_in(world.clone(), options, doors, transport);
         world.scope(opening).await
     }
@@ -341,7 +343,14 @@ async fn open_files(
     }
     let snapshots = Snapshots::open(doors.disk.clone(), &dir).await?;
     let header = Record::Header { cluster: options.cluster_id.clone(), node: options.node };
-    let (file, state) = LogFile::open(doors.disk.clone(), &dir, header).await?;
+    let rewrite_bytes_min = options.snapshots.rewrite_bytes_min;
+    let opening = LogFile::open(doors.disk.clone(), &dir, header, rewrite_bytes_min);
+    let (file, state) = opening.await?;
+    sometimes!(StartsFromSnapshot, snapshots.current().is_some());
+    let is_behind = |snapshot: &Snapshot| {
+        snapshot.meta.last_log_id.map(|at| at.index) > state.last().map(|at| at.index)
+    };
+    sometimes!(SnapshotAheadOfLog, snapshots.current().as_ref().is_some_and(is_behind));
     if state.vote.is_none() && snapshots.current().is_some() {
         return Err(lost_log(&dir));
     }
@@ -368,8 +377,8 @@ fn config(options: &RaftOptions) -> Result<Config, OpenError> {
         install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
         max_payload_entries: ENTRIES_AT_ONCE,
         max_append_entries: Some(ENTRIES_AT_ONCE),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(ENTRIES_PER_SNAPSHOT),
-        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshots.entries),
+        max_in_snapshot_log_to_keep: options.snapshots.entries_kept,
         enable_pre_vote: Some(true),
         // A leader sends entries while it still writes them: after a crash it may have fewer than
         // its followers, and must not go on in the same term with other ones in their place.

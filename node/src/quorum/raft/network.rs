@@ -31,6 +31,9 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
+/// How long the first answer to a snapshot is waited for.
+const SNAPSHOT_PATIENCE_MIN: Duration = Duration::from_secs(1);
+
 /// A call. The order of variants and fields is its format: append only.
 #[derive(Debug, Serialize, Deserialize)]
 enum Call {
@@ -95,6 +98,7 @@ impl RaftNetworkFactory<Types> for Network {
             world: self.world.clone(),
             transport: self.transport.clone(),
             append_timeout: self.append_timeout,
+            snapshot_patience: SNAPSHOT_PATIENCE_MIN,
         }
     }
 }
@@ -105,6 +109,10 @@ pub(super) struct Peer {
     world: Arc<World>,
     transport: Arc<dyn Transport>,
     append_timeout: Duration,
+    /// How long the answer to the next snapshot is waited for, unless the crate wants it earlier. It
+    /// doubles with each that has none: one that is lost on the way must not keep the node behind for
+    /// long, and one that takes its time must arrive at last.
+    snapshot_patience: Duration,
 }
 
 impl Peer {
@@ -199,7 +207,9 @@ impl RaftNetworkV2<Types> for Peer {
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let call = Call::Snapshot { vote: (&vote).into(), snapshot: (&snapshot).into() };
-        let sending = self.call(&call, option.hard_ttl());
+        let limit = option.hard_ttl().min(self.snapshot_patience);
+        self.snapshot_patience = limit.saturating_mul(2);
+        let sending = self.call(&call, limit);
         match super::runtime::QuorumRuntime::select2(cancel, sending).await {
             Select2::First(closed) => Err(closed.into()),
             Select2::Second(answer) => match answer? {

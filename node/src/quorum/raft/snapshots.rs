@@ -6,7 +6,7 @@ use crate::{
     internal,
     quorum::OpenError,
 };
-use highwater_core::metadata::Image;
+use highwater_core::{metadata::Image, mutant::Mutant, sometimes};
 use openraft::{
     RaftSnapshotBuilder, SnapshotMeta,
     type_config::alias::{SnapshotMetaOf, SnapshotOf},
@@ -109,7 +109,9 @@ impl Snapshots {
         let new = self.dir.join(NEW_FILE_NAME);
         let file = self.disk.open(&new, OpenMode::Replace).await?;
         file.write_at(0, vec![frame]).await?;
-        file.sync().await?;
+        if !Mutant::SnapshotBeforeSync.is_planted() {
+            file.sync().await?;
+        }
         self.disk.rename(&new, &self.dir.join(FILE_NAME)).await?;
         self.disk.sync_dir(&self.dir).await?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
@@ -127,6 +129,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = Arc<Image>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        sometimes!(SnapshotTaken);
         self.snapshots.store(&self.snapshot).await?;
         Ok(self.snapshot.clone())
     }

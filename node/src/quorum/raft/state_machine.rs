@@ -9,7 +9,7 @@ use super::{
 };
 use crate::quorum::Watch;
 use futures_core::Stream;
-use highwater_core::metadata::Image;
+use highwater_core::{metadata::Image, mutant::Mutant, sometimes};
 use openraft::{
     EntryPayload, OptionalSend, StoredMembership,
     storage::{EntryResponder, RaftStateMachine},
@@ -90,10 +90,18 @@ impl RaftStateMachine<Types> for StateMachine {
         let snapshot = Snapshot { meta: meta.clone(), snapshot: image };
         self.snapshots.store(&snapshot).await?;
         if self.applied < meta.last_log_id {
+            // At a start it is the node's own.
+            let runs = self.applied.is_some();
+            sometimes!(SnapshotInstalled, runs);
             self.applied = meta.last_log_id;
             self.members = meta.last_membership.clone();
-            let image = (*snapshot.snapshot).clone();
-            self.image.advance(image.applied().0, image);
+            let mut image = (*snapshot.snapshot).clone();
+            let at = image.applied();
+            if Mutant::SnapshotNotApplied.is_planted() && runs {
+                image = (*self.image.value()).clone();
+                image.advance(at);
+            }
+            self.image.advance(at.0, image);
         }
         Ok(())
     }

@@ -210,6 +210,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     /// Need not be durable: the snapshot that replaces the entries is.
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        sometimes!(MetadataLogPurged);
         self.write(vec![Record::Purge(upto.into())], Done::Nobody).await
     }
 }

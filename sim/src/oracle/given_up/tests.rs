@@ -11,7 +11,7 @@ use crate::history::{Boundary, FinalTopic, MarkKind, Moment};
 /// A cluster that broker 1 leads at first, with everybody in sync.
 fn example() -> Example {
     let mut example = Example::in_cluster();
-    let final_topic = FinalTopic { name: "t".into(), id: [1; 16], partitions: 1 };
+    let final_topic = FinalTopic { name: "t".into(), id: [1; 16], partitions: 1, configs: None };
     example.history.final_topics.push(final_topic);
     sees(&mut example, 1, (Some(1), 1), &[1, 2, 3]);
     example

@@ -2,6 +2,7 @@
 
 use super::super::{RaftOptions, RaftQuorum};
 use crate::{
+    config::MetadataSnapshots,
     env::{BoxFuture, Clock, Doors, Entropy, Transport, TransportError},
     log::tests::disk::MemoryDisk,
     peer::{
@@ -67,6 +68,8 @@ struct Net {
     cut_off: Mutex<BTreeSet<BrokerId>>,
     /// From and to: something between the two refuses connections.
     refusing: Mutex<BTreeSet<(BrokerId, BrokerId)>>,
+    /// What is sent to them is lost, and nobody hears that it is.
+    swallowed: Mutex<BTreeSet<BrokerId>>,
 }
 
 /// Why nobody is reached.
@@ -118,6 +121,10 @@ impl Transport for TestTransport {
                 Obstacle::Refused => TransportError::Refused { to, address },
             })?;
             let lost = |reason: &str| TransportError::NoAnswer { to, reason: reason.into() };
+            if net.swallowed.lock().unwrap().contains(&to) {
+                clock.sleep_until(deadline).await;
+                return Err(lost("too late"));
+            }
             let reply = tokio::select! {
                 biased;
                 reply = service.serve(from, request) => reply,
@@ -143,6 +150,7 @@ pub(super) struct Cluster {
     pub(super) disks: BTreeMap<BrokerId, MemoryDisk>,
     pub(super) nodes: BTreeMap<BrokerId, Arc<RaftQuorum>>,
     pub(super) cluster_id: String,
+    pub(super) snapshots: MetadataSnapshots,
     clock: TestClock,
 }
 
@@ -172,6 +180,7 @@ impl Cluster {
             disks: BTreeMap::new(),
             nodes: BTreeMap::new(),
             cluster_id: "cluster".into(),
+            snapshots: MetadataSnapshots::default(),
             clock: TestClock::new(Duration::ZERO),
         }
     }
@@ -201,6 +210,7 @@ impl Cluster {
             election_timeout_min: Duration::from_millis(300),
             election_timeout_max: Duration::from_millis(600),
             heartbeat_interval: Duration::from_millis(100),
+            snapshots: self.snapshots,
         };
         let quorum = RaftQuorum::open(options, &doors, transport, &Tasks::default()).await?;
         self.net.services.lock().unwrap().insert(id, quorum.clone());
@@ -232,7 +242,13 @@ impl Cluster {
         self.net.refusing.lock().unwrap().insert((BrokerId(from), BrokerId(to)));
     }
 
+    /// Whatever is sent to a node is lost without a word, until that is healed.
+    pub(super) fn swallow(&self, node: i32) {
+        self.net.swallowed.lock().unwrap().insert(BrokerId(node));
+    }
+
     pub(super) fn heal(&self) {
+        self.net.swallowed.lock().unwrap().clear();
         self.net.cut_off.lock().unwrap().clear();
         self.net.refusing.lock().unwrap().clear();
     }

@@ -4,9 +4,12 @@ use super::{
     super::types::{Types, Vote},
     cluster::{Cluster, allocate},
 };
-use crate::quorum::{ProposeError, Quorum};
+use crate::{
+    config::MetadataSnapshots,
+    quorum::{ProposeError, Quorum},
+};
 use highwater_core::{metadata::Reply, types::BrokerId};
-use openraft::{raft::VoteRequest, storage::RaftLogStorage};
+use openraft::{async_runtime::WatchReceiver, raft::VoteRequest, storage::RaftLogStorage};
 use std::{io, time::Duration};
 
 /// Whether a node votes for a candidate whose log is as long as its own.
@@ -180,4 +183,61 @@ async fn a_node_that_lags_too_far_gets_a_snapshot() {
     );
     cluster.propose(lagging, allocate(1)).await;
     cluster.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_gives_way_to_snapshots_as_often_as_the_nodes_are_told() {
+    let mut cluster = Cluster::configured(3);
+    cluster.snapshots = MetadataSnapshots { entries: 5, entries_kept: 1, rewrite_bytes_min: 0 };
+    for node in 1..=3 {
+        cluster.boot(node).await.unwrap();
+    }
+    cluster.propose(1, allocate(1)).await;
+    let lagging = cluster.follower().await;
+    let before = cluster.node(lagging).image().applied();
+    cluster.kill(lagging, 0).await;
+    for _ in 0..20 {
+        cluster.propose(cluster.leader().await, allocate(1)).await;
+    }
+    let leader = cluster.leader().await;
+    let is_purged = |cluster: &Cluster| {
+        let raft = &cluster.node(leader).shared.raft;
+        raft.metrics().borrow_watched().purged.is_some_and(|at| at.index > before.0)
+    };
+    cluster.until("the leader's log is behind a snapshot", is_purged).await;
+    cluster.boot(lagging).await.unwrap();
+    let offset = cluster.agree().await;
+    assert!(offset.0 > before.0 + 20, "only a snapshot brings it so far");
+    for node in 1..=3 {
+        cluster.kill(node, 1).await;
+    }
+    for node in 1..=3 {
+        cluster.boot(node).await.unwrap();
+    }
+    let (_, reply) = cluster.propose(1, allocate(1)).await;
+    assert_eq!(reply, Reply::ProducerIds { first: 21, count: 1 });
+    cluster.agree().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_lost_on_the_way_is_soon_sent_again() {
+    let mut cluster = Cluster::configured(3);
+    cluster.snapshots = MetadataSnapshots { entries: 5, entries_kept: 1, ..Default::default() };
+    for node in 1..=3 {
+        cluster.boot(node).await.unwrap();
+    }
+    cluster.propose(1, allocate(1)).await;
+    let lagging = cluster.follower().await;
+    cluster.kill(lagging, 0).await;
+    for _ in 0..20 {
+        cluster.propose(cluster.leader().await, allocate(1)).await;
+    }
+    cluster.swallow(lagging);
+    cluster.boot(lagging).await.unwrap();
+    cluster.sleep(Duration::from_secs(5)).await;
+    cluster.heal();
+    let healed = cluster.elapsed();
+    cluster.agree().await;
+    let took = cluster.elapsed() - healed;
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }

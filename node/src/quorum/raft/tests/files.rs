@@ -28,7 +28,7 @@ async fn open(disk: &MemoryDisk) -> Result<LogStore, OpenError> {
     let dir = Path::new("/data");
     disk.create_dir(dir).await.unwrap();
     disk.sync_dir(Path::new("/")).await.unwrap();
-    let (file, state) = LogFile::open(Arc::new(disk.clone()), dir, header()).await?;
+    let (file, state) = LogFile::open(Arc::new(disk.clone()), dir, header(), u64::MAX).await?;
     let (writes, incoming) = tokio::sync::mpsc::channel(WRITES_MAX);
     Tasks::default().spawn("quorum", file.run(incoming));
     Ok(LogStore { log: Log::new(state), writes })
