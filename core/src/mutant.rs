@@ -51,6 +51,10 @@ mutants! {
     ProducersNotRecovered = "producers-not-recovered",
     /// Retention deletes a closed segment although its newest record is still young.
     RetentionTooEarly = "retention-too-early",
+    /// Retention by size takes a segment more than may go.
+    SizeTakesOneMore = "size-takes-one-more",
+    /// An active segment stays however old it is.
+    LastSegmentStays = "last-segment-stays",
     /// A lookup by timestamp answers one batch too late.
     TimestampLookupLate = "timestamp-lookup-late",
     /// A leader that may have been replaced goes on to append and to judge sequence numbers.
@@ -96,6 +100,16 @@ mutants! {
     HighWatermarkBelowMinInsync = "high-watermark-below-min-insync",
     /// The high watermark is not looked at when the ISR has changed (KAFKA-13091).
     NoAdvanceAfterShrink = "no-advance-after-shrink",
+    /// A consumer's fetch that waits is not woken when the high watermark moves.
+    FetchNotWoken = "fetch-not-woken",
+    /// A follower's fetch that waits is not woken by what its leader appends.
+    AppendWakesNoFollower = "append-wakes-no-follower",
+    /// A new leader tells the end before it knows what was committed before it led (KIP-207).
+    EndToldTooEarly = "end-told-too-early",
+    /// The latest offset that a leader tells is its log's end.
+    LatestIsLogEnd = "latest-is-log-end",
+    /// Whoever reads by another leader epoch is served (KIP-320).
+    LeaderEpochNotChecked = "leader-epoch-not-checked",
     /// An ISR proposal that is repeated has lost its members (KAFKA-15353).
     RetriedIsrIsEmpty = "retried-isr-is-empty",
     /// A refused ISR proposal is forgotten although an earlier one may yet be accepted.

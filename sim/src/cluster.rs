@@ -71,11 +71,7 @@ impl Cluster {
         recorder: Recorder,
     ) -> Self {
         let groups = GroupPromise::under(scenario, plans);
-        let promise = Promise {
-            is_undisturbed: plans.iter().all(|plan| plan.kind.spares_brokers()),
-            repeats_messages: plans.iter().any(|plan| plan.kind.repeats_messages()),
-            ..promise_of(scenario, groups, choices)
-        };
+        let promise = promise_of(scenario, (groups, plans), choices);
         recorder.history().promise = promise;
         let network = Network::new(seed, recorder.trace.clone());
         let mut settings = shared_settings(scenario, choices);
@@ -204,10 +200,23 @@ fn peer_endpoint(id: BrokerId) -> Endpoint {
     Endpoint { host: address(id), port: PEER_PORT }
 }
 
-fn promise_of(scenario: &Scenario, groups: GroupPromise, choices: &mut Choices) -> Promise {
+fn promise_of(
+    scenario: &Scenario,
+    (groups, plans): (GroupPromise, &[FaultPlan]),
+    choices: &mut Choices,
+) -> Promise {
     let shape = &scenario.cluster;
+    let promise = Promise {
+        unlimited: scenario.unlimited,
+        is_brisk: plans.iter().all(|plan| plan.kind.only_stops_processes()),
+        has_true_clocks: !plans.iter().any(|plan| plan.kind.is_of_clocks()),
+        is_undisturbed: plans.iter().all(|plan| plan.kind.spares_brokers()),
+        repeats_messages: plans.iter().any(|plan| plan.kind.repeats_messages()),
+        groups,
+        ..Promise::default()
+    };
     if *shape.brokers.end() == 1 {
-        return Promise { unlimited: scenario.unlimited, groups, ..Promise::default() };
+        return promise;
     }
     let brokers = choices.within("brokers", &shape.brokers).clamp(1, MOST_BROKERS);
     let replicas = brokers.min(MOST_REPLICAS);
@@ -216,9 +225,7 @@ fn promise_of(scenario: &Scenario, groups: GroupPromise, choices: &mut Choices) 
         replication_factor: replicas as i16,
         min_insync: choices.within("min_insync", &shape.min_insync).clamp(1, replicas) as i16,
         racks: choices.within("racks", &shape.racks).max(0) as i32,
-        unlimited: scenario.unlimited,
-        groups,
-        ..Promise::default()
+        ..promise
     }
 }
 

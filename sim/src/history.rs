@@ -12,9 +12,11 @@ pub use state::{
     Absence, BatchImage, Boundary, CheckpointImage, CoordinatorsSeen, FinalLog, FinalReplicas,
     FinalTopic, LogImage, MetadataSeen, PartitionSeen, ReplicaAt, ReplicaSeen, Required, TermSeen,
 };
+pub use times::{Aged, Calm, CleanStop};
 
 mod change;
 mod state;
+mod times;
 
 /// A position in the total order of everything that happened.
 pub type Moment = u64;
@@ -38,6 +40,8 @@ pub struct Topic {
     pub id: [u8; 16],
     /// `retention.ms`, when time may remove records.
     pub retention_millis: Option<i64>,
+    /// `retention.bytes`, when size may remove records.
+    pub retention_bytes: Option<i64>,
     /// Whether its log is compacted: then it keeps the newest record of each key.
     pub compacted: bool,
     /// Whether `durability` is `replicated`: a crash of all in-sync replicas at once may lose
@@ -72,6 +76,11 @@ pub struct Promise {
     pub is_undisturbed: bool,
     /// Whether messages between brokers may arrive twice.
     pub repeats_messages: bool,
+    /// Whether everybody who runs is as quick as on a healthy machine: faults stop processes, and do
+    /// nothing else.
+    pub is_brisk: bool,
+    /// Whether every wall clock keeps its pace and is never set.
+    pub has_true_clocks: bool,
     /// What members of groups may rely on.
     pub groups: GroupPromise,
 }
@@ -86,6 +95,8 @@ impl Default for Promise {
             unlimited: false,
             is_undisturbed: false,
             repeats_messages: false,
+            is_brisk: true,
+            has_true_clocks: true,
             groups: GroupPromise::default(),
         }
     }
@@ -160,6 +171,14 @@ pub struct History {
     pub excuses: Vec<String>,
     /// The topics that the healed broker describes at the end.
     pub final_topics: Vec<FinalTopic>,
+    /// The times in which nothing goes wrong.
+    pub calms: Vec<Calm>,
+    /// The clean stops of brokers.
+    pub clean_stops: Vec<CleanStop>,
+    /// When which machine's process was started again, in simulated nanoseconds.
+    pub starts: Vec<(u64, i32)>,
+    /// What is left of logs in the end that were left alone until retention was due.
+    pub aged: Vec<Aged>,
     /// What a broker's wall clock showed at some moments, among them those before and after each
     /// jump, in milliseconds.
     pub walls: Vec<(Moment, i64)>,
@@ -209,6 +228,10 @@ pub struct Call {
     pub ended: Option<Moment>,
     /// When the client had an outcome, also one that says nothing, in simulated nanoseconds.
     pub over: u64,
+    /// How long the broker may wait before it answers, as the request says, in nanoseconds.
+    pub waits: u64,
+    /// The leader epoch that the client said it knows (KIP-320).
+    pub knew: Option<i32>,
     /// What was asked.
     pub request: Request,
     /// What came back.
@@ -299,6 +322,8 @@ pub enum Outcome {
         offset: i64,
         /// The timestamp of its record, or -1.
         timestamp: i64,
+        /// The leader epoch that was told with it: of the record, or of the end.
+        leader_epoch: Option<i32>,
     },
     /// Records were removed.
     Deleted {
@@ -323,6 +348,8 @@ pub enum Outcome {
 pub struct Mark {
     /// When.
     pub at: Moment,
+    /// The same in simulated nanoseconds.
+    pub nanos: u64,
     /// On which broker's machine.
     pub machine: i32,
     /// What.
@@ -367,6 +394,7 @@ impl History {
         let outcome = Outcome::Unknown;
         let (broker, began) = (1, self.nanos);
         let (ended, over) = (None, began);
+        let (waits, knew) = (times::waits_by_itself(&request), None);
         self.calls.push(Call {
             client,
             broker,
@@ -375,6 +403,8 @@ impl History {
             wall,
             ended,
             over,
+            waits,
+            knew,
             request,
             outcome,
         });
@@ -421,8 +451,8 @@ impl History {
 
     /// Notes a fault or a turn in a broker's life.
     pub fn mark(&mut self, machine: i32, kind: MarkKind) -> Moment {
-        let at = self.tick();
-        self.marks.push(Mark { at, machine, kind });
+        let (at, nanos) = (self.tick(), self.nanos);
+        self.marks.push(Mark { at, nanos, machine, kind });
         at
     }
 

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(madsim)]
+mod aging;
 pub mod batch;
 pub mod choices;
 pub mod clock;

@@ -144,18 +144,18 @@ impl Machine {
         self.stop(true);
     }
 
-    /// Asks the broker to shut down cleanly, and kills it when it has or takes too long.
-    pub async fn shut_down(&self) {
-        if let Some(broker) = self.broker() {
-            let stopping = self.process().spawn(async move { broker.shutdown().await });
-            let outcome = time::timeout(SHUTDOWN_PATIENCE, stopping).await;
-            let in_time = matches!(outcome, Ok(Ok(())));
-            self.recorder.note(format_args!("shut down in time: {in_time}"));
-            if in_time {
-                self.recorder.mark(self.id.0, MarkKind::ShutDown);
-            }
+    /// Asks the broker to shut down cleanly, which is to be killed then. Whether it has in time; `None`
+    /// when there is none.
+    pub async fn shut_down(&self) -> Option<bool> {
+        let broker = self.broker()?;
+        let stopping = self.process().spawn(async move { broker.shutdown().await });
+        let outcome = time::timeout(SHUTDOWN_PATIENCE, stopping).await;
+        let in_time = matches!(outcome, Ok(Ok(())));
+        self.recorder.note(format_args!("shut down in time: {in_time}"));
+        if in_time {
+            self.recorder.mark(self.id.0, MarkKind::ShutDown);
         }
-        self.kill();
+        Some(in_time)
     }
 
     /// Starts the broker after [`Machine::kill`], [`Machine::cut_power`] or [`Machine::wipe`].
@@ -166,6 +166,7 @@ impl Machine {
             *life = Life { number, running: true, left, ..Life::default() };
         }
         self.recorder.note(format_args!("restart broker {}", self.id));
+        self.recorder.history().starts.push((now_nanos(), self.id.0));
         self.happens(Kind::Life, || "starts".into());
         self.network.leave(self.id, false);
         Handle::current().restart(self.node);

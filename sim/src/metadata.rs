@@ -3,6 +3,7 @@
 use crate::{
     history::{MetadataSeen, Moment, Partition, PartitionSeen, TermSeen, Topic},
     machine::Machine,
+    recorder::now_nanos,
     trace::Fnv128,
 };
 use highwater_core::{
@@ -34,9 +35,9 @@ pub fn note(machine: &Machine) {
     let of_machine = |seen: &&MetadataSeen| seen.machine == machine.id.0;
     let last = history.metadata.iter().rev().find(of_machine);
     if last.is_none_or(|last| last.offset != image.applied().0) {
-        let at = history.tick();
+        let (at, nanos) = (history.tick(), now_nanos());
         let seen = metadata_seen((at, machine.id), &image, &history.topics);
-        history.metadata.push(MetadataSeen { unknown_at, ..seen });
+        history.metadata.push(MetadataSeen { nanos, unknown_at, ..seen });
     }
 }
 
@@ -47,6 +48,24 @@ fn metadata_seen(
 ) -> MetadataSeen {
     let mut hash = Fnv128::default();
     hash.update(format!("{image:?}").as_bytes());
+    let brokers = image.brokers().map(|(id, broker)| (id.0, broker.epoch.0)).collect();
+    let fenced = image.brokers().filter(|(_, broker)| broker.fenced).map(|(id, _)| id.0).collect();
+    MetadataSeen {
+        at,
+        nanos: 0,
+        unknown_at: 0,
+        machine: machine.0,
+        offset: image.applied().0,
+        digest: format!("{:032x}", hash.value()),
+        topics: image.topics().map(|topic| topic.id.0).collect(),
+        partitions: partitions_of(image, topics),
+        brokers,
+        fenced,
+    }
+}
+
+/// The place of the partitions of known topics.
+pub fn partitions_of(image: &Image, topics: &[Topic]) -> BTreeMap<Partition, PartitionSeen> {
     let ids = |brokers: &[BrokerId]| brokers.iter().map(|id| id.0).collect::<Vec<i32>>();
     let mut partitions = BTreeMap::new();
     for (topic, known) in topics.iter().enumerate() {
@@ -67,17 +86,5 @@ fn metadata_seen(
             partitions.insert(Partition { topic, index: index as i32 }, seen);
         }
     }
-    let brokers = image.brokers().map(|(id, broker)| (id.0, broker.epoch.0)).collect();
-    let fenced = image.brokers().filter(|(_, broker)| broker.fenced).map(|(id, _)| id.0).collect();
-    MetadataSeen {
-        at,
-        unknown_at: 0,
-        machine: machine.0,
-        offset: image.applied().0,
-        digest: format!("{:032x}", hash.value()),
-        topics: image.topics().map(|topic| topic.id.0).collect(),
-        partitions,
-        brokers,
-        fenced,
-    }
+    partitions
 }

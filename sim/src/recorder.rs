@@ -99,7 +99,9 @@ impl Recorder {
         {
             self.trace.events.add(|| event);
         }
-        self.history().mark(machine, kind)
+        let mut history = self.history();
+        history.nanos = now_nanos();
+        history.mark(machine, kind)
     }
 
     /// An application of others saw or promised something.

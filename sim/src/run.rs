@@ -1,15 +1,17 @@
 //! One run: one seed of one scenario, from an empty disk to the judgement.
 
 use crate::{
+    aging,
     choices::{Branch, Choices, Journal, Misfit},
     cluster::Cluster,
     dice::Dice,
     explain,
     heal::{self, START_WITHIN},
-    history::{FinalReplicas, History, MarkKind, Partition},
+    history::{Calm, FinalReplicas, History, MarkKind, Partition},
     lab::Lab,
     machine::Machine,
     nemesis,
+    network::{LATE_MILLIS, Weather},
     oracle::{self, Evidence},
     recorder::{Recorder, now_nanos},
     report::{Failure, Ops, Report},
@@ -207,7 +209,7 @@ async fn simulate(
     (lab, recorder): (&Lab, Recorder),
 ) -> Result<(), Failure> {
     let striking = that_may_strike(plans, seed, &recorder.journal);
-    let about = (scenario, &striking[..]);
+    let (about, is_quiet) = ((scenario, &striking[..]), striking.is_empty());
     let cluster = Cluster::start(network_seed, about, &mut choices, recorder.clone());
     recorder.note_wall();
     if recorder.trace.events.is_on() {
@@ -240,6 +242,7 @@ async fn simulate(
         let mut history = recorder.history();
         history.unleashed = history.tick();
     }
+    let calm_from = now_nanos();
     let mut working = clients.spawn(&node, &scenario.workload, &mut choices);
     working.extend(lab.spawn(&node, &clients, network_seed));
     let drawn = scenario.millis as i64;
@@ -254,6 +257,9 @@ async fn simulate(
     {
         let mut history = recorder.history();
         history.healed = Some(history.tick());
+    }
+    if is_quiet {
+        note_calm(&cluster, calm_from, false);
     }
     let healed = heal::heal(&cluster, plans).await;
     for client in working {
@@ -345,7 +351,9 @@ async fn create_topics(
             let retention = scenario.broker.retention_millis.as_ref();
             let retention_millis =
                 retention.map(|bounds| choices.within("retention_millis", bounds));
-            let plan = TopicPlan { partitions, retention_millis, ..kind.clone() };
+            let retention = scenario.broker.retention_bytes.as_ref();
+            let retention_bytes = retention.map(|bounds| choices.within("retention_bytes", bounds));
+            let plan = TopicPlan { partitions, retention_millis, retention_bytes, ..kind.clone() };
             plain.extend(create(format!("{letter}{number}"), plan, node, cluster, seed).await?);
         }
     }
@@ -415,10 +423,19 @@ async fn finish(
             workload::read_everything(&last).await;
             settle(&settling).await;
         }
+        let calm_from = calm_down(&settling).await;
+        if excused.is_empty() {
+            workload::ask_promptly(&last).await;
+            settle(&settling).await;
+        }
         let unread = workload::read_back(&last, seed, &excused).await?;
         let unread = self::excused(&settling, unread, stuck::unreadable)?;
         // Applications of others rely on every partition.
         let is_whole = excused.is_empty() && unread.is_empty();
+        if is_whole {
+            note_calm(&settling, calm_from, true);
+            aging::let_age(&settling).await;
+        }
         if is_whole { lab.finish(&last, seed).await } else { Ok(()) }
     });
     let outcome = finale.await.unwrap_or_else(|_| Err("the last reader was lost".into()));
@@ -427,6 +444,20 @@ async fn finish(
     tally::retired(&cluster.recorder);
     tally::compacted(&cluster.recorder);
     outcome.map_err(|message| Failure { check: "LV convergence".into(), message })
+}
+
+/// Messages between brokers take no longer than most do from now on, and what was under way before
+/// has arrived; when that is, in simulated nanoseconds.
+async fn calm_down(cluster: &Cluster) -> u64 {
+    cluster.network.set_everywhere(Weather { tail_chance: 0.0, ..Weather::default() });
+    time::sleep(2 * Duration::from_millis(LATE_MILLIS)).await;
+    now_nanos()
+}
+
+/// Nothing has gone wrong since then.
+fn note_calm(cluster: &Cluster, from: u64, is_settled: bool) {
+    let calm = Calm { from, until: now_nanos(), is_settled };
+    cluster.recorder.history().calms.push(calm);
 }
 
 /// A partition that nobody serves is a failure, except where the faults may exceed the promise and

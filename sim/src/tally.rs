@@ -1,7 +1,7 @@
 //! Effects that are seen when a run is over, in its history.
 
 use crate::{
-    history::{FinalLog, Partition},
+    history::{FinalLog, Partition, Topic},
     oracle,
     recorder::Recorder,
     trace::Effect,
@@ -13,7 +13,7 @@ pub fn retired(recorder: &Recorder) {
     let history = recorder.history();
     let moved = |log: &&FinalLog| {
         let topic = log.partition.map(|partition| &history.topics[partition.topic]);
-        log.log_start > 0 && topic.is_some_and(|topic| topic.retention_millis.is_some())
+        log.log_start > 0 && topic.is_some_and(Topic::has_retention)
     };
     let retired = history.finals.iter().filter(moved).count() as u64;
     if retired > 0 {

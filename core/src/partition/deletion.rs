@@ -167,7 +167,8 @@ impl Partition {
         let is_over = |last: &SegmentSummary| {
             last.end_offset <= self.high_watermark() && self.is_expired(now, last)
         };
-        if all_go && active.as_ref().is_some_and(is_over) {
+        let goes = all_go && active.as_ref().is_some_and(is_over);
+        if goes && !Mutant::LastSegmentStays.is_planted() {
             sometimes!(LastSegmentExpired);
             effects.push(Effect::RollSegment);
         }
@@ -246,9 +247,8 @@ impl Partition {
 
     /// Whether the log would still hold `retention.bytes` without this segment.
     fn is_excess(&self, kept_bytes: u64, segment: &SegmentSummary) -> bool {
-        self.config
-            .retention_bytes
-            .is_some_and(|limit| kept_bytes.saturating_sub(segment.bytes) >= limit)
+        let counted = if Mutant::SizeTakesOneMore.is_planted() { 0 } else { segment.bytes };
+        self.config.retention_bytes.is_some_and(|limit| kept_bytes.saturating_sub(counted) >= limit)
     }
 }
 

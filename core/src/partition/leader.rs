@@ -404,7 +404,9 @@ impl Partition {
         while let Some((request, response)) = self.awaiting_high_watermark.take_durable(to) {
             effects.push(Effect::respond(request, response));
         }
-        self.wake_fetches(effects);
+        if !Mutant::FetchNotWoken.is_planted() {
+            self.wake_fetches(effects);
+        }
     }
 
     pub(super) fn wake_replica_fetches(&mut self, effects: &mut Effects) {

@@ -4,6 +4,7 @@ use super::{
     Effect, Effects, LogHealth, OffsetSpec, Partition, PartitionError, Response, role::Role,
 };
 use crate::{
+    mutant::Mutant,
     sometimes,
     time::Timestamp,
     types::{LeaderEpoch, Offset, RequestId},
@@ -41,7 +42,7 @@ impl Partition {
             }
             OffsetSpec::Latest => Response::Offset {
                 timestamp: None,
-                offset: Some(self.high_watermark()),
+                offset: Some(self.latest_offset()),
                 leader_epoch: Some(self.leader_epoch),
             },
             OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => NOT_FOUND,
@@ -114,11 +115,21 @@ impl Partition {
         let Role::Leader(leading) = &self.role else { return Ok(()) };
         let asks_for_end =
             matches!(spec, OffsetSpec::Latest | OffsetSpec::MaxTimestamp | OffsetSpec::At(_));
-        if asks_for_end && self.high_watermark < leading.epoch_start {
+        if asks_for_end
+            && self.high_watermark < leading.epoch_start
+            && !Mutant::EndToldTooEarly.is_planted()
+        {
             sometimes!(EndNotKnownYet);
             return Err(PartitionError::OffsetNotAvailable);
         }
         Ok(())
+    }
+
+    fn latest_offset(&self) -> Offset {
+        if Mutant::LatestIsLogEnd.is_planted() {
+            return self.log_end_offset;
+        }
+        self.high_watermark()
     }
 
     fn look_up(&mut self, request: RequestId, timestamp: Option<Timestamp>, effects: &mut Effects) {

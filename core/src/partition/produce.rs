@@ -105,7 +105,9 @@ impl Partition {
         }
         self.written_offset = end;
         self.advance_high_watermark(now, effects);
-        self.wake_replica_fetches(effects);
+        if !Mutant::AppendWakesNoFollower.is_planted() {
+            self.wake_replica_fetches(effects);
+        }
     }
 
     pub(super) fn on_flushed(&mut self, now: Now, through: WriteId, effects: &mut Effects) {

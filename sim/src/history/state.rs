@@ -97,6 +97,8 @@ pub struct FinalTopic {
 pub struct MetadataSeen {
     /// When somebody looked.
     pub at: Moment,
+    /// The same in simulated nanoseconds.
+    pub nanos: u64,
     /// The last moment before that at which the machine was known not to have applied this.
     pub unknown_at: Moment,
     /// On which broker's machine.

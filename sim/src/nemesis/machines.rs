@@ -92,7 +92,7 @@ impl Nemesis {
         for machine in machines {
             match self.plan.kind {
                 FaultKind::ProcessKill if self.draw.chance("cleanly", self.plan.clean) => {
-                    machine.shut_down().await;
+                    self.stop_cleanly(machine).await;
                 }
                 FaultKind::ProcessKill => machine.kill(),
                 _ => self.cut_power(machine),
@@ -114,7 +114,7 @@ impl Nemesis {
         machine.cut_power();
     }
 
-    async fn start_again(&mut self, machines: &[Machine]) {
+    pub(super) async fn start_again(&mut self, machines: &[Machine]) {
         machines.iter().for_each(Machine::restart);
         for machine in machines {
             if !machine.wait_ready(READY_PATIENCE).await {
@@ -122,24 +122,6 @@ impl Nemesis {
                 self.cluster.recorder.note(format_args!("broker {id} did not become ready"));
             }
         }
-    }
-
-    /// Every machine is shut down and started again, one after the other, each when the one before
-    /// it is in sync again.
-    pub(super) async fn roll_over(&mut self) {
-        let turn = self.turn.clone();
-        let _turn = turn.lock().await;
-        for machine in self.cluster.machines.clone().iter() {
-            while self.struck.contains(machine) {
-                time::sleep(Duration::from_millis(1)).await;
-            }
-            let _claim = self.struck.claim(std::slice::from_ref(machine));
-            machine.shut_down().await;
-            self.pause().await;
-            self.start_again(std::slice::from_ref(machine)).await;
-            self.wait_in_sync().await;
-        }
-        self.cluster.recorder.trace.effect(Effect::RolledOver, 1);
     }
 
     /// Stands still, in the middle of whatever it does.
@@ -174,7 +156,7 @@ impl Nemesis {
         self.cluster.recorder.history().promise.unlimited
     }
 
-    async fn wait_in_sync(&self) -> bool {
+    pub(super) async fn wait_in_sync(&self) -> bool {
         let deadline = now_nanos() + SYNC_PATIENCE.as_nanos() as u64;
         while !(self.cluster.is_ready() && self.cluster.is_in_sync()) {
             if now_nanos() > deadline {

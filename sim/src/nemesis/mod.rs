@@ -7,6 +7,7 @@ mod clients;
 mod machines;
 mod messages;
 mod network;
+mod stops;
 mod trigger;
 
 use crate::{

@@ -53,9 +53,10 @@ impl Example {
         // Somebody has just looked, too.
         self.history.look_at(machine);
         let unknown_at = self.history.look_at(machine);
-        let at = self.history.tick();
+        let (at, nanos) = (self.history.tick(), self.history.nanos);
         self.history.metadata.push(MetadataSeen {
             at,
+            nanos,
             unknown_at,
             machine,
             offset,
@@ -179,6 +180,16 @@ impl Example {
     /// It is that much later, in milliseconds.
     pub fn passes(&mut self, millis: u64) {
         self.history.nanos += millis * 1_000_000;
+    }
+
+    /// A broker answers.
+    pub fn ready(&mut self, machine: i32) {
+        self.history.mark(machine, MarkKind::Ready);
+    }
+
+    /// A broker's process is gone.
+    pub fn stopped(&mut self, machine: i32) {
+        self.history.mark(machine, MarkKind::Stopped);
     }
 
     /// The broker was stopped and is there again.

@@ -11,6 +11,8 @@ pub const CHECK: Check = Check {
     judge,
 };
 
+const EARLIEST: i64 = -2;
+
 fn judge(index: &Index<'_>) -> Verdict {
     never_back(index)?;
     nothing_below(index)?;
@@ -29,6 +31,10 @@ fn shown(call: &Call) -> Option<(Partition, i64)> {
         (Request::Produce(produce), Outcome::Produced { log_start, .. }) if *log_start >= 0 => {
             Some((produce.partition, *log_start))
         }
+        (
+            Request::ListOffsets { partition, timestamp: EARLIEST },
+            Outcome::Offset { offset, .. },
+        ) => Some((*partition, *offset)),
         _ => None,
     }
 }
@@ -109,7 +115,7 @@ fn nothing_below(index: &Index<'_>) -> Verdict {
 
 fn moved_by_somebody(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
-        if index.history.topics[partition.topic].retention_millis.is_some() || log.error.is_some() {
+        if index.history.topics[partition.topic].has_retention() || log.error.is_some() {
             continue;
         }
         let asked = index.history.calls.iter().filter_map(|call| match &call.request {

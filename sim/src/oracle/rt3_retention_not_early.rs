@@ -11,6 +11,11 @@ pub const CHECK: Check = Check {
 };
 
 fn judge(index: &Index<'_>) -> Verdict {
+    by_time(index)?;
+    by_size(index)
+}
+
+fn by_time(index: &Index<'_>) -> Verdict {
     let deleted = index.history.calls.iter().filter_map(|call| match call.request {
         Request::DeleteRecords { partition, before } => Some((partition, before)),
         _ => None,
@@ -46,6 +51,30 @@ fn judge(index: &Index<'_>) -> Verdict {
     Ok(())
 }
 
+/// Size removes nothing that leaves less than `retention.bytes`.
+fn by_size(index: &Index<'_>) -> Verdict {
+    for aged in &index.history.aged {
+        let topic = &index.history.topics[aged.partition.topic];
+        let (None, Some(limit)) = (topic.retention_millis, topic.retention_bytes) else { continue };
+        let asked = index.history.calls.iter().filter_map(|call| match call.request {
+            Request::DeleteRecords { partition, before } if partition == aged.partition => {
+                Some(if before < 0 { i64::MAX } else { before })
+            }
+            _ => None,
+        });
+        let kept: u64 = aged.segments.iter().sum();
+        if aged.log_start > asked.max().unwrap_or(0) && kept < limit.unsigned_abs() {
+            let name = index.name(aged.partition);
+            return violated(format!(
+                "{name}: the log of broker {} starts at {}, and {kept} bytes are left of {limit} \
+                 that are to stay",
+                aged.broker, aged.log_start
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The earliest and the latest time that the wall clock has shown since a call began. A segment
 /// ages from its last append by the clock of that moment, which may have been stepped back.
 fn walls_around(index: &Index<'_>, call: &Call) -> (i64, i64) {
@@ -56,8 +85,9 @@ fn walls_around(index: &Index<'_>, call: &Call) -> (i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Example, batch};
+    use super::super::example::{Example, PARTITION, batch};
     use super::CHECK;
+    use crate::history::Aged;
 
     #[test]
     fn a_record_that_went_too_early_is_found() {
@@ -71,5 +101,21 @@ mod tests {
         assert!(example.holds(&CHECK));
         early.history.note_wall(1_399);
         assert!(!early.holds(&CHECK));
+    }
+
+    #[test]
+    fn size_that_removes_too_much_is_found() {
+        let with = |log_start, segments: &[u64]| {
+            let mut example = Example::in_cluster();
+            example.history.topics[0].retention_bytes = Some(100);
+            let segments = segments.to_vec();
+            let (partition, broker, leads) = (PARTITION, 2, false);
+            example.history.aged =
+                vec![Aged { partition, broker, leads, log_start, end: 9, segments }];
+            example.holds(&CHECK)
+        };
+        assert!(with(4, &[60, 40]));
+        assert!(!with(4, &[60, 30]));
+        assert!(with(0, &[60, 30]), "nothing was removed");
     }
 }

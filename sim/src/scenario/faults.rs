@@ -234,6 +234,25 @@ impl FaultKind {
         matches!(self, Self::SyncError | Self::WriteError | Self::ReadError | Self::FullDisk)
     }
 
+    /// Whether it ends processes, and leaves those who run as quick as they are.
+    #[must_use]
+    pub const fn only_stops_processes(self) -> bool {
+        matches!(self, Self::PowerCut | Self::ProcessKill | Self::RollingRestart)
+    }
+
+    /// Whether it makes a clock tell something else than the time.
+    #[must_use]
+    pub const fn is_of_clocks(self) -> bool {
+        matches!(
+            self,
+            Self::ClockStep
+                | Self::ClockStrobe
+                | Self::ClockDrift
+                | Self::ClockFreeze
+                | Self::MachinePause
+        )
+    }
+
     fn allows(self, key: &str) -> bool {
         let strikes = self != Self::ConnectionCut || key == "effects";
         strikes && EVERY_STRIKE.contains(&key) || self.keys().contains(&key)

@@ -67,6 +67,7 @@ keys! {
     BROKER:
     "segment_bytes" = bounds((2_048, 16_384), BYTES), "bytes of a segment";
     "retention_millis" = optional((0, EVER.1)), "`retention.ms` of the topics; everything is kept when absent";
+    "retention_bytes" = optional((0, EVER.1)), "`retention.bytes` of the topics; everything is kept when absent";
     "retention_check_millis" = bounds((200, 500), (1, MANY)), "how often retention looks, in milliseconds";
     "offsets_segment_bytes" = bounds((4_096, 65_536), BYTES), "bytes of a segment of `__consumer_offsets`";
     "cleaner_backoff_millis" = bounds((300, 2_000), (1, MANY)), "how often something to compact is looked for, in milliseconds";
@@ -154,6 +155,8 @@ pub struct BrokerShape {
     pub segment_bytes: Bounds,
     /// `retention.ms` of the topics; none keeps everything.
     pub retention_millis: Option<Bounds>,
+    /// `retention.bytes` of the topics; none keeps everything.
+    pub retention_bytes: Option<Bounds>,
     /// How often retention looks, in milliseconds.
     pub retention_check_millis: Bounds,
     /// Bytes of a segment of `__consumer_offsets`.
@@ -320,6 +323,7 @@ pub(super) fn broker(keys: &Keys<'_>) -> Result<BrokerShape, Mistake> {
     Ok(BrokerShape {
         segment_bytes: keys.bounds("segment_bytes")?,
         retention_millis: keys.optional_bounds("retention_millis")?,
+        retention_bytes: keys.optional_bounds("retention_bytes")?,
         retention_check_millis: keys.bounds("retention_check_millis")?,
         offsets_segment_bytes: keys.bounds("offsets_segment_bytes")?,
         cleaner_backoff_millis: keys.bounds("cleaner_backoff_millis")?,

@@ -20,6 +20,7 @@ fn partition(leader: Option<i32>, isr: &[i32], elr: &[i32]) -> PartitionRegistra
         leader: leader.map(BrokerId),
         leader_epoch: LeaderEpoch(4),
         partition_epoch: PartitionEpoch(9),
+        failed: vec![],
     }
 }
 

@@ -337,6 +337,8 @@ pub struct TopicPlan {
     pub partitions: i32,
     /// `retention.ms`, when time may remove records.
     pub retention_millis: Option<i64>,
+    /// `retention.bytes`, when size may remove records.
+    pub retention_bytes: Option<i64>,
     /// `delete.retention.ms` of a topic that is compacted, as soon and as often as it can be.
     pub compacted: Option<i64>,
     /// Whether `durability` is `replicated`.
@@ -348,6 +350,7 @@ pub struct TopicPlan {
 impl TopicPlan {
     fn configs(&self) -> BTreeMap<String, String> {
         let retention = self.retention_millis.map(|millis| ("retention.ms", millis.to_string()));
+        let size = self.retention_bytes.map(|bytes| ("retention.bytes", bytes.to_string()));
         let compaction = self.compacted.map(|millis| {
             [
                 ("cleanup.policy", "compact".to_owned()),
@@ -358,7 +361,7 @@ impl TopicPlan {
         let durability = self.replicated.then(|| ("durability", "replicated".to_owned()));
         let name = "unclean.leader.election.enable";
         let unclean = self.unclean.then(|| (name, "true".to_owned()));
-        let configs = retention.into_iter().chain(compaction.into_iter().flatten());
+        let configs = retention.into_iter().chain(size).chain(compaction.into_iter().flatten());
         let all = configs.chain(durability).chain(unclean);
         all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -414,6 +417,7 @@ fn enter_topic(session: &Session, name: &str, id: [u8; 16], plan: &TopicPlan) ->
         name: name.to_owned(),
         id,
         retention_millis: plan.retention_millis,
+        retention_bytes: plan.retention_bytes,
         compacted: plan.compacted.is_some(),
         replicated: plan.replicated,
         unclean: plan.unclean,

@@ -28,7 +28,7 @@ const CONVERGE_WITHIN: Duration = Duration::from_secs(10);
 const CLUSTER_CONVERGES_WITHIN: Duration = Duration::from_secs(30);
 /// Lookups by timestamp and fetches at single offsets for each partition.
 const SAMPLES: usize = 8;
-const LATEST: i64 = -1;
+pub(super) const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const NEWEST: i64 = -3;
 const FETCH_BYTES: u64 = 2_500;
@@ -92,7 +92,7 @@ fn patience(session: &Session) -> Duration {
     if session.is_in_cluster() { CLUSTER_CONVERGES_WITHIN } else { CONVERGE_WITHIN }
 }
 
-async fn probe(session: &mut Session, partition: Partition) -> Option<Outcome> {
+pub(super) async fn probe(session: &mut Session, partition: Partition) -> Option<Outcome> {
     let timestamp = WALL_AT_START + (now_nanos() / 1_000_000) as i64;
     let records = vec![Sent { number: session.next_number(), timestamp }];
     produce_once(session, Produce { partition, acks: -1, producer: None, records }).await
@@ -252,8 +252,14 @@ async fn look_up(
     }
     for _ in 0..SAMPLES {
         let asked = *dice.pick(&timestamps) + dice.between(0..=2) as i64 - 1;
-        if let Ok((offset, timestamp)) = session.list_offset(partition, asked).await? {
-            log.lookups.push((asked, (offset >= 0).then_some((offset, timestamp))));
+        match session.list_offset(partition, asked).await? {
+            Ok((offset, timestamp)) => {
+                log.lookups.push((asked, (offset >= 0).then_some((offset, timestamp))));
+            }
+            Err(code) => {
+                log.error = Some(code);
+                return Some(());
+            }
         }
         let offset = dice.between(log.log_start as u64..=log.end as u64 - 1) as i64;
         let fetched = session.fetch(partition, offset, Duration::ZERO, 1).await?;
@@ -264,8 +270,9 @@ async fn look_up(
         let first = fetched.batches.first();
         log.points.push((offset, first.map(|batch| (batch.base_offset, batch.last_offset))));
     }
-    if let Ok((offset, timestamp)) = session.list_offset(partition, NEWEST).await? {
-        log.newest = Some((offset, timestamp));
+    match session.list_offset(partition, NEWEST).await? {
+        Ok((offset, timestamp)) => log.newest = Some((offset, timestamp)),
+        Err(code) => log.error = Some(code),
     }
     Some(())
 }

@@ -2,6 +2,7 @@
 //! they ask and hear is recorded.
 
 mod admin;
+mod calm;
 mod consumer;
 mod finale;
 mod group;
@@ -12,6 +13,7 @@ mod session;
 mod turns;
 
 pub use admin::{TopicPlan, create_topic, find_topic};
+pub use calm::ask_promptly;
 pub use finale::{converge, read_back};
 pub use group::{GroupPlan, found as found_groups, plans as group_plans, read_everything};
 pub use session::{ClientNumber, Session};

@@ -3,7 +3,6 @@
 
 use super::{Clients, path::Path};
 use crate::{
-    batch::{ReadBatch, decode_all},
     choices::Choices,
     cluster::{client_address, client_clock},
     dice::Dice,
@@ -15,12 +14,15 @@ use crate::{
 };
 use highwater_core::types::{LeaderEpoch, PartitionIndex, TopicId};
 use highwater_node::{
-    client::{ClientError, Connection, PartitionRef, Reader},
+    client::{ClientError, Connection, PartitionRef},
     env::Clock,
-    wire::generated::fetch::PartitionData,
 };
 use madsim::time;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+pub use reads::Fetched;
+
+mod reads;
 
 /// How long a client waits for an answer.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -304,6 +306,15 @@ impl Session {
         outcome_of: impl FnOnce(&T) -> Outcome,
     ) -> Option<T> {
         let call = self.invoke(request);
+        self.go_on(call, make, outcome_of).await
+    }
+
+    async fn go_on<T>(
+        &mut self,
+        call: usize,
+        make: impl AsyncFnOnce(&mut Connection) -> Result<T, ClientError>,
+        outcome_of: impl FnOnce(&T) -> Outcome,
+    ) -> Option<T> {
         let answer = self.exchange(make).await;
         let outcome = answer.as_ref().map_or(Outcome::Unknown, outcome_of);
         self.clients.end(call, outcome);
@@ -398,117 +409,6 @@ impl Session {
             index: PartitionIndex(partition.index as u32),
         }
     }
-
-    /// Fetches from the leader and records it.
-    pub async fn fetch(
-        &mut self,
-        partition: Partition,
-        offset: i64,
-        max_wait: Duration,
-        max_bytes: i32,
-    ) -> Option<Fetched> {
-        if !self.towards(partition).await {
-            return None;
-        }
-        self.fetch_here(partition, offset, (max_wait, max_bytes), "").await
-    }
-
-    /// Fetches as a consumer in a rack: from the follower that the leader named, else from the
-    /// leader (KIP-392).
-    pub async fn fetch_in_rack(
-        &mut self,
-        partition: Partition,
-        offset: i64,
-        (max_wait, max_bytes): (Duration, i32),
-        rack: &str,
-    ) -> Option<Fetched> {
-        let preferred = self.preferred.get(&partition).copied();
-        let is_there = match preferred {
-            Some(follower) => self.connect_to(follower).await,
-            None => false,
-        };
-        if !is_there {
-            self.preferred.remove(&partition);
-            if !self.towards(partition).await {
-                return None;
-            }
-        }
-        let mut answer = self.fetch_here(partition, offset, (max_wait, max_bytes), rack).await;
-        match &mut answer {
-            Some(fetched) if fetched.error == 0 => {
-                self.preferred.extend(fetched.preferred.map(|follower| (partition, follower)));
-            }
-            _ => drop(self.preferred.remove(&partition)),
-        }
-        if let Some(fetched) = answer.as_mut().filter(|_| is_there) {
-            fetched.from_follower = true;
-            self.clients.recorder.trace.effect(Effect::FollowerRead, 1);
-        }
-        answer
-    }
-
-    /// Asks the next time the leader again, whether to read from a follower.
-    pub fn forget_preferred(&mut self, partition: Partition) {
-        self.preferred.remove(&partition);
-    }
-
-    async fn fetch_here(
-        &mut self,
-        partition: Partition,
-        offset: i64,
-        (max_wait, max_bytes): (Duration, i32),
-        rack: &str,
-    ) -> Option<Fetched> {
-        let reference = self.reference(partition);
-        let leader_epoch = self.leaders.get(&partition).map(|(_, epoch)| *epoch);
-        let reader = Reader { rack, leader_epoch };
-        let answer = self
-            .call(
-                Request::Fetch { partition, offset },
-                async |connection| {
-                    let fetching =
-                        connection.fetch_as(&reference, offset, max_wait, max_bytes, reader);
-                    Ok(Fetched::of(fetching.await?))
-                },
-                Fetched::outcome,
-            )
-            .await;
-        let outcome = answer.as_ref().map_or(Outcome::Unknown, Fetched::outcome);
-        self.heard(partition, &outcome);
-        answer
-    }
-
-    /// Looks an offset up and records it: the (offset, timestamp) found, or the error code.
-    pub async fn list_offset(
-        &mut self,
-        partition: Partition,
-        timestamp: i64,
-    ) -> Option<Result<(i64, i64), i16>> {
-        if !self.towards(partition).await {
-            return None;
-        }
-        let reference = self.reference(partition);
-        let outcome_of = |answer: &Result<(i64, i64), i16>| match answer {
-            Ok((offset, timestamp)) => Outcome::Offset { offset: *offset, timestamp: *timestamp },
-            Err(code) => Outcome::Failed(*code),
-        };
-        let answer = self
-            .call(
-                Request::ListOffsets { partition, timestamp },
-                async |connection| {
-                    let answer = connection.list_offset(&reference, timestamp).await?;
-                    Ok(match answer.error_code {
-                        0 => Ok((answer.offset, answer.timestamp)),
-                        code => Err(code),
-                    })
-                },
-                outcome_of,
-            )
-            .await;
-        let outcome = answer.as_ref().map_or(Outcome::Unknown, outcome_of);
-        self.heard(partition, &outcome);
-        answer
-    }
 }
 
 fn choose(
@@ -527,51 +427,4 @@ fn choose(
 /// The number of an operation's first record: readable, and below the bits with a meaning.
 fn first_number(client: ClientNumber, operation: u32) -> u64 {
     u64::from(client.0) * RECORDS_OF_A_CLIENT + u64::from(operation) * RECORDS_OF_AN_OPERATION
-}
-
-/// What a fetch brought.
-#[derive(Clone, Debug)]
-pub struct Fetched {
-    /// The error code, 0 for none.
-    pub error: i16,
-    /// Exclusive bound of what readers may see.
-    pub high_watermark: i64,
-    /// The first offset there is.
-    pub log_start: i64,
-    /// The batches.
-    pub batches: Vec<ReadBatch>,
-    /// The follower to read from instead.
-    pub preferred: Option<i32>,
-    /// Whether a follower answered that the leader had named.
-    pub from_follower: bool,
-    bad: Option<String>,
-}
-
-impl Fetched {
-    fn of(data: PartitionData) -> Self {
-        let bytes = data.records.unwrap_or_default();
-        let (batches, taken, bad) = decode_all(&bytes);
-        let bad = bad.map(|bad| format!("{bad:?} at byte {taken} of {}", bytes.len()));
-        Self {
-            error: data.error_code,
-            high_watermark: data.high_watermark,
-            log_start: data.log_start_offset,
-            batches,
-            preferred: Some(data.preferred_read_replica).filter(|replica| *replica >= 0),
-            from_follower: false,
-            bad,
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        if self.error != 0 {
-            return Outcome::Failed(self.error);
-        }
-        Outcome::Fetched {
-            high_watermark: self.high_watermark,
-            log_start: self.log_start,
-            batches: self.batches.clone(),
-            bad: self.bad.clone(),
-        }
-    }
 }
