@@ -291,9 +291,11 @@ fn has_other_disk(image: &Image, machine: &Machine) -> bool {
     id != Some(format!("{:032x}", registered.directory.0).as_str())
 }
 
-/// Below which offset records may have been deleted: on request, or for their age.
+/// Below which offset records may have been deleted: on request, for their age, or for the size of their
+/// log.
 fn deleted_below(history: &History, partition: Partition) -> i64 {
-    if history.topics[partition.topic].retention_millis.is_some() {
+    let topic = &history.topics[partition.topic];
+    if topic.retention_millis.is_some() || topic.retention_bytes.is_some() {
         return i64::MAX;
     }
     let asked = history.calls.iter().filter_map(|call| match call.request {
