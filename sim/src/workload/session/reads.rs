@@ -167,7 +167,6 @@ fn lookup_of(
         partition_index: reference.index.0 as i32,
         current_leader_epoch: leader_epoch.map_or(-1, |epoch| epoch.0 as i32),
         timestamp,
-        ..Default::default()
     };
     ListOffsetsRequest {
         replica_id: -1,
