@@ -112,13 +112,14 @@ impl Circumstances<'_> {
     ) {
         let mut after = partition.clone();
         change(&mut after);
-        after.failed = in_replica_order(&after.replicas, |replica| after.failed.contains(&replica));
         after.part_with_failed();
         after.complete_reassignment();
         after.elr = self.eligible(partition, &after);
         let elected = self.elect(&mut after);
         // An election can leave an ISR of exactly the target, which no leader would change again.
         after.complete_reassignment();
+        // A replica that has moved away and comes back begins with another log.
+        after.failed = in_replica_order(&after.replicas, |replica| after.failed.contains(&replica));
         after.elr = match elected {
             Some(elected) if elected.is_unclean => Vec::new(),
             _ => self.eligible(partition, &after),

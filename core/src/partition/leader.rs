@@ -1,7 +1,7 @@
 //! Leading: followers fetch, the ISR grows and shrinks, and the high watermark follows.
 
 use super::{
-    Assignment, Effect, Effects, IsrOutcome, IsrProposal, Partition, PartitionError,
+    Assignment, Effect, Effects, IsrOutcome, IsrProposal, LogHealth, Partition, PartitionError,
     ReplicaFetchError, ReplicaOptions, ReplicaPosition, ReplicaReadable, Response,
     isr::{Isr, Progress, followers_of},
     role::Role,
@@ -19,6 +19,15 @@ use alloc::{
     vec::Vec,
 };
 use core::time::Duration;
+
+/// What a follower has to have before it may join.
+#[derive(Clone, Copy)]
+struct JoinerBounds {
+    high_watermark: Offset,
+    /// Where the leadership began, as far as it matters for a joiner.
+    epoch_start: Offset,
+    log_start: Offset,
+}
 
 /// What a leader knows of its followers.
 #[derive(Clone, Debug)]
@@ -175,7 +184,8 @@ impl Leading {
     /// be without this leader knowing it, which is what lies below the leadership's beginning
     /// (KAFKA-7128). And it has removed what the leader has: were it to lead, an answered deletion
     /// would be undone.
-    fn may_join(&self, replica: BrokerId, high_watermark: Offset, log_start: Offset) -> bool {
+    fn may_join(&self, replica: BrokerId, bounds: JoinerBounds) -> bool {
+        let JoinerBounds { high_watermark, epoch_start, log_start } = bounds;
         let (Some(progress), Some(epoch)) =
             (self.followers.get(&replica), self.eligible.get(&replica))
         else {
@@ -183,14 +193,14 @@ impl Leading {
         };
         let counts_flushed = self.counts_flushed && !Mutant::JoinsUnflushed.is_planted();
         let Some(end) = progress.end(counts_flushed) else { return false };
-        let has_all = end >= high_watermark.max(self.epoch_start);
+        let has_all = end >= high_watermark.max(epoch_start);
         sometimes!(JoinBelowEpochStart, !has_all && end >= high_watermark);
         sometimes!(JoinWaitsForDeletion, has_all && progress.log_start_offset < log_start);
         sometimes!(JoinOfOldRegistration, has_all && !progress.has_fetched_as(*epoch));
         progress.has_fetched_as(*epoch)
             && progress.log_start_offset >= log_start
             && end >= high_watermark
-            && (end >= self.epoch_start || Mutant::JoinsBelowEpochStart.is_planted())
+            && (end >= epoch_start || Mutant::JoinsBelowEpochStart.is_planted())
     }
 
     /// The followers that a consumer at `offset` may read from (KIP-392): in sync under the
@@ -230,12 +240,7 @@ impl Leading {
         IsrProposal { partition_epoch: base, isr }
     }
 
-    fn next_deadline(
-        &self,
-        leader_end: Offset,
-        high_watermark: Offset,
-        log_start: Offset,
-    ) -> Option<Instant> {
+    fn next_deadline(&self, leader_end: Offset, bounds: JoinerBounds) -> Option<Instant> {
         let may_propose = self.isr.next_deadline();
         if !self.isr.is_settled() {
             return self.waits_until.into_iter().chain([may_propose]).min();
@@ -245,7 +250,7 @@ impl Leading {
             progress.in_sync_until(leader_end, self.counts_flushed, self.lag_max)
         });
         let mut others = self.followers.keys().filter(|it| !self.isr.committed.contains(it));
-        let may_join = |it: &BrokerId| self.may_join(*it, high_watermark, log_start);
+        let may_join = |it: &BrokerId| self.may_join(*it, bounds);
         let joins = others.any(may_join).then_some(may_propose);
         let proposes = lags.map(|lag| lag.max(may_propose)).chain(joins);
         proposes.chain(self.waits_until).min()
@@ -253,6 +258,17 @@ impl Leading {
 }
 
 impl Partition {
+    fn joiner_bounds(&self, leading: &Leading) -> JoinerBounds {
+        let is_cut_short = self.health != LogHealth::Healthy && leading.counts_flushed;
+        // What a log that failed never wrote counts nowhere, and nobody can fetch it.
+        let epoch_start = match is_cut_short {
+            true => leading.epoch_start.min(self.written_offset),
+            false => leading.epoch_start,
+        };
+        let (high_watermark, log_start) = (self.high_watermark, self.log_start_offset);
+        JoinerBounds { high_watermark, epoch_start, log_start }
+    }
+
     pub(super) fn on_replica_fetch(
         &mut self,
         now: Now,
@@ -331,6 +347,8 @@ impl Partition {
     pub(super) fn check_isr(&mut self, now: Now, effects: &mut Effects) {
         let (leader_epoch, end) = (self.leader_epoch, self.log_end_offset);
         let high_watermark = self.high_watermark;
+        let Role::Leader(leading) = &self.role else { return };
+        let bounds = self.joiner_bounds(leading);
         let Role::Leader(leading) = &mut self.role else { return };
         let again = leading.isr.due_again(now.monotonic);
         if let Some(proposal) = again {
@@ -346,8 +364,7 @@ impl Partition {
             isr.retain(|replica| !laggards.contains(replica));
             let mut others =
                 leading.followers.keys().filter(|it| !leading.isr.committed.contains(it));
-            let joins =
-                |it: &BrokerId| leading.may_join(*it, high_watermark, self.log_start_offset);
+            let joins = |it: &BrokerId| leading.may_join(*it, bounds);
             sometimes!(LeaderAlone, isr.len() == 1);
             sometimes!(ShrinkAndJoinAtOnce, others.any(joins));
             self.propose(now, isr, effects);
@@ -359,11 +376,9 @@ impl Partition {
 
     pub(super) fn isr_deadline(&self) -> Option<Instant> {
         match &self.role {
-            Role::Leader(leading) => leading.next_deadline(
-                self.log_end_offset,
-                self.high_watermark,
-                self.log_start_offset,
-            ),
+            Role::Leader(leading) => {
+                leading.next_deadline(self.log_end_offset, self.joiner_bounds(leading))
+            }
             Role::Follower(_) => None,
         }
     }
@@ -539,11 +554,11 @@ impl Partition {
     }
 
     fn propose_join(&mut self, now: Now, follower: BrokerId, effects: &mut Effects) {
-        let (high_watermark, log_start) = (self.high_watermark, self.log_start_offset);
         let Role::Leader(leading) = &self.role else { return };
+        let bounds = self.joiner_bounds(leading);
         let joins = !leading.isr.committed.contains(&follower)
             && leading.isr.may_propose(now.monotonic)
-            && leading.may_join(follower, high_watermark, log_start);
+            && leading.may_join(follower, bounds);
         if joins {
             let mut isr = leading.isr.committed.clone();
             isr.insert(follower);

@@ -133,16 +133,17 @@ async fn propose_while_another(
     doors: &Doors,
     quorum: &dyn Quorum,
 ) -> Result<(MetadataOffset, Reply), ProposeError> {
-    let mut refused_since = None;
+    // Counted, so that the time without a quorum, in which nobody is fenced, does not count.
+    let mut tries = patience.as_millis() / AGAIN.as_millis();
     loop {
         let proposed = propose_until_known(command.clone(), doors, quorum).await;
         let Err(ProposeError::Refused(MetadataError::DuplicateBroker { .. })) = &proposed else {
             return proposed;
         };
-        let now = doors.clock.now().monotonic;
-        if now.since(*refused_since.get_or_insert(now)) >= patience {
+        if tries == 0 {
             return proposed;
         }
+        tries -= 1;
         sleep(&*doors.clock, AGAIN).await;
     }
 }

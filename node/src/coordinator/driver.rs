@@ -289,6 +289,8 @@ impl Driver {
                 self.rebalances.ticked(shard.ticked());
             }
             self.rebalances.look(|group| shard.state(group), now, metrics);
+        } else {
+            self.rebalances.pass_over();
         }
         self.census.want(now);
         self.census.defer(self.machine.deferred_answers(), metrics);

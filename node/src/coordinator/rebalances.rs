@@ -51,6 +51,11 @@ impl Rebalances {
         }
     }
 
+    /// There is nothing to look at: what was asked was refused, and changed no group.
+    pub fn pass_over(&mut self) {
+        self.changed.clear();
+    }
+
     /// Looks at the groups that may have changed.
     pub fn look(
         &mut self,

@@ -298,6 +298,7 @@ impl World {
         assert!(active == isr.len() || isr.len() == 1, "an inactive member: {}", told());
         let may_be_empty = image.durability(TOPIC) == Durability::Replicated;
         assert!(!isr.is_empty() || may_be_empty, "{}", told());
+        assert!(partition.failed.iter().all(|failed| replicas.contains(failed)), "{}", told());
         let is_complete = partition.target().all(|replica| isr.contains(&replica));
         assert!(!partition.is_being_reassigned() || !is_complete, "{}", told());
     }

@@ -23,6 +23,23 @@ fn a_replica_joins_only_above_the_beginning_of_the_leadership() {
 }
 
 #[test]
+fn a_replica_joins_a_leader_whose_log_failed_when_it_has_all_that_was_written() {
+    let mut fixture = Fixture::replica(log_of(&[1, 1], 2), three(1, 0, &[1]));
+    fixture.produce(1, Acks::Leader, batch(2));
+    fixture.step(Input::LogFailed { readable: true });
+    let leader_epoch = LeaderEpoch(EPOCH.0 + 1);
+    fixture.assign(Assignment { leader_epoch, ..three(1, 1, &[1]) });
+    let old = |end| ReplicaPosition {
+        leader_epoch,
+        last_fetched_epoch: Some(LeaderEpoch(1)),
+        ..at(end, end)
+    };
+    assert_eq!(fixture.fetched_by(2, old(1)), [], "this one was committed");
+    let joins = fixture.fetched_by(2, old(2));
+    assert!(matches!(&joins[..], [Effect::ProposeIsr { .. }]), "{joins:?}");
+}
+
+#[test]
 fn a_replica_joins_when_it_has_removed_what_its_leader_has() {
     let mut fixture = Fixture::leading_two();
     let delete = Input::DeleteRecords { request: RequestId(1), before: Some(Offset(1)) };

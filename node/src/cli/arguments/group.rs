@@ -103,7 +103,7 @@ pub struct ResetOffsets {
     #[arg(long)]
     pub dry_run: bool,
     /// Print TOPIC,PARTITION,OFFSET for --from-file, and nothing else.
-    #[arg(long)]
+    #[arg(long, requires = "dry_run")]
     pub export: bool,
 }
 

@@ -103,10 +103,7 @@ impl KafkaConsumerGroups {
     /// The command of ours.
     pub fn into_command(self) -> Result<Command, String> {
         let at = Broker { broker: self.bootstrap_server.clone() };
-        // What an option requires is not asked for where that conflicts with another one.
-        if (self.all_groups && !self.describe) || (self.export && !self.reset_offsets) {
-            return Err("--all-groups is for --describe, --export for --reset-offsets".to_owned());
-        }
+        self.check_action()?;
         let group = if self.list {
             let state = self.state.unwrap_or_default();
             Group::List(ListGroups { at, state, types: self.types })
@@ -121,6 +118,40 @@ impl KafkaConsumerGroups {
             self.reset(at)?
         };
         Ok(Command::Group(group))
+    }
+
+    /// clap does not ask for what an option requires where that conflicts with another one that is
+    /// given: `--delete --dry-run` would delete.
+    fn check_action(&self) -> Result<(), String> {
+        let of_reset = [
+            (self.execute, "--execute"),
+            (self.dry_run, "--dry-run"),
+            (self.export, "--export"),
+            (self.all_topics, "--all-topics"),
+        ];
+        if let Some((_, option)) = of_reset.iter().find(|(is_given, _)| *is_given)
+            && !self.reset_offsets
+        {
+            return Err(format!("{option} is for --reset-offsets"));
+        }
+        let has_target = self.to_earliest
+            || self.to_latest
+            || self.to_current
+            || self.to_datetime.is_some()
+            || self.by_duration.is_some()
+            || self.from_file.is_some()
+            || self.to_offset.is_some()
+            || self.shift_by.is_some();
+        if has_target && !self.reset_offsets {
+            return Err("where a group goes on is for --reset-offsets".to_owned());
+        }
+        if !self.topic.is_empty() && !self.reset_offsets && !self.delete_offsets {
+            return Err("--topic is for --reset-offsets and --delete-offsets".to_owned());
+        }
+        if self.all_groups && !self.describe {
+            return Err("--all-groups is for --describe".to_owned());
+        }
+        Ok(())
     }
 
     fn reset(self, at: Broker) -> Result<Group, String> {

@@ -208,11 +208,17 @@ impl RaftNetworkV2<Types> for Peer {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let call = Call::Snapshot { vote: (&vote).into(), snapshot: (&snapshot).into() };
         let limit = option.hard_ttl().min(self.snapshot_patience);
-        self.snapshot_patience = limit.saturating_mul(2);
         let sending = self.call(&call, limit);
         match super::runtime::QuorumRuntime::select2(cancel, sending).await {
             Select2::First(closed) => Err(closed.into()),
-            Select2::Second(answer) => match answer? {
+            Select2::Second(Err(error)) => {
+                // Not where nobody was there to take it.
+                if !matches!(error, RPCError::Unreachable(_)) {
+                    self.snapshot_patience = limit.saturating_mul(2);
+                }
+                Err(error.into())
+            }
+            Select2::Second(Ok(answer)) => match answer {
                 Answer::Snapshot { vote } => Ok(SnapshotResponse::new(vote.into())),
                 other => Err(unexpected(&other).into()),
             },
