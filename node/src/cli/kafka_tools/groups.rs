@@ -217,6 +217,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_reset_never_goes_with_a_deletion() {
+        for line in [
+            "--delete --group g --dry-run",
+            "--delete --group g --execute",
+            "--delete --group g --topic t",
+            "--delete --group g --to-earliest",
+            "--delete-offsets --group g --topic t --dry-run",
+            "--delete-offsets --group g --all-topics",
+            "--describe --group g --topic t",
+            "--list --export",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        assert!(matches!(parse("--delete --group g"), Ok(Group::Delete(of)) if of.names == ["g"]));
+    }
+
+    #[test]
     fn groups_are_listed_and_described() {
         let Ok(Group::List(list)) = parse("--list --state Stable,Empty --type classic") else {
             panic!("list")
