@@ -7,7 +7,10 @@ use super::super::{
     storage::{Log, LogStore},
     types::{EntryRecord, LogId, PayloadRecord, Position, Types, Vote, VoteRecord},
 };
-use crate::{env::Disk, internal, log::tests::disk::MemoryDisk, quorum::OpenError, tasks::Tasks};
+use crate::{
+    config::MetadataSnapshots, env::Disk, internal, log::tests::disk::MemoryDisk,
+    quorum::OpenError, tasks::Tasks,
+};
 use highwater_core::{
     metadata::{Command, ConfigUpdate},
     types::BrokerId,
@@ -28,7 +31,8 @@ async fn open(disk: &MemoryDisk) -> Result<LogStore, OpenError> {
     let dir = Path::new("/data");
     disk.create_dir(dir).await.unwrap();
     disk.sync_dir(Path::new("/")).await.unwrap();
-    let (file, state) = LogFile::open(Arc::new(disk.clone()), dir, header(), u64::MAX).await?;
+    let least = MetadataSnapshots::default().rewrite_bytes_min;
+    let (file, state) = LogFile::open(Arc::new(disk.clone()), dir, header(), least).await?;
     let (writes, incoming) = tokio::sync::mpsc::channel(WRITES_MAX);
     Tasks::default().spawn("quorum", file.run(incoming));
     Ok(LogStore { log: Log::new(state), writes })
