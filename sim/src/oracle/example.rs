@@ -39,6 +39,15 @@ impl Example {
         example
     }
 
+    /// The same where nothing happens to brokers but that their wall clocks are wrong; machine 1 has
+    /// applied the metadata up to offset 1.
+    pub fn undisturbed() -> Self {
+        let mut example = Self::in_cluster();
+        example.history.promise.is_undisturbed = true;
+        example.saw(1, 1, "a", in_sync(1, 1));
+        example
+    }
+
     /// In the end the cluster has this log on each of its machines, and broker 1 leads.
     pub fn replicated(&mut self, logs: [LogImage; 3]) -> &mut FinalReplicas {
         let logs = logs.into_iter().enumerate().map(|(at, log)| (at as i32 + 1, log)).collect();

@@ -88,9 +88,7 @@ mod tests {
     use crate::history::{CoordinatorsSeen, TermSeen};
 
     fn undisturbed() -> Example {
-        let mut example = Example::in_cluster();
-        example.history.promise.is_undisturbed = true;
-        example.saw(1, 1, "a", in_sync(1, 1));
+        let mut example = Example::undisturbed();
         example.history.unleashed = example.history.tick();
         example
     }

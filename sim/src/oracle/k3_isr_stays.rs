@@ -43,9 +43,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_leaves_the_isr_is_found() {
-        let mut example = Example::in_cluster();
-        example.history.promise.is_undisturbed = true;
-        example.saw(1, 1, "a", in_sync(1, 1));
+        let mut example = Example::undisturbed();
         let mut smaller = in_sync(1, 1);
         smaller.isr = vec![1, 2];
         smaller.replicas = vec![1, 2];

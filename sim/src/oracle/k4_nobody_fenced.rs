@@ -38,9 +38,7 @@ mod tests {
     use super::CHECK;
 
     fn undisturbed() -> Example {
-        let mut example = Example::in_cluster();
-        example.history.promise.is_undisturbed = true;
-        example.saw(1, 1, "a", in_sync(1, 1));
+        let mut example = Example::undisturbed();
         example.saw(1, 2, "b", in_sync(1, 1));
         example
     }

@@ -217,15 +217,7 @@ impl FaultKind {
     /// Whether bytes that were not synced may be lost by it, or behind it.
     #[must_use]
     pub const fn may_cost_unsynced_bytes(self) -> bool {
-        !matches!(
-            self,
-            Self::ClockStep
-                | Self::ClockStrobe
-                | Self::WallFreeze
-                | Self::ConnectionCut
-                | Self::ClientIsolation
-                | Self::BitRot
-        )
+        !self.spares_brokers() && !matches!(self, Self::BitRot)
     }
 
     /// Whether it takes what a log has received and not flushed without ending its process.
