@@ -4,6 +4,8 @@
 mod controllers;
 mod follower_reads;
 mod leader_hints;
+#[path = "../common/ports.rs"]
+mod ports;
 mod replica_fetches;
 mod support;
 mod throttles;

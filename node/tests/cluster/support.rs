@@ -1,5 +1,6 @@
 //! Nodes of a cluster, and what a test asks of them.
 
+pub use super::ports::free_ports;
 use highwater_core::{
     record::{BatchBuilder, NewRecord},
     types::{PartitionIndex, TopicId},
@@ -13,9 +14,12 @@ use highwater_node::{
     tasks::Tasks,
     wire::generated::create_topics::{CreatableTopic, CreateTopicsRequest},
 };
-use std::{collections::BTreeMap, net::TcpListener, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+const UNKNOWN_SERVER_ERROR: i16 = -1;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+const NOT_CONTROLLER: i16 = 41;
 /// How long anything in a test may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -37,12 +41,6 @@ pub async fn start_three(
     };
     let (one, two, three) = tokio::join!(start(1), start(2), start(3));
     BTreeMap::from([one, two, three])
-}
-
-/// Ports that were free a moment ago.
-pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// What one node is told.
@@ -110,6 +108,10 @@ pub async fn sleep(duration: Duration) {
 /// are in sync. The partition and its leader.
 pub async fn create_topic(nodes: &Nodes, name: &str, replicas: usize) -> (PartitionRef, i32) {
     let any = nodes.values().next().unwrap();
+    // A node that has started knows that it is registered, and not yet that the others are.
+    while any.image().brokers().count() < nodes.len() {
+        pause().await;
+    }
     let topic = CreatableTopic {
         name: name.into(),
         num_partitions: 1,
@@ -117,8 +119,18 @@ pub async fn create_topic(nodes: &Nodes, name: &str, replicas: usize) -> (Partit
         ..Default::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let answer = connect(any).await.call(&request).await.unwrap();
-    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+    let mut connection = connect(any).await;
+    let mut answer = connection.call(&request).await.unwrap();
+    let mut code = answer.topics[0].error_code;
+    let mut may_be_made = false;
+    while passes(code) {
+        // Where the quorum elects a leader meanwhile, nobody knows what became of it.
+        may_be_made |= code == UNKNOWN_SERVER_ERROR;
+        pause().await;
+        answer = connection.call(&request).await.unwrap();
+        code = answer.topics[0].error_code;
+    }
+    assert!(code == 0 || may_be_made && code == TOPIC_ALREADY_EXISTS, "{answer:?}");
     for _ in 0..3_000 {
         let known: Vec<_> = nodes.values().map(|node| known_leader(node, name, replicas)).collect();
         if let Some(Some((id, leader))) = known.first()
@@ -130,6 +142,12 @@ pub async fn create_topic(nodes: &Nodes, name: &str, replicas: usize) -> (Partit
         pause().await;
     }
     panic!("the replicas of {name} are not all in sync");
+}
+
+/// Whether a change is to be tried again: the quorum has no leader at the moment, or has another one
+/// since. The machine that tests run on may be busy.
+pub fn passes(code: i16) -> bool {
+    [NOT_CONTROLLER, UNKNOWN_SERVER_ERROR].contains(&code)
 }
 
 fn known_leader(node: &Broker, name: &str, replicas: usize) -> Option<(TopicId, i32)> {

@@ -41,7 +41,11 @@ async fn alter(
     };
     let request =
         IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-    let answer = connection.call(&request).await.unwrap();
+    let mut answer = connection.call(&request).await.unwrap();
+    while passes(answer.responses[0].error_code) {
+        pause().await;
+        answer = connection.call(&request).await.unwrap();
+    }
     assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
 }
 
@@ -53,7 +57,11 @@ async fn reassign(connection: &mut Connection, topic: &str, replicas: Vec<i32>) 
         topics: vec![topic],
         ..Default::default()
     };
-    let answer = connection.call(&request).await.unwrap();
+    let mut answer = connection.call(&request).await.unwrap();
+    while passes(answer.responses[0].partitions[0].error_code) {
+        pause().await;
+        answer = connection.call(&request).await.unwrap();
+    }
     assert_eq!(answer.responses[0].partitions[0].error_code, 0, "{answer:?}");
 }
 

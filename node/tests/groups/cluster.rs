@@ -1,6 +1,6 @@
 //! A group whose coordinator's broker goes: another broker has what it knew.
 
-use super::support::*;
+use super::{ports::free_ports, support::*};
 use highwater_node::{
     config::{BrokerConfig, HostPort, Settings},
     env::{Doors, OsClock, OsDisk, OsEntropy},
@@ -9,13 +9,7 @@ use highwater_node::{
     tasks::Tasks,
     wire::{ErrorCode, generated::find_coordinator::FindCoordinatorRequest},
 };
-use std::{collections::BTreeMap, net::TcpListener, path::Path, sync::Arc};
-
-/// Ports that were free a moment ago.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 fn config(dir: &Path, node: u16, peers: &[u16; 3]) -> BrokerConfig {
     let voters = (1..).zip(peers).map(|(id, port)| format!("{id}@127.0.0.1:{port}"));
@@ -34,8 +28,8 @@ fn config(dir: &Path, node: u16, peers: &[u16; 3]) -> BrokerConfig {
         ("offsets.topic.num.partitions", "3"),
         ("group.initial.rebalance.delay.ms", "0"),
         // The machine that tests run on may be busy.
-        ("broker.session.timeout.ms", "5000"),
-        ("controller.quorum.election.timeout.ms", "1000"),
+        ("broker.session.timeout.ms", "10000"),
+        ("controller.quorum.election.timeout.ms", "2000"),
     ] {
         settings.set(key, value, "test");
     }
@@ -98,6 +92,10 @@ async fn a_group_goes_on_with_another_coordinator() {
     let mut brokers = start_all(dir.path()).await;
     let old = coordinator(&brokers, "g", 0).await;
     let mut connection = connect(&brokers[&old]).await;
+    // It may know less than the broker that was asked for the coordinator.
+    while brokers[&old].image().brokers().count() < brokers.len() {
+        pause().await;
+    }
     create_topic(&mut connection, "t", 2).await;
     while is_passing(committed(&mut connection, "g", 0).await.0) {
         pause().await;

@@ -5,4 +5,6 @@ mod cluster;
 mod consumer;
 mod coordinators;
 mod offsets;
+#[path = "../common/ports.rs"]
+mod ports;
 mod support;

@@ -56,15 +56,14 @@ public final class ClusterClient {
         long end = System.nanoTime() + 30_000_000_000L;
         while (true) {
             try {
-                if (partitions().stream().allMatch(p -> p.leader() != null && p.isr().size() == NODES)) break;
+                boolean inSync = partitions().stream().allMatch(p -> p.leader() != null && p.isr().size() == NODES);
+                if (inSync && get(admin.describeCluster().nodes()).size() == NODES) break;
             } catch (java.util.concurrent.ExecutionException unknown) {
                 // Not every broker knows the topic at once.
             }
-            check(System.nanoTime() < end, "not all replicas in sync after 30 s");
+            check(System.nanoTime() < end, "not all nodes known and all replicas in sync after 30 s");
             Thread.sleep(100);
         }
-        int nodes = get(admin.describeCluster().nodes()).size();
-        check(nodes == NODES, nodes + " nodes");
     }
 
     static byte[] value(int number) {

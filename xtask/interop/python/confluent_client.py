@@ -168,7 +168,8 @@ def waiting_read_wakes():
         message = reader.poll(8)
         took = time.monotonic() - produced
         check(message is not None and message.value() == b"wake up", f"no record within {took:.1f} s")
-        check(took < 1.5, f"it took {took:.1f} s")
+        # Unless a record wakes it, the fetch that waits goes on for more than 8 s.
+        check(took < 5, f"it took {took:.1f} s")
         return f"woke after {took * 1000:.0f} ms"
     finally:
         reader.close()

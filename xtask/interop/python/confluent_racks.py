@@ -86,6 +86,8 @@ class Reader:
 
 def create_topic():
     admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
+    # Who is asked for the topic may know less than who says that it is ready.
+    wait_for("all brokers known", lambda: len(admin.list_topics(timeout=10).brokers) == NODES, 30)
     topic = NewTopic(TOPIC, num_partitions=1, replication_factor=NODES, config={"min.insync.replicas": "2"})
     admin.create_topics([topic])[TOPIC].result(20)
     await_all_in_sync()

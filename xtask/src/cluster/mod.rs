@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 pub use guard::Guard;
-pub use network::{Network, Place, Port};
+pub use network::{Network, Place, Port, free_ports};
 
 /// The longest a node may take to end after SIGTERM: it hands its partitions over first.
 pub const STOP_LIMIT: Duration = Duration::from_secs(45);

@@ -9,6 +9,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -26,6 +27,27 @@ const NOBODY: &str = "02:00:00:00:00:ff";
 /// Ports for nodes on the loopback interface: below those that the kernel gives to connections,
 /// or a client could sit on the port of a node that is down.
 const LOOPBACK_PORTS: std::ops::Range<u16> = 21_000..32_000;
+
+/// How many of them were looked at by this process.
+static LOOKED_AT: AtomicUsize = AtomicUsize::new(0);
+
+/// Ports on which nobody listens, and that nobody else of this process gets.
+///
+/// # Errors
+///
+/// When there are not enough.
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let length = LOOPBACK_PORTS.len();
+    // Two runs at the same time begin to look at different ports.
+    let begin = std::process::id() as usize * 31;
+    let next = || (begin + LOOKED_AT.fetch_add(1, Ordering::Relaxed)) % length;
+    let free = (0..length)
+        .map(|_| LOOPBACK_PORTS.start + next() as u16)
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    let ports: Vec<u16> = free.take(count).collect();
+    ensure!(ports.len() == count, "no free ports on the loopback interface");
+    Ok(ports)
+}
 
 /// What a node listens for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +83,7 @@ impl Network {
     ///
     /// When there are not enough.
     pub fn loopback(nodes: usize) -> Result<Self> {
-        let length = LOOPBACK_PORTS.len();
-        // Two runs at the same time begin to look at different ports.
-        let begin = std::process::id() as usize * 31 % length;
-        let free = (0..length)
-            .map(|nth| LOOPBACK_PORTS.start + ((begin + nth) % length) as u16)
-            .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
-        let ports: Vec<u16> = free.take(nodes * PORTS).collect();
-        ensure!(ports.len() == nodes * PORTS, "no free ports on the loopback interface");
-        Ok(Self::Loopback(ports))
+        Ok(Self::Loopback(free_ports(nodes * PORTS)?))
     }
 
     /// A namespace for each node, one for the clients and one for the bridge between them.

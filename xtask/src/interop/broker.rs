@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Places;
+use crate::cluster::free_ports;
 
 /// The longest a broker may take until it is ready.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -67,7 +68,7 @@ impl Broker {
         let data = places.fresh(&format!("data-{name}"))?;
         let log = places.log(&format!("broker-{name}"));
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let (listen, admin) = (free_port()?, free_port()?);
+        let (listen, admin) = two_addresses()?;
         let child = spawn(binary, &data, &log, listen, admin)?;
         let binary = binary.to_path_buf();
         let mut broker = Broker { binary, data, log, listen, admin, child };
@@ -118,7 +119,8 @@ impl Broker {
     pub fn start_second(&self, places: &Places) -> Result<String> {
         let log = places.log("broker-second");
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut second = spawn(&self.binary, &self.data, &log, free_port()?, free_port()?)?;
+        let (listen, admin) = two_addresses()?;
+        let mut second = spawn(&self.binary, &self.data, &log, listen, admin)?;
         let Some(status) = wait_for_end(&mut second, STOP_LIMIT)? else {
             second.kill()?;
             second.wait()?;
@@ -181,10 +183,11 @@ fn spawn(
         .with_context(|| format!("cannot start {}", binary.display()))
 }
 
-/// A port nobody listens on now.
-fn free_port() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
+/// Addresses on which nobody listens now, for clients and for the administration.
+fn two_addresses() -> Result<(SocketAddr, SocketAddr)> {
+    let ports = free_ports(2)?;
+    let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Ok((address(ports[0]), address(ports[1])))
 }
 
 /// It takes connections and its `/readyz` says so.

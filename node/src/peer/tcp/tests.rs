@@ -147,6 +147,7 @@ async fn calls_at_the_same_time_are_answered_in_any_order() {
 async fn a_call_ends_at_its_deadline_and_the_connection_goes_on() {
     let (_two, endpoint, _) = serving(2).await;
     let one = caller(1, endpoint);
+    assert_eq!(call(&one, raft(&[7]), LONG).await, Ok(PeerReply::Raft(vec![7, 1])), "connects");
     let late = call(&one, raft(&[255]), SHORT).await;
     assert!(matches!(late, Err(TransportError::NoAnswer { .. })), "it may be served: {late:?}");
     let link = |one: &TcpTransport| lock(&one.peers)[&BrokerId(2)].control.clone();
