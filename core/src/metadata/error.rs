@@ -189,6 +189,9 @@ impl fmt::Display for MetadataError {
             Self::InvalidProducerIds => {
                 formatter.write_str("producer ids come in blocks of one or more, up to 2^63")
             }
+            Self::InvalidReplicationFactor { possible: 0, .. } => {
+                formatter.write_str("no broker is alive to lead a new partition")
+            }
             Self::InvalidReplicationFactor { wanted, possible } => write!(
                 formatter,
                 "{wanted} replicas are not possible here; at least 1 and at most {possible} are"

@@ -18,7 +18,8 @@ pub fn new_topic(
     NewTopic { id: fresh_topic_id(context), name: name.to_string(), replicas, configs }
 }
 
-/// The replicas of `count` partitions, `factor` of each, on live brokers and spread over racks.
+/// The replicas of `count` partitions, `factor` of each, on live brokers as far as these suffice, and
+/// spread over racks.
 pub fn replicas(
     context: &Context,
     count: u32,
@@ -59,8 +60,10 @@ pub async fn create_on_demand(context: &Context, name: &str) -> Result<(), Error
 pub async fn create_offsets_topic(context: &Context) -> Result<(), ErrorCode> {
     let (config, image) = (&context.shared.config, context.shared.quorum.image());
     let wanted = config.offsets_topic;
-    // Voters are brokers, too: a cluster that is starting has not yet heard of all of them.
-    let brokers = image.brokers().count().max(config.voters.len());
+    // A cluster that is starting has not yet heard of all of its voters, where these are brokers, too.
+    let is_voter = config.voters.contains_key(&config.node_id);
+    let voters = if is_voter { config.voters.len() } else { 0 };
+    let brokers = image.brokers().count().max(voters);
     let factor = (wanted.replication_factor as usize).min(brokers);
     if factor < wanted.replication_factor as usize {
         tracing::warn!(

@@ -262,6 +262,8 @@ pub(super) fn update_group(
     let expression_changed = about.regular_expression != before.regular_expression;
     let mut bump =
         draft.group().value.epoch == 0 || about.topics != before.topics || expression_changed;
+    // Unlike Kafka's, the assignors look at it.
+    bump |= !is_new && about.rack != before.rack;
     if let Some(expression) = &about.regular_expression
         && !draft.group().census.expressions.contains_key(expression)
     {

@@ -60,16 +60,66 @@ fn a_small_rack_takes_what_it_can_and_no_broker_two_replicas() {
 }
 
 #[test]
-fn only_live_brokers_take_replicas() {
-    let mut log = brokers(&[None; 4]);
+fn fenced_brokers_take_replicas_only_where_the_living_do_not_suffice() {
+    let mut log = brokers(&[None; 5]);
     log.fence(1);
+    log.fence(2);
+    let placed = log.image.place(6, 3, u64::MAX).expect("possible");
+    assert_eq!(counts(&placed, |replicas| replicas), [6; 3], "brokers 3 to 5");
+    let placed = log.image.place(10, 4, 0).expect("possible");
+    for replicas in &placed {
+        let living = replicas.iter().filter(|broker| broker.0 > 2).count();
+        assert_eq!((replicas.len(), living), (4, 3), "{replicas:?}");
+    }
+    assert_eq!(counts(&placed, |replicas| &replicas[..1]).len(), 5, "all have their turns");
+
+    let replicas = log.image.place(1, 5, 0).expect("possible");
+    log.create(NewTopic { replicas, ..topic("t", 1) }).expect("it is created");
+    let partition = log.partition();
+    let in_sync: BTreeSet<_> = partition.isr.iter().map(|broker| broker.0).collect();
+    assert_eq!((partition.replicas.len(), in_sync), (5, [3, 4, 5].into()));
+}
+
+#[test]
+fn fenced_brokers_of_racks_in_which_nobody_lives_come_first() {
+    let mut log = brokers(&[Some("a"), Some("b"), Some("a"), Some("c"), Some("b")]);
+    [3, 4, 5].into_iter().for_each(|broker| log.fence(broker));
+    for start in 0..10 {
+        let placed = log.image.place(1, 3, start).expect("possible");
+        let replicas: BTreeSet<i32> = placed[0].iter().map(|broker| broker.0).collect();
+        assert_eq!(replicas, [1, 2, 4].into());
+    }
+    let placed = log.image.place(12, 4, 0).expect("possible");
+    assert_eq!(counts(&placed, |replicas| replicas), [12, 12, 6, 12, 6], "3 and 5 take turns");
+    // Two racks get two each.
+    let mut log = brokers(&[Some("a"), Some("a"), Some("a"), Some("b"), Some("b")]);
+    [2, 3, 5].into_iter().for_each(|broker| log.fence(broker));
+    for start in 0..10 {
+        let placed = log.image.place(1, 4, start).expect("possible");
+        assert!(placed[0].contains(&BrokerId(5)), "{placed:?}");
+    }
+}
+
+#[test]
+fn a_broker_on_its_way_down_takes_no_replicas() {
+    let mut log = brokers(&[None; 4]);
     log.shut_down(2);
-    let placed = log.image.place(4, 2, u64::MAX).expect("possible");
-    assert_eq!(counts(&placed, |replicas| replicas), [4, 4]);
-    for wanted in [0, 3] {
-        let error = MetadataError::InvalidReplicationFactor { wanted, possible: 2 };
+    let placed = log.image.place(4, 3, 0).expect("possible");
+    assert_eq!(counts(&placed, |replicas| replicas), [4; 3]);
+    for wanted in [0, 4] {
+        let error = MetadataError::InvalidReplicationFactor { wanted, possible: 3 };
         assert_eq!(log.image.place(1, wanted, 0), Err(error));
     }
+    log.fence(2);
+    assert!(log.image.place(1, 4, 0).is_ok(), "it is down, and comes back");
+}
+
+#[test]
+fn nothing_is_placed_where_no_broker_lives() {
     let error = MetadataError::InvalidReplicationFactor { wanted: 1, possible: 0 };
-    assert_eq!(brokers(&[]).image.place(1, 1, 0), Err(error));
+    assert_eq!(brokers(&[]).image.place(1, 1, 0), Err(error.clone()));
+    let mut log = brokers(&[None; 2]);
+    log.fence(1);
+    log.fence(2);
+    assert_eq!(log.image.place(1, 1, 0), Err(error));
 }

@@ -7,10 +7,7 @@
 //! more, as in Kafka.
 
 use super::{Input, Owners};
-use crate::{
-    group::{MemberId, TopicPartitions},
-    types::TopicId,
-};
+use crate::types::TopicId;
 use alloc::{
     collections::{BTreeMap, BinaryHeap},
     vec,
@@ -23,7 +20,7 @@ use core::cmp::Reverse;
 const MAX_ROUNDS: usize = 16;
 
 /// Gives every partition to one of its subscribers.
-pub(super) fn assign(input: &Input) -> BTreeMap<MemberId, TopicPartitions> {
+pub(super) fn assign(input: &Input) -> Owners {
     let mut assignment = Assignment::new(input);
     for topic in assignment.order.clone() {
         assignment.assign_free(topic);
@@ -37,7 +34,7 @@ pub(super) fn assign(input: &Input) -> BTreeMap<MemberId, TopicPartitions> {
             break;
         }
     }
-    input.by_member(&assignment.owners)
+    assignment.owners
 }
 
 struct Assignment {

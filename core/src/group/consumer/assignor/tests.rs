@@ -1,5 +1,7 @@
 //! Tables of assignments, and what holds for all of them.
 
+mod racks;
+
 use super::*;
 use alloc::{format, vec::Vec};
 use rand::{RngExt, SeedableRng};
@@ -23,13 +25,14 @@ fn input(topics: &[u32], members: &[Row<'_>]) -> Input {
     let members = members.iter().map(|(id, topics, target)| {
         let subscriber = Subscriber {
             instance: None,
+            rack: None,
             topics: Arc::new(topics.iter().copied().map(topic).collect()),
             target: Arc::new(partitions(target)),
         };
         (MemberId::from(*id), subscriber)
     });
     let topics = (1..).zip(topics).map(|(number, count)| (topic(number), *count));
-    Input { members: members.collect(), topics: topics.collect() }
+    Input { members: members.collect(), topics: topics.collect(), ..Input::default() }
 }
 
 /// What a member is expected to get: its id, and partitions by the topic's number.
@@ -234,12 +237,13 @@ fn random(rng: &mut ChaCha8Rng, all_alike: bool) -> Input {
             all.filter(|_| all_alike || rng.random_bool(0.6)).collect();
         let subscriber = Subscriber {
             instance: rng.random_bool(0.3).then(|| format!("i{}", 20 - number).as_str().into()),
+            rack: None,
             topics: Arc::new(subscribed),
             target: Arc::default(),
         };
         (MemberId::from(format!("m{number}").as_str()), subscriber)
     });
-    Input { members: members.collect(), topics: topics.clone() }
+    Input { members: members.collect(), topics: topics.clone(), ..Input::default() }
 }
 
 /// The members come, go, and subscribe to something else; topics grow, go and come.
@@ -423,12 +427,14 @@ fn a_thousand_members_share_ten_thousand_partitions() {
         let members = (0..1000).map(|number| {
             let subscriber = Subscriber {
                 instance: None,
+                rack: None,
                 topics: sets[number % 2].clone(),
                 target: Arc::default(),
             };
             (MemberId::from(format!("m{number:04}").as_str()), subscriber)
         });
-        let mut input = Input { members: members.collect(), topics: topics.clone() };
+        let mut input =
+            Input { members: members.collect(), topics: topics.clone(), ..Input::default() };
         for assignor in [Assignor::Uniform, Assignor::Range] {
             for _ in 0..3 {
                 let assigned = assignor.assign(&input);

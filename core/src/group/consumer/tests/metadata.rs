@@ -72,6 +72,35 @@ fn another_rack_of_a_replica_bumps_the_epoch() {
 }
 
 #[test]
+fn members_read_in_their_racks_and_move_when_they_get_others() {
+    let mut world = World::new();
+    for (broker, rack) in [(1, "r"), (2, "s")] {
+        world.register(broker, Some(rack));
+    }
+    let replicas = [2, 1, 2, 1].map(|broker| vec![BrokerId(broker)]).to_vec();
+    let of = NewTopic { id: topic(1), name: "t".into(), replicas, configs: BTreeMap::new() };
+    world.command(&Command::CreateTopics { topics: vec![of] });
+    let in_rack =
+        |id: &str, rack: &str| ConsumerHeartbeat { rack: Some(rack.into()), ..join(id, &["t"]) };
+    world.accepted(&in_rack("a", "r"));
+    world.accepted(&in_rack("b", "s"));
+    let targets = |world: &World| {
+        ["a", "b"].map(|id| (*world.group().target_of(&MemberId::from(id))).clone())
+    };
+    assert_eq!(targets(&world), [partitions(&[(1, &[1, 3])]), partitions(&[(1, &[0, 2])])]);
+    // Where nobody is in the other rack, everything stays.
+    let before = world.group().value.epoch;
+    world.accepted(&in_rack("b", "r"));
+    assert_eq!(world.group().value.epoch, before + 1);
+    assert_eq!(targets(&world), [partitions(&[(1, &[1, 3])]), partitions(&[(1, &[0, 2])])]);
+    world.accepted(&in_rack("a", "s"));
+    assert_eq!(targets(&world), [partitions(&[(1, &[0, 2])]), partitions(&[(1, &[1, 3])])]);
+    // A rack that only members name is none.
+    world.accepted(&in_rack("a", "nowhere"));
+    assert_eq!(targets(&world), [partitions(&[(1, &[0, 2])]), partitions(&[(1, &[1, 3])])]);
+}
+
+#[test]
 fn the_same_metadata_has_the_same_hash_with_another_coordinator() {
     let mut world = World::with_topics(&[("t", 1), ("u", 3)]);
     world.accepted(&join("a", &["t", "u"]));
