@@ -12,27 +12,41 @@ const NOT_CONTROLLER: i16 = 41;
 const INVALID_REQUEST: i16 = 42;
 const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 
-/// Whether a change certainly did not happen and will not.
-fn is_refused(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Failed(
-            UNKNOWN_TOPIC_OR_PARTITION
-                | TOPIC_ALREADY_EXISTS
-                | INVALID_PARTITIONS
-                | INVALID_REPLICA_ASSIGNMENT
-                | INVALID_CONFIG
-                | NOT_CONTROLLER
-                | INVALID_REQUEST
-                | NO_REASSIGNMENT_IN_PROGRESS
-        )
-    )
+/// Whether a change certainly did not happen and will not. The second copy of a message is refused for
+/// what the first one did, and its answer may be the one that is heard.
+fn is_refused(history: &History, change: &Change, outcome: &Outcome) -> bool {
+    let Outcome::Failed(code) = outcome else { return false };
+    match *code {
+        UNKNOWN_TOPIC_OR_PARTITION
+        | TOPIC_ALREADY_EXISTS
+        | INVALID_PARTITIONS
+        | NO_REASSIGNMENT_IN_PROGRESS => {
+            !history.promise.repeats_messages || *code != refusal_of_a_second(change)
+        }
+        // The second copy may have come to a controller that led no more.
+        NOT_CONTROLLER => !history.promise.repeats_messages,
+        INVALID_REPLICA_ASSIGNMENT | INVALID_CONFIG | INVALID_REQUEST => true,
+        _ => false,
+    }
+}
+
+/// How a change is refused that was made just now; 0 where it is made again.
+fn refusal_of_a_second(change: &Change) -> i16 {
+    match change {
+        Change::CreateTopic { .. } => TOPIC_ALREADY_EXISTS,
+        Change::DeleteTopic(_) => UNKNOWN_TOPIC_OR_PARTITION,
+        Change::Grow { .. } => INVALID_PARTITIONS,
+        Change::Reassign { replicas: None, .. } => NO_REASSIGNMENT_IN_PROGRESS,
+        Change::Reassign { .. } | Change::Configure { .. } | Change::ElectLeaders => 0,
+    }
 }
 
 /// The changes that happened, or may have, with their calls.
 pub fn changes(history: &History) -> impl Iterator<Item = (&Call, &Change)> {
     history.calls.iter().filter_map(|call| match &call.request {
-        Request::Admin(change) if !is_refused(&call.outcome) => Some((call, change)),
+        Request::Admin(change) if !is_refused(history, change, &call.outcome) => {
+            Some((call, change))
+        }
         _ => None,
     })
 }

@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn what_refuses_the_second_copy_of_a_request_says_nothing_of_the_first() {
+        for (code, refused) in [(37, true), (41, true), (39, false)] {
+            let mut example = Example::new();
+            example.history.promise.repeats_messages = true;
+            ends_with(&mut example, 2);
+            let grow = Change::Grow { topic: named(), partitions: 2 };
+            example.changed(grow, Outcome::Failed(code));
+            assert_eq!(example.holds(&CHECK), refused, "{code}");
+        }
+    }
+
+    #[test]
     fn a_topic_that_comes_back_is_found() {
         let mut example = Example::in_cluster();
         ends_with(&mut example, 1);

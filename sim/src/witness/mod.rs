@@ -188,6 +188,8 @@ impl Cluster {
             let witness = self.witness();
             let Some(promised) = witness.promised.get(&sight.partition) else { return };
             let first = promised.keys().next().copied().unwrap_or(0);
+            // A power cut brings some of the segments below the log's start back, and not others.
+            let first = first.max(stored_log_start(machine, sight));
             let model = machine.disk.model();
             let log = KeptLog::of(&model, &sight.dir());
             let held: BTreeMap<i64, u32> =
