@@ -64,6 +64,8 @@ mutants! {
     FirstRefusalForgotten = "first-refusal-forgotten",
     /// A controller answers signs of life without knowing that it leads the quorum still.
     HeartbeatUnconfirmed = "heartbeat-unconfirmed",
+    /// A broker that hears the controller believes in what it leads, whatever has been decided since.
+    InTouchUnaware = "in-touch-unaware",
     /// A leader says that a sequence number is out of order without knowing that it leads still.
     RefusalUnproven = "refusal-unproven",
     /// A leader says where the log starts after a deletion without knowing that it leads still.

@@ -34,6 +34,8 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Machine {
     /// The broker's id, which its address ends with.
     pub id: BrokerId,
+    /// Whether it was set up as a voter of the metadata quorum.
+    pub votes: bool,
     /// Its disk.
     pub disk: SimDisk,
     /// Its clocks.
@@ -91,6 +93,7 @@ impl Machine {
         disk.on_failed_sync(note_failed_sync(id, recorder.clone()));
         let life = Arc::new(Mutex::new(Life { running: true, ..Life::default() }));
         let entropy = Arc::new(SimEntropy::new(seed));
+        let votes = config.voters.contains_key(&id);
         let on = (id, disk.clone(), recorder.clone(), life.clone());
         let doors = {
             let (disk, clock, network) = (disk.clone(), clock.clone(), network.clone());
@@ -107,7 +110,7 @@ impl Machine {
             .ip(address(id).parse().expect("an address made of numbers"))
             .init(move || live(config.clone(), doors(), on.clone()))
             .build();
-        Self { id, disk, clock, recorder, network, node: node.id(), life }
+        Self { id, votes, disk, clock, recorder, network, node: node.id(), life }
     }
 
     /// The broker, when it has started in its current life.
@@ -144,18 +147,18 @@ impl Machine {
         self.stop(true);
     }
 
-    /// Asks the broker to shut down cleanly, which is to be killed then. Whether it has in time; `None`
-    /// when there is none.
-    pub async fn shut_down(&self) -> Option<bool> {
+    /// Asks the broker to shut down cleanly, which is to be killed then; `None` when there is none. Says
+    /// whether it had handed over what it led, and nothing when it took too long.
+    pub async fn shut_down(&self) -> Option<Option<bool>> {
         let broker = self.broker()?;
         let stopping = self.process().spawn(async move { broker.shutdown().await });
         let outcome = time::timeout(SHUTDOWN_PATIENCE, stopping).await;
-        let in_time = matches!(outcome, Ok(Ok(())));
-        self.recorder.note(format_args!("shut down in time: {in_time}"));
-        if in_time {
+        let handed_over = outcome.ok().and_then(Result::ok);
+        self.recorder.note(format_args!("shut down, handed over: {handed_over:?}"));
+        if handed_over.is_some() {
             self.recorder.mark(self.id.0, MarkKind::ShutDown);
         }
-        Some(in_time)
+        Some(handed_over)
     }
 
     /// Starts the broker after [`Machine::kill`], [`Machine::cut_power`] or [`Machine::wipe`].

@@ -51,8 +51,12 @@ impl PeerService for Counter {
         }
         Box::pin(async {
             time::sleep(Duration::from_millis(5)).await;
-            let known = HeartbeatReply::Known { fenced: false, may_shut_down: false };
-            PeerReply::Heartbeat(known)
+            let decided = MetadataOffset(0);
+            PeerReply::Heartbeat(HeartbeatReply::Known {
+                fenced: false,
+                may_shut_down: false,
+                decided,
+            })
         })
     }
 }

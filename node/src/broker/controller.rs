@@ -10,7 +10,7 @@ use highwater_core::{
     controller::{Controller, ControllerConfig, Effect, Effects, HeartbeatError, Input},
     mutant::Mutant,
     time::Instant,
-    types::{BrokerId, RequestId},
+    types::{BrokerId, MetadataOffset, RequestId},
 };
 use std::{
     collections::BTreeMap,
@@ -61,7 +61,8 @@ struct Confirmed {
     at: Option<Instant>,
     /// The newest that was asked before the quorum was.
     up_to: u64,
-    leads: bool,
+    /// What the quorum had decided by then, if this node led it.
+    decided: Option<MetadataOffset>,
 }
 
 impl ControllerDriver {
@@ -128,17 +129,24 @@ impl ControllerDriver {
         if Mutant::HeartbeatUnconfirmed.is_planted() {
             return reply;
         }
-        let leads = tokio::select! {
+        let confirmed = tokio::select! {
             biased;
-            leads = self.is_confirmed() => leads,
-            () = self.clock.sleep_until(by) => false,
+            confirmed = self.confirmed() => confirmed,
+            () = self.clock.sleep_until(by) => None,
         };
-        if leads { reply } else { PeerReply::Unavailable("the quorum does not confirm it".into()) }
+        match (confirmed, reply) {
+            (None, _) => PeerReply::Unavailable("the quorum does not confirm it".into()),
+            (
+                Some(decided),
+                PeerReply::Heartbeat(HeartbeatReply::Known { fenced, may_shut_down, .. }),
+            ) => PeerReply::Heartbeat(HeartbeatReply::Known { fenced, may_shut_down, decided }),
+            (Some(_), reply) => reply,
+        }
     }
 
-    /// Whether this node led the quorum at some moment since this was asked. Those who ask while the
-    /// quorum is asked share the next question.
-    async fn is_confirmed(&self) -> bool {
+    /// Below which offset lies what was decided by some moment since this was asked, at which this node
+    /// led the quorum. Those who ask while the quorum is asked share the next question.
+    async fn confirmed(&self) -> Option<MetadataOffset> {
         let ours = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let mut confirmed = self.confirming.lock().await;
         if confirmed.up_to < ours {
@@ -147,10 +155,10 @@ impl ControllerDriver {
             }
             let up_to = self.asked.load(Ordering::Acquire);
             confirmed.at = Some(self.clock.now().monotonic);
-            let leads = self.quorum.read_barrier().await.is_ok();
-            (confirmed.up_to, confirmed.leads) = (up_to, leads);
+            let decided = self.quorum.read_barrier().await.ok();
+            (confirmed.up_to, confirmed.decided) = (up_to, decided);
         }
-        confirmed.leads
+        confirmed.decided
     }
 
     fn take_heartbeat(self: &Arc<Self>, heartbeat: Heartbeat) -> PeerReply {
@@ -243,6 +251,7 @@ impl ControllerDriver {
                         Ok(answer) => PeerReply::Heartbeat(HeartbeatReply::Known {
                             fenced: answer.fenced,
                             may_shut_down: answer.may_shut_down,
+                            decided: image.applied(),
                         }),
                         Err(HeartbeatError::NotController) => {
                             PeerReply::NotLeader { leader: self.quorum.leadership().leader }

@@ -9,7 +9,9 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, MetadataError, Reply},
+    mutant::Mutant,
     partition::{Input, Partition},
+    time::Instant,
     types::{BrokerEpoch, BrokerId, DirectoryId, Incarnation, MetadataOffset},
 };
 use std::{
@@ -175,6 +177,8 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
     // A session begins with the sending of what was answered: by the time it ends here it has not
     // yet ended for the controller, which heard that later.
     let mut heard = clock.now().monotonic;
+    // An answer that says more than this broker knows, and when it was asked for.
+    let mut ahead: Option<(MetadataOffset, Instant)> = None;
     let mut in_touch = true;
     loop {
         let now = clock.now().monotonic;
@@ -187,20 +191,14 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
             applied: shared.quorum.image().applied(),
             wants_shutdown: shared.membership.wants_shutdown.load(Ordering::Acquire),
         };
-        let reply = match shared.quorum.leadership().leader {
-            Some(leader) if leader == heartbeat.broker => {
-                Some(controller.heartbeat(heartbeat).await)
-            }
-            Some(leader) => {
-                let request = PeerRequest::Heartbeat(heartbeat);
-                let called = shared.doors.transport.call(leader, request, deadline);
-                called.await.inspect_err(|error| tracing::debug!(%error, "heartbeat failed")).ok()
-            }
-            None => None,
-        };
+        let reply = ask(&shared, &controller, heartbeat, deadline).await;
+        // The quorum may have elected another leader for what this broker leads, and the controller
+        // be found before the broker hears of it. Then the answer is a sign of life of the controller,
+        // and none of the broker's knowing who leads: that it is when its metadata has come so far.
+        heard = learned(&shared, &mut ahead).unwrap_or(heard);
         if let Some(PeerReply::Heartbeat(reply)) = reply {
-            heard = now;
-            take(&shared, reply);
+            ahead = ahead.or(take(&shared, reply).map(|decided| (decided, now)));
+            heard = learned(&shared, &mut ahead).unwrap_or(heard);
         }
         let silence = clock.now().monotonic.since(heard);
         let was_in_touch = in_touch;
@@ -214,6 +212,22 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
     }
 }
 
+/// Gives a sign of life to whoever leads the quorum as far as this node knows.
+async fn ask(
+    shared: &Shared,
+    controller: &Arc<ControllerDriver>,
+    heartbeat: Heartbeat,
+    deadline: Instant,
+) -> Option<PeerReply> {
+    let leader = shared.quorum.leadership().leader?;
+    if leader == heartbeat.broker {
+        return Some(controller.heartbeat(heartbeat).await);
+    }
+    let request = PeerRequest::Heartbeat(heartbeat);
+    let called = shared.doors.transport.call(leader, request, deadline);
+    called.await.inspect_err(|error| tracing::debug!(%error, "heartbeat failed")).ok()
+}
+
 /// Another broker may lead by now what this one led: producers must not wait for it.
 fn out_of_touch(shared: &Shared) {
     let patience = shared.config.broker_session_timeout;
@@ -225,9 +239,18 @@ fn out_of_touch(shared: &Shared) {
     }
 }
 
-fn take(shared: &Shared, reply: HeartbeatReply) {
+/// When an answer was asked for whose decisions the broker's partitions follow by now.
+fn learned(shared: &Shared, ahead: &mut Option<(MetadataOffset, Instant)>) -> Option<Instant> {
+    let followed = shared.followed.version();
+    let is_followed =
+        |decided: MetadataOffset| followed >= decided.0 || Mutant::InTouchUnaware.is_planted();
+    ahead.take_if(|(decided, _)| is_followed(*decided)).map(|(_, asked)| asked)
+}
+
+/// Takes over what the controller says; the offset below which what it has decided lies.
+fn take(shared: &Shared, reply: HeartbeatReply) -> Option<MetadataOffset> {
     match reply {
-        HeartbeatReply::Known { fenced, may_shut_down } => {
+        HeartbeatReply::Known { fenced, may_shut_down, decided } => {
             let was_fenced = shared.membership.fenced.swap(fenced, Ordering::AcqRel);
             if fenced && !was_fenced {
                 tracing::warn!("this broker is fenced: the controller did not hear it in time");
@@ -235,39 +258,59 @@ fn take(shared: &Shared, reply: HeartbeatReply) {
             if may_shut_down {
                 shared.membership.handed_over.notify_one();
             }
+            Some(decided)
         }
-        HeartbeatReply::Stale => shared.fail(format!(
-            "another process has registered as broker {}, or this one was unregistered: give every \
-             node its own node.id",
-            shared.config.node_id
-        )),
+        HeartbeatReply::Stale => {
+            shared.fail(format!(
+                "another process has registered as broker {}, or this one was unregistered: give \
+                 every node its own node.id",
+                shared.config.node_id
+            ));
+            None
+        }
     }
 }
 
 /// Hands over what this node leads, the quorum last: it has to agree on the rest. Gives up after
-/// [`HAND_OVER_TIMEOUT`], or when there is nobody left to hand anything over to.
-pub async fn hand_over(shared: &Shared) {
-    if shared.broker_epoch.is_none() || hand_over_partitions(shared).await {
+/// [`HAND_OVER_TIMEOUT`], or when there is nobody left to hand anything over to. Whether it leads no
+/// partition any more that another broker could lead.
+pub async fn hand_over(shared: &Shared) -> bool {
+    let partitions = match shared.broker_epoch {
+        Some(_) => hand_over_partitions(shared).await,
+        None => HandOver::Done,
+    };
+    if partitions != HandOver::NoQuorum {
         shared.quorum.hand_over().await;
     }
+    partitions == HandOver::Done
 }
 
-/// Hands over the partitions that this broker leads. Whether there is a quorum to agree on it.
-async fn hand_over_partitions(shared: &Shared) -> bool {
+/// What came of handing over the partitions that a broker leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandOver {
+    /// The controller has said that the broker may stop.
+    Done,
+    /// It has not, in time.
+    TimedOut,
+    /// There is no quorum to agree on it.
+    NoQuorum,
+}
+
+async fn hand_over_partitions(shared: &Shared) -> HandOver {
     shared.membership.wants_shutdown.store(true, Ordering::Release);
     let until = shared.doors.clock.now().monotonic.after(HAND_OVER_TIMEOUT);
     tokio::select! {
         biased;
-        () = shared.membership.handed_over.notified() => {}
+        () = shared.membership.handed_over.notified() => HandOver::Done,
         () = quorum_lost(shared) => {
             tracing::warn!("a majority of the voters is not running: nothing can be handed over");
-            return false;
+            HandOver::NoQuorum
         }
         () = shared.doors.clock.sleep_until(until) => {
             tracing::warn!("not everything was handed over; the controller will fence this broker");
+            HandOver::TimedOut
         }
     }
-    true
 }
 
 /// Completes when the quorum was found lost several times in a row.

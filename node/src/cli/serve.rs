@@ -54,7 +54,7 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     tokio::select! {
         biased;
-        () = broker.shutdown() => {}
+        _ = broker.shutdown() => {}
         // A second signal does not wait: what was acknowledged is on disk already.
         () = signals.stop() => tracing::warn!("stopped before the shutdown was clean"),
     }

@@ -5,7 +5,7 @@ use highwater_core::types::BrokerId;
 use serde::{Deserialize, Serialize};
 
 /// The version of the messages that this build speaks. Both sides must speak the same one.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 
 /// What a connection is for. Each broker keeps one of each to each other broker, so that records
 /// on their way never delay a sign of life.

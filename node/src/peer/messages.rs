@@ -182,6 +182,8 @@ pub enum HeartbeatReply {
         fenced: bool,
         /// It asked to stop, and leads nothing: it may.
         may_shut_down: bool,
+        /// What was decided before this was answered lies below this offset of the metadata log.
+        decided: MetadataOffset,
     },
     /// Another process has registered under the broker's id, or the registration is gone.
     Stale,

@@ -36,6 +36,11 @@ impl<T: Send + Sync + 'static> Watch<T> {
         self.lock().value.clone()
     }
 
+    /// The current version.
+    pub fn version(&self) -> u64 {
+        self.lock().version
+    }
+
     /// Replaces the value. Versions only grow.
     pub fn publish(&self, version: u64, value: T) {
         assert!(self.advance(version, value), "a watched value went back to version {version}");

@@ -245,11 +245,10 @@ impl Broker {
     }
 
     /// Stops cleanly: no new connection and no new request, what was taken in is answered, every
-    /// log flushed and checkpointed, so that the next start has nothing to scan.
-    pub async fn shutdown(&self) {
-        if self.is_clustered {
-            membership::hand_over(&self.shared).await;
-        }
+    /// log flushed and checkpointed, so that the next start has nothing to scan. Whether the
+    /// partitions that others could lead were handed over to them.
+    pub async fn shutdown(&self) -> bool {
+        let handed_over = !self.is_clustered || membership::hand_over(&self.shared).await;
         self.shared.close();
         // Who waits for a group is sent away, and finds another coordinator.
         self.shared.coordinators.close();
@@ -260,19 +259,22 @@ impl Broker {
         let clean = self.shared.partitions.close().await;
         if !clean {
             tracing::warn!("shut down, but not every log was closed: the next start recovers them");
-            return;
+        } else if let Some(epoch) = self.shared.broker_epoch {
+            self.mark_clean(epoch).await;
         }
-        let dir = &self.shared.config.data_dir;
-        let disk = &*self.shared.doors.disk;
-        let Some(epoch) = self.shared.broker_epoch else { return };
+        handed_over
+    }
+}
+
+impl Broker {
+    async fn mark_clean(&self, epoch: BrokerEpoch) {
+        let (dir, disk) = (&self.shared.config.data_dir, &*self.shared.doors.disk);
         match clean_shutdown::write(disk, dir, epoch).await {
             Ok(()) => tracing::info!("shut down cleanly"),
             Err(error) => tracing::warn!(%error, "the clean-shutdown marker was not written"),
         }
     }
-}
 
-impl Broker {
     /// Waits until every connection has written its answers, or for [`DRAIN_TIMEOUT`].
     async fn drain_connections(&self) {
         let shared = &self.shared;

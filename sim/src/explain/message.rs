@@ -105,10 +105,10 @@ pub fn of_reply(reply: &PeerReply) -> Said {
         }
         PeerReply::Refused(error) => plain(format!("refused: {error:?}")),
         PeerReply::Unknown(reason) => plain(format!("fate unknown: {reason}")),
-        PeerReply::Heartbeat(HeartbeatReply::Known { fenced, may_shut_down }) => {
+        PeerReply::Heartbeat(HeartbeatReply::Known { fenced, may_shut_down, decided }) => {
             let fenced = if *fenced { ", fenced" } else { "" };
             let stop = if *may_shut_down { ", may stop" } else { "" };
-            plain(format!("heartbeat reply{fenced}{stop}"))
+            plain(format!("heartbeat reply{fenced}{stop}, knows up to {}", decided.0))
         }
         PeerReply::Heartbeat(HeartbeatReply::Stale) => plain("heartbeat reply: stale".into()),
         PeerReply::Fetched(fetched) => {

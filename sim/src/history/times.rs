@@ -30,8 +30,11 @@ pub struct CleanStop {
     pub over: Moment,
     /// Whether somebody else was stopped, or not there, meanwhile.
     pub is_disturbed: bool,
-    /// Whether it had stopped by then.
-    pub in_time: bool,
+    /// Whether a majority of the voters ran all the time, itself among them if it is one.
+    pub had_quorum: bool,
+    /// Whether it had handed over what others could lead, by its own word, when it had stopped; `None`
+    /// when it was waited for no longer.
+    pub handed_over: Option<bool>,
     /// The partitions then, by the newest metadata that anybody who runs has applied.
     pub partitions: BTreeMap<Partition, PartitionSeen>,
     /// The other brokers that ran then, and were not fenced by that metadata.

@@ -38,9 +38,10 @@ impl Nemesis {
     pub(super) async fn stop_cleanly(&self, machine: &Machine) -> Option<usize> {
         let (asked, marks) = (now_nanos(), self.cluster.recorder.history().marks.len());
         let others = || self.others(machine);
-        let all_were_there = others().all(Machine::is_ready);
+        let were_there: Vec<_> =
+            others().filter(|other| other.is_ready()).map(|other| other.id.0).collect();
         let outcome = machine.shut_down().await;
-        let written = outcome.map(|in_time| {
+        let written = outcome.map(|handed_over| {
             let images = others().filter_map(|other| Some(other.broker()?.image()));
             let image = images.max_by_key(|image| image.applied());
             let mut history = self.cluster.recorder.history();
@@ -48,14 +49,24 @@ impl Nemesis {
                 |id| image.as_ref().is_none_or(|it| it.broker(id).is_none_or(|it| it.fenced));
             let living = others().filter(|other| other.is_ready() && !is_fenced(other.id));
             let stopped =
-                |mark: &Mark| mark.kind == MarkKind::Stopped && mark.machine != machine.id.0;
+                |mark: &&Mark| mark.kind == MarkKind::Stopped && mark.machine != machine.id.0;
+            let stopped: Vec<_> = history.marks[marks..].iter().filter(stopped).collect();
+            let stayed = |other: &Machine| {
+                were_there.contains(&other.id.0)
+                    && stopped.iter().all(|mark| mark.machine != other.id.0)
+            };
+            let is_disturbed = !others().all(stayed);
+            let voters = || self.cluster.machines.iter().filter(|machine| machine.votes);
+            let voted = voters().filter(|it| it.id == machine.id || stayed(it)).count();
+            let had_quorum = 2 * voted > voters().count();
             let over = history.tick();
             let stop = CleanStop {
                 machine: machine.id.0,
                 asked,
                 over,
-                is_disturbed: !all_were_there || history.marks[marks..].iter().any(stopped),
-                in_time,
+                is_disturbed,
+                had_quorum,
+                handed_over,
                 partitions: image
                     .as_ref()
                     .map(|image| metadata::partitions_of(image, &history.topics))

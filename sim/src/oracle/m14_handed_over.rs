@@ -5,17 +5,21 @@ use crate::history::{CleanStop, PartitionSeen};
 
 pub const CHECK: Check = Check {
     name: "M14 handed over",
-    claim: "who has stopped cleanly leads nothing that another living in-sync replica could lead",
+    claim: "who has handed over leads nothing that another living in-sync replica could lead, and \
+            nobody gives up while there is a quorum",
     judge,
 };
 
 fn judge(index: &Index<'_>) -> Verdict {
     for stop in &index.history.clean_stops {
         let machine = stop.machine;
-        if stop.in_time {
+        let could = !stop.is_disturbed || stop.handed_over.is_some() && stop.had_quorum;
+        if stop.handed_over == Some(true) {
             left_behind(index, stop)?;
-        } else if index.history.promise.is_brisk && !stop.is_disturbed {
-            let message = format!("broker {machine} was asked to stop, and did not in time");
+        } else if index.history.promise.is_brisk && could {
+            // Where there is no quorum, it says that it could not.
+            let what = if stop.handed_over.is_none() { "did not in time" } else { "handed nothing over" };
+            let message = format!("broker {machine} was asked to stop, and {what}");
             return Err(Violation::new(message).on([machine]));
         }
         if index.history.promise.is_brisk && stop.in_sync_again == Some(false) {
@@ -58,7 +62,7 @@ mod tests {
         let seen = PartitionSeen { leader: led_by, isr: vec![1, 2], ..in_sync(1, 3) };
         CleanStop {
             machine: 1,
-            in_time: true,
+            handed_over: Some(true),
             partitions: [(PARTITION, seen)].into(),
             living: vec![2, 3],
             ..CleanStop::default()
@@ -81,9 +85,18 @@ mod tests {
 
     #[test]
     fn a_stop_that_takes_too_long_is_found_where_nobody_else_was_missing() {
-        let late = CleanStop { in_time: false, ..stop(Some(2)) };
-        assert!(!holds(late.clone()));
-        assert!(holds(CleanStop { is_disturbed: true, ..late }));
+        for late in [None, Some(false)] {
+            let late = CleanStop { handed_over: late, ..stop(Some(2)) };
+            assert!(!holds(late.clone()));
+            assert!(holds(CleanStop { is_disturbed: true, ..late }));
+        }
+    }
+
+    #[test]
+    fn who_says_that_there_was_nobody_to_agree_may_leave_something_behind() {
+        let alone = CleanStop { handed_over: Some(false), is_disturbed: true, ..stop(Some(1)) };
+        assert!(holds(alone.clone()));
+        assert!(!holds(CleanStop { had_quorum: true, ..alone }), "there was somebody");
     }
 
     #[test]
