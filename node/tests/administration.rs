@@ -11,6 +11,9 @@ use highwater_node::{
         alter_partition_reassignments::{
             AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
         },
+        alter_replica_log_dirs::{
+            AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+        },
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
         describe_quorum::{DescribeQuorumPartition, DescribeQuorumRequest, DescribeQuorumTopic},
         elect_leaders::{ElectLeadersRequest, TopicPartitions},
@@ -230,6 +233,28 @@ async fn what_has_a_configuration_is_listed_by_type() {
     }
     let unknown = connection.call(&list(&[TOPIC, 3])).await.unwrap();
     assert_eq!((unknown.error_code, unknown.config_resources.len()), (UNSUPPORTED_VERSION, 0));
+}
+
+#[tokio::test]
+async fn a_replica_is_moved_to_the_directory_in_which_it_is_and_to_no_other() {
+    const REPLICA_NOT_AVAILABLE: i16 = 9;
+    const LOG_DIR_NOT_FOUND: i16 = 57;
+    let dir = tempfile::tempdir().unwrap();
+    let (_broker, mut connection) = start(dir.path()).await;
+    let here = dir.path().to_str().unwrap();
+    for (path, index, expected) in [
+        (here, 0, 0),
+        (here, 7, REPLICA_NOT_AVAILABLE),
+        (here, -1, REPLICA_NOT_AVAILABLE),
+        ("/elsewhere", 0, LOG_DIR_NOT_FOUND),
+    ] {
+        let topic = AlterReplicaLogDirTopic { name: "t".into(), partitions: vec![index] };
+        let wanted = AlterReplicaLogDir { path: path.into(), topics: vec![topic] };
+        let request = AlterReplicaLogDirsRequest { dirs: vec![wanted] };
+        let answer = connection.call(&request).await.unwrap();
+        let result = &answer.results[0].partitions[0];
+        assert_eq!((result.partition_index, result.error_code), (index, expected), "{path}");
+    }
 }
 
 #[tokio::test]

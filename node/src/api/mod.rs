@@ -3,6 +3,7 @@
 //! Kafka's `-1` sentinels and error codes live here and in `wire`; they never enter core.
 
 mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod authorized_operations;
 mod configs;
@@ -168,6 +169,9 @@ pub fn start(shared: &Arc<Shared>, peer: SocketAddr, frame: Bytes) -> Result<Ans
         ApiKey::DescribeCluster => answer(context, &header, reader, describe_cluster::handle),
         ApiKey::DescribeTopicPartitions => {
             answer(context, &header, reader, describe_topic_partitions::handle)
+        }
+        ApiKey::AlterReplicaLogDirs => {
+            answer(context, &header, reader, alter_replica_log_dirs::handle)
         }
         ApiKey::DescribeLogDirs => answer(context, &header, reader, describe_log_dirs::handle),
         ApiKey::DescribeProducers => answer(context, &header, reader, describe_producers::handle),

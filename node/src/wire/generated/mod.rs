@@ -3,6 +3,7 @@
 pub mod add_raft_voter;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
@@ -91,6 +92,8 @@ pub enum ApiKey {
     DescribeConfigs = 32,
     /// `AlterConfigs`.
     AlterConfigs = 33,
+    /// `AlterReplicaLogDirs`.
+    AlterReplicaLogDirs = 34,
     /// `DescribeLogDirs`.
     DescribeLogDirs = 35,
     /// `CreatePartitions`.
@@ -132,7 +135,7 @@ pub enum ApiKey {
 }
 
 /// What is served of each API, in the order of the keys.
-pub(super) const APIS: [Api; 40] = [
+pub(super) const APIS: [Api; 41] = [
     Api {
         key: ApiKey::Produce,
         name: "Produce",
@@ -298,6 +301,14 @@ pub(super) const APIS: [Api; 40] = [
         name: "AlterConfigs",
         versions: VersionRange::new(0, 2),
         advertised: VersionRange::new(0, 2),
+        flexible_from: 2,
+        request_limit: 8 * 1024 * 1024,
+    },
+    Api {
+        key: ApiKey::AlterReplicaLogDirs,
+        name: "AlterReplicaLogDirs",
+        versions: VersionRange::new(1, 2),
+        advertised: VersionRange::new(1, 2),
         flexible_from: 2,
         request_limit: 8 * 1024 * 1024,
     },
@@ -481,6 +492,7 @@ macro_rules! for_each_api {
             OffsetForLeaderEpoch offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
             DescribeConfigs describe_configs DescribeConfigsRequest DescribeConfigsResponse;
             AlterConfigs alter_configs AlterConfigsRequest AlterConfigsResponse;
+            AlterReplicaLogDirs alter_replica_log_dirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse;
             DescribeLogDirs describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse;
             CreatePartitions create_partitions CreatePartitionsRequest CreatePartitionsResponse;
             DeleteGroups delete_groups DeleteGroupsRequest DeleteGroupsResponse;
