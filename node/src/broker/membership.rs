@@ -1,6 +1,6 @@
 //! This broker in its cluster: it registers, gives signs of life, and leaves in good order.
 
-use super::{ControllerDriver, Shared};
+use super::{ControllerDriver, Shared, touch::Touch};
 use crate::{
     config::BrokerConfig,
     env::{Clock, Doors},
@@ -9,7 +9,6 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, MetadataError, Reply},
-    mutant::Mutant,
     partition::{Input, Partition},
     time::Instant,
     types::{BrokerEpoch, BrokerId, DirectoryId, Incarnation, MetadataOffset},
@@ -176,9 +175,7 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
     let interval = shared.config.broker_heartbeat_interval;
     // A session begins with the sending of what was answered: by the time it ends here it has not
     // yet ended for the controller, which heard that later.
-    let mut heard = clock.now().monotonic;
-    // An answer that says more than this broker knows, and when it was asked for.
-    let mut ahead: Option<(MetadataOffset, Instant)> = None;
+    let mut touch = Touch::begin(clock.now().monotonic);
     let mut in_touch = true;
     loop {
         let now = clock.now().monotonic;
@@ -192,16 +189,15 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
             wants_shutdown: shared.membership.wants_shutdown.load(Ordering::Acquire),
         };
         let reply = ask(&shared, &controller, heartbeat, deadline).await;
-        // The quorum may have elected another leader for what this broker leads, and the controller
-        // be found before the broker hears of it. Then the answer is a sign of life of the controller,
-        // and none of the broker's knowing who leads: that it is when its metadata has come so far.
-        heard = learned(&shared, &mut ahead).unwrap_or(heard);
-        if let Some(PeerReply::Heartbeat(reply)) = reply {
-            ahead = ahead.or(take(&shared, reply).map(|decided| (decided, now)));
-            heard = learned(&shared, &mut ahead).unwrap_or(heard);
+        let followed = MetadataOffset(shared.followed.version());
+        touch.follows(followed);
+        if let Some(PeerReply::Heartbeat(reply)) = reply
+            && let Some(decided) = take(&shared, reply)
+        {
+            touch.answered(now, decided, followed);
         }
-        let silence = clock.now().monotonic.since(heard);
         let was_in_touch = in_touch;
+        let silence = touch.silence(clock.now().monotonic);
         in_touch = silence <= shared.config.broker_session_timeout;
         if !in_touch {
             out_of_touch(&shared);
@@ -237,14 +233,6 @@ fn out_of_touch(shared: &Shared) {
             driver.tell_touch(Input::OutOfTouch { patience, vouches_for });
         }
     }
-}
-
-/// When an answer was asked for whose decisions the broker's partitions follow by now.
-fn learned(shared: &Shared, ahead: &mut Option<(MetadataOffset, Instant)>) -> Option<Instant> {
-    let followed = shared.followed.version();
-    let is_followed =
-        |decided: MetadataOffset| followed >= decided.0 || Mutant::InTouchUnaware.is_planted();
-    ahead.take_if(|(decided, _)| is_followed(*decided)).map(|(_, asked)| asked)
 }
 
 /// Takes over what the controller says; the offset below which what it has decided lies.

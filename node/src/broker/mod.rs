@@ -19,6 +19,7 @@ mod replica_reads;
 mod replica_sessions;
 mod replication;
 mod throttles;
+mod touch;
 pub mod upkeep;
 
 pub use controller::ControllerDriver;
