@@ -237,15 +237,14 @@ async fn what_has_a_configuration_is_listed_by_type() {
 
 #[tokio::test]
 async fn a_replica_is_moved_to_the_directory_in_which_it_is_and_to_no_other() {
-    const REPLICA_NOT_AVAILABLE: i16 = 9;
     const LOG_DIR_NOT_FOUND: i16 = 57;
     let dir = tempfile::tempdir().unwrap();
     let (_broker, mut connection) = start(dir.path()).await;
     let here = dir.path().to_str().unwrap();
     for (path, index, expected) in [
         (here, 0, 0),
-        (here, 7, REPLICA_NOT_AVAILABLE),
-        (here, -1, REPLICA_NOT_AVAILABLE),
+        (here, 7, UNKNOWN_TOPIC_OR_PARTITION),
+        (here, -1, UNKNOWN_TOPIC_OR_PARTITION),
         ("/elsewhere", 0, LOG_DIR_NOT_FOUND),
     ] {
         let topic = AlterReplicaLogDirTopic { name: "t".into(), partitions: vec![index] };

@@ -11,7 +11,7 @@ use crate::wire::{
 use std::{collections::BTreeMap, path::Path};
 
 /// Answers for each replica whether it is where it is wanted: any other directory than the data
-/// directory is unknown (LOG_DIR_NOT_FOUND), and what is not held here cannot be asked for
+/// directory is unknown (LOG_DIR_NOT_FOUND), and of what other brokers hold there is no replica here
 /// (REPLICA_NOT_AVAILABLE).
 pub async fn handle(
     context: Context,
@@ -27,7 +27,8 @@ pub async fn handle(
                 let error = match named.partition(&context, index) {
                     _ if !is_ours => ErrorCode::LogDirNotFound,
                     Ok(_) => ErrorCode::None,
-                    Err(_) => ErrorCode::ReplicaNotAvailable,
+                    Err(ErrorCode::NotLeaderOrFollower) => ErrorCode::ReplicaNotAvailable,
+                    Err(error) => error,
                 };
                 AlterReplicaLogDirPartitionResult {
                     partition_index: index,

@@ -60,10 +60,9 @@ pub async fn create_on_demand(context: &Context, name: &str) -> Result<(), Error
 pub async fn create_offsets_topic(context: &Context) -> Result<(), ErrorCode> {
     let (config, image) = (&context.shared.config, context.shared.quorum.image());
     let wanted = config.offsets_topic;
-    // A cluster that is starting has not yet heard of all of its voters, where these are brokers, too.
-    let is_voter = config.voters.contains_key(&config.node_id);
-    let voters = if is_voter { config.voters.len() } else { 0 };
-    let brokers = image.brokers().count().max(voters);
+    // Voters are brokers, too, or there are as many brokers at least: a cluster that is starting has not
+    // yet heard of all of them.
+    let brokers = image.brokers().count().max(config.voters.len());
     let factor = (wanted.replication_factor as usize).min(brokers);
     if factor < wanted.replication_factor as usize {
         tracing::warn!(

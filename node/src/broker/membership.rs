@@ -175,8 +175,8 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
     let interval = shared.config.broker_heartbeat_interval;
     // A session begins with the sending of what was answered: by the time it ends here it has not
     // yet ended for the controller, which heard that later.
+    let session = shared.config.broker_session_timeout;
     let mut touch = Touch::begin(clock.now().monotonic);
-    let mut in_touch = true;
     loop {
         let now = clock.now().monotonic;
         let next = now.after(interval);
@@ -188,24 +188,37 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
             applied: shared.quorum.image().applied(),
             wants_shutdown: shared.membership.wants_shutdown.load(Ordering::Acquire),
         };
-        let reply = ask(&shared, &controller, heartbeat, deadline).await;
-        let followed = MetadataOffset(shared.followed.version());
-        touch.follows(followed);
+        let asking = ask(&shared, &controller, heartbeat, deadline);
+        let reply = doubting_from(&shared, touch.silent_for(session), asking).await;
+        let known = MetadataOffset(shared.membership.known.load(Ordering::Acquire));
+        touch.follows(known);
         if let Some(PeerReply::Heartbeat(reply)) = reply
             && let Some(decided) = take(&shared, reply)
         {
-            touch.answered(now, decided, followed);
+            touch.answered(now, decided, known);
         }
-        let was_in_touch = in_touch;
-        let silence = touch.silence(clock.now().monotonic);
-        in_touch = silence <= shared.config.broker_session_timeout;
-        if !in_touch {
+        if clock.now().monotonic >= touch.silent_for(session) {
             out_of_touch(&shared);
-        } else if !was_in_touch {
+        } else if shared.membership.is_out_of_touch.swap(false, Ordering::AcqRel) {
             shared.partitions.open().iter().for_each(|driver| driver.tell_touch(Input::InTouch));
         }
-        clock.sleep_until(next).await;
+        doubting_from(&shared, touch.silent_for(session), clock.sleep_until(next)).await;
     }
+}
+
+/// Waits for something. When the controller has been silent for a session meanwhile, another broker may
+/// have been elected, and this one's partitions are told so at once.
+async fn doubting_from<T>(shared: &Shared, doubt: Instant, awaited: impl Future<Output = T>) -> T {
+    tokio::pin!(awaited);
+    if shared.membership.is_out_of_touch.load(Ordering::Acquire) {
+        return awaited.await;
+    }
+    tokio::select! {
+        biased;
+        done = &mut awaited => return done,
+        () = shared.doors.clock.sleep_until(doubt) => out_of_touch(shared),
+    }
+    awaited.await
 }
 
 /// Gives a sign of life to whoever leads the quorum as far as this node knows.
@@ -224,8 +237,23 @@ async fn ask(
     called.await.inspect_err(|error| tracing::debug!(%error, "heartbeat failed")).ok()
 }
 
+/// The partitions have been told of the image at this position.
+pub fn knows(shared: &Shared, applied: MetadataOffset) {
+    shared.membership.known.fetch_max(applied.0, Ordering::AcqRel);
+    tell_newcomers(shared);
+}
+
+/// What a broker begins to lead while it does not hear the controller, by metadata that came late, may be
+/// another's by now as well.
+pub fn tell_newcomers(shared: &Shared) {
+    if shared.membership.is_out_of_touch.load(Ordering::Acquire) {
+        out_of_touch(shared);
+    }
+}
+
 /// Another broker may lead by now what this one led: producers must not wait for it.
 fn out_of_touch(shared: &Shared) {
+    shared.membership.is_out_of_touch.store(true, Ordering::Release);
     let patience = shared.config.broker_session_timeout;
     let vouches_for = patience + shared.config.replica_fetch_wait_max;
     for driver in shared.partitions.open() {

@@ -52,7 +52,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, Semaphore};
@@ -108,6 +108,10 @@ pub struct Membership {
     pub(crate) wants_shutdown: AtomicBool,
     pub(crate) handed_over: Notify,
     pub(crate) fenced: AtomicBool,
+    /// Nobody knows whether this broker has been replaced as a leader.
+    pub(crate) is_out_of_touch: AtomicBool,
+    /// The position of the image of which the partitions have been told.
+    pub(crate) known: AtomicU64,
     failure: OnceLock<String>,
     failed: Notify,
 }

@@ -79,6 +79,12 @@ struct Slot {
     assignment: Assignment,
 }
 
+/// What a newer image changes about files.
+pub struct FileChanges {
+    gone: Vec<Slot>,
+    new: Vec<Slot>,
+}
+
 impl Partitions {
     /// Keeps partitions under `dir`, one directory each: `<topic>/<index>.<topic id>`.
     pub fn new(
@@ -148,11 +154,12 @@ impl Partitions {
         (slots.len(), offline)
     }
 
-    /// Brings the open partitions in line with the image: opens new ones, reconfigures, takes over
-    /// who leads, deletes. Called by one task only, with ever newer images.
-    pub async fn follow(self: &Arc<Self>, image: &Image) {
-        self.delete_missing(image).await;
-        let mut opening = Vec::new();
+    /// Tells the open partitions what the image says of them: who leads, how they are configured, that
+    /// they are here no more. Nothing is written or waited for. Returns what is to be done with files
+    /// then. Called by one task only, with ever newer images.
+    pub fn tell(&self, image: &Image) -> FileChanges {
+        let gone = self.take_missing(image);
+        let mut new = Vec::new();
         for topic in image.topics() {
             let config = self.config_of(image, topic);
             for (partition, index) in topic.partitions.iter().zip(0..) {
@@ -165,15 +172,24 @@ impl Partitions {
                 let known = self.read().get(&key).cloned();
                 match known {
                     Some(slot) => self.update(key, slot, &config, assignment),
-                    None => {
-                        let id = self.reserve(topic, index, &config, &assignment);
-                        let (this, config) = (self.clone(), config.clone());
-                        opening.push(self.tasks.spawn("open-partition", async move {
-                            this.open_slot(id, config, assignment).await;
-                        }));
-                    }
+                    None => new.push(self.reserve(topic, index, &config, assignment)),
                 }
             }
+        }
+        FileChanges { gone, new }
+    }
+
+    /// Deletes the logs of partitions that are gone, and opens those of new ones.
+    pub async fn carry_out(self: &Arc<Self>, changes: FileChanges) {
+        for slot in changes.gone {
+            self.delete(slot).await;
+        }
+        let mut opening = Vec::new();
+        for Slot { id, config, assignment, .. } in changes.new {
+            let this = self.clone();
+            opening.push(self.tasks.spawn("open-partition", async move {
+                this.open_slot(id, config, assignment).await;
+            }));
         }
         for task in opening {
             // An aborted task can only mean that the whole broker is going down.
@@ -205,13 +221,12 @@ impl Partitions {
         topic: &Topic,
         index: PartitionIndex,
         config: &TopicConfig,
-        assignment: &Assignment,
-    ) -> TopicPartition {
+        assignment: Assignment,
+    ) -> Slot {
         let id = TopicPartition { topic: topic.name.as_str().into(), topic_id: topic.id, index };
-        let (config, assignment) = (config.clone(), assignment.clone());
-        let slot = Slot { id: id.clone(), lookup: Lookup::Opening, config, assignment };
-        self.write().insert((topic.id, index), slot);
-        id
+        let slot = Slot { id, lookup: Lookup::Opening, config: config.clone(), assignment };
+        self.write().insert((topic.id, index), slot.clone());
+        slot
     }
 
     async fn open_slot(&self, id: TopicPartition, config: TopicConfig, assignment: Assignment) {
@@ -282,7 +297,8 @@ impl Partitions {
         self.write().insert(key, Slot { config: config.clone(), assignment, ..slot });
     }
 
-    async fn delete_missing(&self, image: &Image) {
+    /// Takes the partitions away of which there is no replica here any more.
+    fn take_missing(&self, image: &Image) -> Vec<Slot> {
         let missing: Vec<Key> = {
             let slots = self.read();
             let broker = self.options.broker;
@@ -292,25 +308,30 @@ impl Partitions {
             };
             slots.keys().filter(is_gone).copied().collect()
         };
-        for key in missing {
-            let Some(slot) = self.write().remove(&key) else { continue };
+        let taken = missing.into_iter().filter_map(|key| {
+            let slot = self.write().remove(&key)?;
             if image.topic(key.0).is_none() {
                 self.metrics.forget_topic(&slot.id.topic);
             }
             sometimes!(ReplicaMovedAway, image.topic(key.0).is_some());
-            let removed = match slot.lookup {
-                Lookup::Open(driver) => {
-                    driver.tell(Input::LogFailed { readable: false });
-                    driver.log().delete().await
-                }
-                Lookup::Offline | Lookup::Opening | Lookup::Unknown => {
-                    let dir = partition_dir(&self.dir, &slot.id);
-                    self.doors.disk.remove_dir(&dir).await.map_err(LogError::from)
-                }
-            };
-            if let Err(error) = removed {
-                tracing::error!(partition = %slot.id, %error, "files not removed");
+            if let Lookup::Open(driver) = &slot.lookup {
+                driver.tell(Input::LogFailed { readable: false });
             }
+            Some(slot)
+        });
+        taken.collect()
+    }
+
+    async fn delete(&self, slot: Slot) {
+        let removed = match slot.lookup {
+            Lookup::Open(driver) => driver.log().delete().await,
+            Lookup::Offline | Lookup::Opening | Lookup::Unknown => {
+                let dir = partition_dir(&self.dir, &slot.id);
+                self.doors.disk.remove_dir(&dir).await.map_err(LogError::from)
+            }
+        };
+        if let Err(error) = removed {
+            tracing::error!(partition = %slot.id, %error, "files not removed");
         }
     }
 

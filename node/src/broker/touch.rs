@@ -41,9 +41,9 @@ impl Touch {
         self.follows(followed);
     }
 
-    /// For how long it has not known.
-    pub fn silence(&self, now: Instant) -> Duration {
-        now.since(self.heard)
+    /// From when on it has not known for so long.
+    pub fn silent_for(&self, duration: Duration) -> Instant {
+        self.heard.after(duration)
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     }
 
     fn silence(touch: &Touch, now: u64) -> u128 {
-        touch.silence(at(now)).as_millis()
+        at(now).since(touch.silent_for(Duration::ZERO)).as_millis()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a broker does without being asked: it follows the metadata, looks after its followers and
 //! enforces retention.
 
-use super::Shared;
+use super::{Shared, membership};
 use crate::env;
 use highwater_core::{mutant::Mutant, partition::Input};
 use std::{sync::Arc, time::Duration};
@@ -22,7 +22,10 @@ pub async fn follow_metadata(shared: Arc<Shared>) {
         shared.throttles.follow(&image, shared.config.node_id, static_configs);
         // A disk that was a broker's once may still hold partitions of this node's id.
         if shared.broker_epoch.is_some() {
-            shared.partitions.follow(&image).await;
+            let changes = shared.partitions.tell(&image);
+            membership::knows(&shared, applied);
+            shared.partitions.carry_out(changes).await;
+            membership::tell_newcomers(&shared);
             shared.replication.follow(&shared.partitions.open());
             shared.coordinators.follow(&image, &shared.partitions);
         }

@@ -137,7 +137,7 @@ impl Broker {
         let image = quorum.image();
         if broker_epoch.is_some() {
             partitions.sweep(&image).await?;
-            partitions.follow(&image).await;
+            partitions.carry_out(partitions.tell(&image)).await;
         }
         let throttles = Arc::new(Throttles::default());
         let replication = Replication::new(

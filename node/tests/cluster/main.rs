@@ -4,6 +4,8 @@
 mod controllers;
 mod follower_reads;
 mod leader_hints;
+#[path = "../common/patience.rs"]
+mod patience;
 #[path = "../common/ports.rs"]
 mod ports;
 mod replica_fetches;

@@ -21,11 +21,8 @@ async fn records_of_a_new_partition_do_not_wait_for_the_fetch_that_could_not_nam
         let (partition, leader) = create_topic(&nodes, name, 3).await;
         let mut connection = connect(&nodes[&leader]).await;
         // The leader opens its log first, which is not what is measured.
-        while connection.list_offset(&partition, -2).await.unwrap().error_code
-            == NOT_LEADER_OR_FOLLOWER
-        {
-            pause().await;
-        }
+        let code = async || connection.list_offset(&partition, -2).await.unwrap().error_code;
+        until("the leader leads", code, |code| *code != NOT_LEADER_OR_FOLLOWER).await;
         let began = clock.now().monotonic;
         assert_eq!(produce(&mut connection, &partition, b"record").await, 0);
         let took = clock.now().monotonic.since(began);

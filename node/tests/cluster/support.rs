@@ -1,6 +1,6 @@
 //! Nodes of a cluster, and what a test asks of them.
 
-pub use super::ports::free_ports;
+pub use super::{patience::until, ports::free_ports};
 use highwater_core::{
     record::{BatchBuilder, NewRecord},
     types::{PartitionIndex, TopicId},
@@ -109,9 +109,8 @@ pub async fn sleep(duration: Duration) {
 pub async fn create_topic(nodes: &Nodes, name: &str, replicas: usize) -> (PartitionRef, i32) {
     let any = nodes.values().next().unwrap();
     // A node that has started knows that it is registered, and not yet that the others are.
-    while any.image().brokers().count() < nodes.len() {
-        pause().await;
-    }
+    let known = async || any.image().brokers().count();
+    until("all are registered", known, |known| *known >= nodes.len()).await;
     let topic = CreatableTopic {
         name: name.into(),
         num_partitions: 1,
@@ -120,16 +119,15 @@ pub async fn create_topic(nodes: &Nodes, name: &str, replicas: usize) -> (Partit
     };
     let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
     let mut connection = connect(any).await;
-    let mut answer = connection.call(&request).await.unwrap();
-    let mut code = answer.topics[0].error_code;
     let mut may_be_made = false;
-    while passes(code) {
+    let create = async || {
+        let answer = connection.call(&request).await.unwrap();
         // Where the quorum elects a leader meanwhile, nobody knows what became of it.
-        may_be_made |= code == UNKNOWN_SERVER_ERROR;
-        pause().await;
-        answer = connection.call(&request).await.unwrap();
-        code = answer.topics[0].error_code;
-    }
+        may_be_made |= answer.topics[0].error_code == UNKNOWN_SERVER_ERROR;
+        answer
+    };
+    let answer = until("the topic is created", create, |it| !passes(it.topics[0].error_code)).await;
+    let code = answer.topics[0].error_code;
     assert!(code == 0 || may_be_made && code == TOPIC_ALREADY_EXISTS, "{answer:?}");
     for _ in 0..3_000 {
         let known: Vec<_> = nodes.values().map(|node| known_leader(node, name, replicas)).collect();

@@ -41,11 +41,8 @@ async fn alter(
     };
     let request =
         IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-    let mut answer = connection.call(&request).await.unwrap();
-    while passes(answer.responses[0].error_code) {
-        pause().await;
-        answer = connection.call(&request).await.unwrap();
-    }
+    let alter = async || connection.call(&request).await.unwrap();
+    let answer = until("configured", alter, |it| !passes(it.responses[0].error_code)).await;
     assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
 }
 
@@ -57,11 +54,9 @@ async fn reassign(connection: &mut Connection, topic: &str, replicas: Vec<i32>) 
         topics: vec![topic],
         ..Default::default()
     };
-    let mut answer = connection.call(&request).await.unwrap();
-    while passes(answer.responses[0].partitions[0].error_code) {
-        pause().await;
-        answer = connection.call(&request).await.unwrap();
-    }
+    let reassign = async || connection.call(&request).await.unwrap();
+    let answer = until("reassigned", reassign, |it| !passes(it.error_code)).await;
+    assert_eq!(answer.error_code, 0, "{answer:?}");
     assert_eq!(answer.responses[0].partitions[0].error_code, 0, "{answer:?}");
 }
 

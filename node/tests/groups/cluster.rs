@@ -1,6 +1,6 @@
 //! A group whose coordinator's broker goes: another broker has what it knew.
 
-use super::{ports::free_ports, support::*};
+use super::{patience::until, ports::free_ports, support::*};
 use highwater_node::{
     config::{BrokerConfig, HostPort, Settings},
     env::{Doors, OsClock, OsDisk, OsEntropy},
@@ -93,9 +93,8 @@ async fn a_group_goes_on_with_another_coordinator() {
     let old = coordinator(&brokers, "g", 0).await;
     let mut connection = connect(&brokers[&old]).await;
     // It may know less than the broker that was asked for the coordinator.
-    while brokers[&old].image().brokers().count() < brokers.len() {
-        pause().await;
-    }
+    let known = async || brokers[&old].image().brokers().count();
+    until("all are registered", known, |known| *known == brokers.len()).await;
     create_topic(&mut connection, "t", 2).await;
     while is_passing(committed(&mut connection, "g", 0).await.0) {
         pause().await;

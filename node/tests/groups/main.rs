@@ -5,6 +5,8 @@ mod cluster;
 mod consumer;
 mod coordinators;
 mod offsets;
+#[path = "../common/patience.rs"]
+mod patience;
 #[path = "../common/ports.rs"]
 mod ports;
 mod support;

@@ -17,14 +17,11 @@ const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 fn is_refused(history: &History, change: &Change, outcome: &Outcome) -> bool {
     let Outcome::Failed(code) = outcome else { return false };
     match *code {
-        UNKNOWN_TOPIC_OR_PARTITION
-        | TOPIC_ALREADY_EXISTS
-        | INVALID_PARTITIONS
-        | NO_REASSIGNMENT_IN_PROGRESS => {
+        TOPIC_ALREADY_EXISTS | INVALID_PARTITIONS | NO_REASSIGNMENT_IN_PROGRESS => {
             !history.promise.repeats_messages || *code != refusal_of_a_second(change)
         }
-        // The second copy may have come to a controller that led no more.
-        NOT_CONTROLLER => !history.promise.repeats_messages,
+        // The second copy may have come to a controller that led no more, or behind a deletion.
+        NOT_CONTROLLER | UNKNOWN_TOPIC_OR_PARTITION => !history.promise.repeats_messages,
         INVALID_REPLICA_ASSIGNMENT | INVALID_CONFIG | INVALID_REQUEST => true,
         _ => false,
     }
@@ -34,10 +31,12 @@ fn is_refused(history: &History, change: &Change, outcome: &Outcome) -> bool {
 fn refusal_of_a_second(change: &Change) -> i16 {
     match change {
         Change::CreateTopic { .. } => TOPIC_ALREADY_EXISTS,
-        Change::DeleteTopic(_) => UNKNOWN_TOPIC_OR_PARTITION,
         Change::Grow { .. } => INVALID_PARTITIONS,
         Change::Reassign { replicas: None, .. } => NO_REASSIGNMENT_IN_PROGRESS,
-        Change::Reassign { .. } | Change::Configure { .. } | Change::ElectLeaders => 0,
+        Change::DeleteTopic(_)
+        | Change::Reassign { .. }
+        | Change::Configure { .. }
+        | Change::ElectLeaders => 0,
     }
 }
 
