@@ -85,6 +85,8 @@ fn stop(mut cluster: Cluster) -> Result<String> {
     let mut accidents = cluster.ended_by_themselves();
     accidents.extend(cluster.panics());
     ensure!(accidents.is_empty(), "{}", accidents.join("; "));
+    // A process that has only just begun would be ended by the signal, and not end by itself.
+    cluster.wait_ready(START_LIMIT)?;
     (0..NODES).try_for_each(|node| cluster.terminate(node).map(drop))?;
     Ok(format!("{NODES} nodes"))
 }
