@@ -35,7 +35,7 @@ pub struct CleanStop {
     /// Whether it had handed over what others could lead, by its own word, when it had stopped; `None`
     /// when it was waited for no longer.
     pub handed_over: Option<bool>,
-    /// The partitions then, by the newest metadata that anybody who runs has applied.
+    /// The partitions then, by the newest metadata that anybody has applied.
     pub partitions: BTreeMap<Partition, PartitionSeen>,
     /// The other brokers that ran then, and were not fenced by that metadata.
     pub living: Vec<i32>,

@@ -42,8 +42,8 @@ impl Nemesis {
             others().filter(|other| other.is_ready()).map(|other| other.id.0).collect();
         let outcome = machine.shut_down().await;
         let written = outcome.map(|handed_over| {
-            let images = others().filter_map(|other| Some(other.broker()?.image()));
-            let image = images.max_by_key(|image| image.applied());
+            // If it led the quorum, the others may yet have to hear of what it handed over.
+            let image = self.cluster.newest_image();
             let mut history = self.cluster.recorder.history();
             let is_fenced =
                 |id| image.as_ref().is_none_or(|it| it.broker(id).is_none_or(|it| it.fenced));
