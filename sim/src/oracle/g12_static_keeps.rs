@@ -36,7 +36,7 @@ fn judge(index: &Index<'_>) -> Verdict {
         for asked in &calls {
             let Some(instance) = asked.of.instance.as_deref() else { continue };
             let Ask::ConsumerHeartbeat { epoch: went_by, .. } = asked.of.ask else { continue };
-            let before = had.remove(instance);
+            let before = had.remove(instance).filter(|had| !has_begun_anew(&calls, had, asked));
             let lost = before.as_ref().and_then(|had| lost(index.history, had, asked));
             if let (Some(lost), Some(before)) = (lost, before.as_ref()) {
                 let member = &asked.of.member;
@@ -55,6 +55,17 @@ fn judge(index: &Index<'_>) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Whether the group that a member comes back to is another one of the same name: somebody led a classic
+/// generation below the epoch that the member had been told. In one life of a group both only grow.
+fn has_begun_anew(calls: &[Asked<'_>], had: &Had<'_>, back: &Asked<'_>) -> bool {
+    let Some(left) = had.left else { return false };
+    let is_between = |call: &Call| (left.invoked..back.call.invoked).contains(&call.invoked);
+    calls.iter().filter(|asked| asked.heard().is_some() && is_between(asked.call)).any(|asked| {
+        matches!(&asked.of.ask, Ask::Sync { generation, given }
+            if !given.is_empty() && *generation < had.epoch)
+    })
 }
 
 /// What who comes back in the same epoch has not any more.
@@ -107,5 +118,26 @@ mod tests {
         assert!(back(1, &[0, 1, 2]));
         assert!(back(2, &[0]));
         assert!(!back(1, &[0]));
+    }
+
+    #[test]
+    fn a_group_that_has_begun_anew_owes_nothing() {
+        let led = |generation: i32| {
+            let mut example = Example::new();
+            let mut ask = |member: &str, ask: Ask, heard: Heard| {
+                let instance = (member != "c").then_some("i");
+                example.asked(member, instance, ask, Outcome::Heard(heard));
+            };
+            let beat = |epoch| Ask::ConsumerHeartbeat { epoch, owned: partitions(&[]) };
+            let told = |indexes| Heard::Told { epoch: 4, assigned: Some(partitions(indexes)) };
+            ask("a", beat(0), told(&[0, 1]));
+            ask("a", beat(-2), Heard::Left);
+            let given = [("c".into(), partitions(&[0]))].into();
+            ask("c", Ask::Sync { generation, given }, Heard::Assigned(partitions(&[0])));
+            ask("b", beat(0), told(&[]));
+            example.holds(&CHECK)
+        };
+        assert!(led(1));
+        assert!(!led(4));
     }
 }
