@@ -151,8 +151,6 @@ async fn a_controller_needs_no_listener_for_clients() {
     let voters = format!("1@127.0.0.1:{port}");
     let controller = start_node(config(dir.path(), 1, (port, &voters), more)).await;
     assert_eq!(controller.listen_address(), None);
-    while !controller.ready() {
-        pause().await;
-    }
+    until("the controller is ready", async || controller.ready(), |ready| *ready).await;
     controller.shutdown().await;
 }

@@ -87,9 +87,7 @@ async fn is_held_up(side: &str) {
     assert_eq!(in_sync(&nodes, "t"), 1, "the {side} holds the move up");
 
     alter(&mut connection, (BROKER, &throttled.to_string()), DELETE, &[(&rate, "")]).await;
-    while in_sync(&nodes, "t") < 2 {
-        pause().await;
-    }
+    until("two are in sync", async || in_sync(&nodes, "t"), |found| *found >= 2).await;
     shut_down(nodes).await;
 }
 

@@ -96,9 +96,8 @@ async fn a_group_goes_on_with_another_coordinator() {
     let known = async || brokers[&old].image().brokers().count();
     until("all are registered", known, |known| *known == brokers.len()).await;
     create_topic(&mut connection, "t", 2).await;
-    while is_passing(committed(&mut connection, "g", 0).await.0) {
-        pause().await;
-    }
+    let found = async || committed(&mut connection, "g", 0).await;
+    until("the coordinator has loaded", found, |found| !is_passing(found.0)).await;
     let joined = stable(&mut connection, "g").await;
     let (member, generation) = (joined.member_id.clone(), joined.generation_id);
     assert_eq!(commit_one(&mut connection, &commit("g", &member, generation, 0, 42)).await, 0);
@@ -114,11 +113,8 @@ async fn a_group_goes_on_with_another_coordinator() {
     leaving.shutdown().await;
     let new = coordinator(&brokers, "g", old).await;
     let mut connection = connect(&brokers[&new]).await;
-    let mut found = committed(&mut connection, "g", 0).await;
-    while is_passing(found.0) {
-        pause().await;
-        found = committed(&mut connection, "g", 0).await;
-    }
+    let found = async || committed(&mut connection, "g", 0).await;
+    let found = until("the next one has loaded", found, |found| !is_passing(found.0)).await;
     assert_eq!(found, (0, 42), "what was committed is known");
     assert_eq!(heartbeat(&mut connection, "g", &member, generation).await, 0, "nobody rejoins");
     assert_eq!(commit_one(&mut connection, &commit("g", &member, generation, 0, 43)).await, 0);
