@@ -26,12 +26,12 @@ async function step(name, body) {
   }
 }
 
-const view = (page) => page.evaluate(() => {
+// What is in view is written when a frame is painted: what was asked for before is in the next one.
+const view = (page) => page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => {
   const { from, to } = document.getElementById("timeline").dataset;
-  return { from: Number(from), to: Number(to) };
-});
+  resolve({ from: Number(from), to: Number(to) });
+})));
 
-// A change of the view is painted with the next frame.
 async function changed(page, before, what) {
   await page.waitForFunction(({ from, to }) => {
     const now = document.getElementById("timeline").dataset;
