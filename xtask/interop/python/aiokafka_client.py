@@ -24,11 +24,11 @@ async def listed():
 
 
 async def wait_listed(expected):
-    for _ in range(50):
+    for _ in range(300):
         if (TOPIC in await listed()) == expected:
             return
         await asyncio.sleep(0.2)
-    raise AssertionError(f"after 10 s the topic is {'not ' if expected else 'still '}in the metadata")
+    raise AssertionError(f"after 60 s the topic is {'not ' if expected else 'still '}in the metadata")
 
 
 async def create_topic():

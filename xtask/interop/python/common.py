@@ -70,7 +70,7 @@ def check(holds, message):
         raise AssertionError(message)
 
 
-def wait_for(what, holds, seconds=10.0):
+def wait_for(what, holds, seconds=60.0):
     end = time.monotonic() + seconds
     while not holds():
         check(time.monotonic() < end, f"not within {seconds:.0f} s: {what}")

@@ -13,10 +13,10 @@ use super::Places;
 use crate::cluster::free_ports;
 
 /// The longest a broker may take until it is ready.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// The longest a broker may take to end after SIGTERM.
-const STOP_LIMIT: Duration = Duration::from_secs(15);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at while waiting for it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);

@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -14,6 +15,10 @@ use super::Places;
 
 /// The Java client's program starts faster without the optimising compiler, and needs little.
 const JAVA_OPTIONS: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-Xmx256m"];
+
+/// The pauses after an installation that failed: a registry may be away for a moment.
+const PAUSES: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45)];
 
 /// A client library or program that users have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +72,7 @@ impl Client {
 /// Installs what the client needs, unless it is there; returns what was installed.
 pub fn install(client: Client, places: &Places) -> Result<String> {
     match client {
-        Client::Kcat => need(places, "kcat", &["kcat"]),
+        Client::Kcat => persistently(|| need(places, "kcat", &["kcat"])),
         Client::ConfluentKafka | Client::KafkaPython | Client::Aiokafka => install_python(places),
         Client::Kafkajs => install_node(places),
         Client::Rskafka | Client::Krafka => build_rust(places),
@@ -211,10 +216,21 @@ pub(crate) fn unless_installed(
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok("kept".into());
     }
-    // A registry may fail once.
-    installation().or_else(|_| installation())?;
+    persistently(installation)?;
     std::fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok("installed".into())
+}
+
+/// Tries an installation again after each of the pauses.
+fn persistently<T>(installation: impl Fn() -> Result<T>) -> Result<T> {
+    for pause in PAUSES {
+        match installation() {
+            Ok(done) => return Ok(done),
+            Err(error) => println!("to be tried again in {} s: {error:#}", pause.as_secs()),
+        }
+        std::thread::sleep(pause);
+    }
+    installation()
 }
 
 /// Makes sure that `program` can be run, by Debian's packages when it is not there.
@@ -234,12 +250,13 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn apt_install(places: &Places, packages: &[&str]) -> Result<()> {
-    static UPDATED: Once = Once::new();
+    static UPDATED: AtomicBool = AtomicBool::new(false);
     ensure!(on_path("apt-get").is_some(), "install {packages:?} by hand: there is no apt-get");
-    UPDATED.call_once(|| {
+    if !UPDATED.load(Ordering::Relaxed) {
         // A stale list may still do; the installation tells.
-        let _ = run(places, "apt", &mut command_line("apt-get", &["update", "--quiet"]));
-    });
+        let updated = run(places, "apt", &mut command_line("apt-get", &["update", "--quiet"]));
+        UPDATED.store(updated.is_ok(), Ordering::Relaxed);
+    }
     let mut install = command_line("apt-get", &["install", "--yes", "--no-install-recommends"]);
     // Another installation on the machine may hold the lock for a moment.
     install.args(["-o", "DPkg::Lock::Timeout=120"]).env("DEBIAN_FRONTEND", "noninteractive");

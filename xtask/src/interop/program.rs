@@ -16,10 +16,10 @@ use anyhow::{Context, Result};
 use super::{Places, Report, Verdict};
 
 /// The longest a step may take, counted from the line before.
-const STEP_LIMIT: Duration = Duration::from_secs(60);
+const STEP_LIMIT: Duration = Duration::from_secs(180);
 
 /// The longest a program may run.
-const PROGRAM_LIMIT: Duration = Duration::from_secs(150);
+const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
 
 /// Lines that wait between the reader and the judge.
 const LINES_AHEAD: usize = 1024;
