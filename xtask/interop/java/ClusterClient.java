@@ -4,6 +4,7 @@
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.*;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
@@ -12,6 +13,7 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
+import org.apache.kafka.common.errors.*;
 import org.apache.kafka.common.serialization.*;
 
 public final class ClusterClient {
@@ -43,25 +45,55 @@ public final class ClusterClient {
     }
 
     static <T> T get(org.apache.kafka.common.KafkaFuture<T> future) throws Exception {
-        return future.get(30, TimeUnit.SECONDS);
+        return future.get(60, TimeUnit.SECONDS);
     }
 
     static List<TopicPartitionInfo> partitions() throws Exception {
         return get(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic).partitions();
     }
 
-    static void createTopic() throws Exception {
-        var wanted = new NewTopic(topic, PARTITIONS, (short) NODES).configs(Map.of("min.insync.replicas", "2"));
-        get(admin.createTopics(List.of(wanted)).all());
+    /** The leader of the first partition, which may have none for a moment. */
+    static int leader() throws Exception {
         long end = System.nanoTime() + 30_000_000_000L;
+        while (true) {
+            var leader = partitions().get(0).leader();
+            if (leader != null) return leader.id();
+            check(System.nanoTime() < end, "not within 30 s: a leader of the first partition");
+            Thread.sleep(100);
+        }
+    }
+
+    /** Asks again while the quorum elects a leader: the one of before may have made the topic or not. */
+    static void askForTopic() throws Exception {
+        var wanted = new NewTopic(topic, PARTITIONS, (short) NODES).configs(Map.of("min.insync.replicas", "2"));
+        long end = System.nanoTime() + 60_000_000_000L;
+        boolean mayBeMade = false;
+        while (true) {
+            try {
+                get(admin.createTopics(List.of(wanted)).all());
+                return;
+            } catch (ExecutionException refused) {
+                var cause = refused.getCause();
+                if (cause instanceof TopicExistsException && mayBeMade) return;
+                mayBeMade |= cause instanceof UnknownServerException;
+                if (!(cause instanceof UnknownServerException || cause instanceof NotControllerException)) throw refused;
+                check(System.nanoTime() < end, "not within 60 s: the topic created; " + cause);
+            }
+            Thread.sleep(100);
+        }
+    }
+
+    static void createTopic() throws Exception {
+        askForTopic();
+        long end = System.nanoTime() + 60_000_000_000L;
         while (true) {
             try {
                 boolean inSync = partitions().stream().allMatch(p -> p.leader() != null && p.isr().size() == NODES);
                 if (inSync && get(admin.describeCluster().nodes()).size() == NODES) break;
-            } catch (java.util.concurrent.ExecutionException unknown) {
+            } catch (ExecutionException unknown) {
                 // Not every broker knows the topic at once.
             }
-            check(System.nanoTime() < end, "not all nodes known and all replicas in sync after 30 s");
+            check(System.nanoTime() < end, "not within 60 s: all nodes known and all replicas in sync");
             Thread.sleep(100);
         }
     }
@@ -77,8 +109,8 @@ public final class ClusterClient {
             for (int n = 0; n < RECORDS; n++) {
                 sent.add(producer.send(new ProducerRecord<>(topic, n % PARTITIONS, null, value(n))));
                 if (n == RECORDS / 3) {
-                    sent.get(n).get(30, TimeUnit.SECONDS);
-                    System.out.println("kill-leader " + partitions().get(0).leader().id());
+                    sent.get(n).get(60, TimeUnit.SECONDS);
+                    System.out.println("kill-leader " + leader());
                 }
                 if (n % 10 == 0) Thread.sleep(1);
             }
@@ -93,10 +125,10 @@ public final class ClusterClient {
         try (var reader = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             reader.assign(all);
             all.forEach(tp -> reader.seek(tp, 0));
-            long end = System.nanoTime() + 30_000_000_000L;
+            long end = System.nanoTime() + 60_000_000_000L;
             int read = 0;
             while (read < acknowledged.size()) {
-                check(System.nanoTime() < end, "only " + read + " of " + acknowledged.size() + " records in 30 s");
+                check(System.nanoTime() < end, "only " + read + " of " + acknowledged.size() + " records in 60 s");
                 for (var record : reader.poll(Duration.ofMillis(500))) {
                     var records = found.computeIfAbsent(new TopicPartition(topic, record.partition()), p -> new ArrayList<>());
                     check(record.offset() == records.size(), "offset " + record.offset() + " where " + records.size() + " was to come");

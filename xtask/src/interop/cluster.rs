@@ -25,6 +25,12 @@ const IN_SYNC: &str = concat!("is", "rs");
 
 const LOAD: Load = Load { partitions: 6, producers: 3, rate: 200 };
 
+/// The longest until kcat is told of all brokers and all replicas, by whichever broker it asks.
+const KCAT_LIMIT: Duration = Duration::from_secs(60);
+
+/// The pause between two looks of kcat.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How long the node stays away that the Java client has killed.
 const AWAY: Duration = Duration::from_secs(3);
 
@@ -90,9 +96,21 @@ fn suffer(cluster: &mut Run) -> Result<String> {
     Ok(format!("{} faults", FAULTS.len()))
 }
 
+/// A broker that is busy may be fenced or out of an ISR for a moment.
 fn kcat_sees_all_brokers(bootstrap: &str) -> Result<String> {
+    let end = Instant::now() + KCAT_LIMIT;
+    loop {
+        let seen = look_with_kcat(bootstrap);
+        if seen.is_ok() || Instant::now() > end {
+            return seen.with_context(|| format!("not within {} s", KCAT_LIMIT.as_secs()));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+fn look_with_kcat(bootstrap: &str) -> Result<String> {
     let output = Command::new("kcat")
-        .args(["-L", "-J", "-b", bootstrap])
+        .args(["-L", "-J", "-m", "20", "-b", bootstrap])
         .stdin(Stdio::null())
         .output()
         .context("cannot start kcat")?;

@@ -16,8 +16,11 @@ pub const NAME: &str = "racks";
 
 const NODES: usize = 3;
 
-const SETTINGS: [&str; 2] = [
+const SETTINGS: [&str; 3] = [
     "broker.rack=rack-{node}",
+    // A replica whose broker is fenced is read by nobody: a busy moment must not be enough for that.
+    // Shorter than a killed node stays away, so that its death is noticed.
+    "broker.session.timeout.ms=2000",
     "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector",
 ];
 
