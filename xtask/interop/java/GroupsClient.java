@@ -1,7 +1,10 @@
 // The Java client in consumer groups: `java GroupsClient HOST:PORT TOPIC classic|consumer`.
-// Whoever runs this kills and restarts the broker when it prints `kill-now`.
+// Whoever runs this kills and restarts the broker when it prints `kill-now`, and then makes the file that the variable
+// BROKER_IS_BACK names; without the variable nobody kills it.
 
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.*;
@@ -14,8 +17,7 @@ import org.apache.kafka.common.serialization.*;
 
 public final class GroupsClient {
     static final int PARTITIONS = 6;
-    static final long AWAY_MS = 3_000;
-    static final long REBALANCE_MS = 25_000;
+    static final long REBALANCE_MS = 60_000;
 
     static String bootstrap;
     static String topic;
@@ -76,9 +78,12 @@ public final class GroupsClient {
             settings.put("group.protocol", protocol);
             settings.put("enable.auto.commit", "false");
             settings.put("auto.offset.reset", "earliest");
+            // Longer than its session away from a broker that is back, and a member reads again what it did not commit.
+            settings.put("reconnect.backoff.max.ms", "500");
             if (instance != null) settings.put("group.instance.id", instance);
             if (protocol.equals("classic")) {
-                settings.put("session.timeout.ms", "6000");
+                // Nobody waits for the session of a static member to end: a busy machine must not end it.
+                settings.put("session.timeout.ms", instance == null ? "6000" : "30000");
                 settings.put("heartbeat.interval.ms", "500");
             }
             consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
@@ -125,7 +130,7 @@ public final class GroupsClient {
             var answer = new CompletableFuture<Void>();
             answers.add(answer);
             wishes.add(wish);
-            answer.get(30, TimeUnit.SECONDS);
+            answer.get(REBALANCE_MS, TimeUnit.MILLISECONDS);
         }
 
         void commit() throws Exception {
@@ -227,7 +232,8 @@ public final class GroupsClient {
     static String brokerDies() throws Exception {
         first.commit();
         System.out.println("kill-now");
-        Thread.sleep(AWAY_MS);
+        String back = System.getenv("BROKER_IS_BACK");
+        waitFor(() -> "the broker killed and ready again", () -> back == null || Files.exists(Path.of(back)));
         expect(send(60), first);
         first.commit();
         return "";

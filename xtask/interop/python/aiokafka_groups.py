@@ -26,7 +26,7 @@ class AiokafkaMember(Member):
             group_instance_id=self.instance,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=6000,
+            session_timeout_ms=self.session_ms,
             heartbeat_interval_ms=500,
         )
         await self.consumer.start()
@@ -53,11 +53,11 @@ def create_topic():
             topic = NewTopic(TOPIC, num_partitions=GROUP_PARTITIONS, replication_factor=1)
             answer = await admin.create_topics([topic], timeout_ms=20000)
             check(all(e[1] == 0 for e in answer.topic_errors), f"{answer.topic_errors}")
-            for _ in range(50):
+            for _ in range(300):
                 if TOPIC in await admin.list_topics():
                     return
                 await asyncio.sleep(0.2)
-            raise AssertionError("after 10 s the topic is not in the metadata")
+            raise AssertionError("after 60 s the topic is not in the metadata")
         finally:
             await admin.close()
 

@@ -17,9 +17,10 @@ class ConfluentMember(Member):
             "group.protocol": PROTOCOL,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
+            "reconnect.backoff.max.ms": RECONNECT_MAX_MS,
         }
         if PROTOCOL == "classic":
-            settings |= {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+            settings |= {"session.timeout.ms": self.session_ms, "heartbeat.interval.ms": 500}
         if self.instance:
             settings["group.instance.id"] = self.instance
         self.consumer = Consumer(settings)

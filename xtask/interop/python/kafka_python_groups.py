@@ -17,9 +17,10 @@ class KafkaPythonMember(Member):
             group_instance_id=self.instance,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=6000,
+            session_timeout_ms=self.session_ms,
             heartbeat_interval_ms=500,
             max_poll_interval_ms=20000,
+            reconnect_backoff_max_ms=RECONNECT_MAX_MS,
         )
 
     def poll(self):

@@ -2,6 +2,7 @@
 //! the broker is killed and started again under it. Then Kafka's own program for groups looks at
 //! what they left, and changes it.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -107,15 +108,21 @@ fn command(
     Ok(command)
 }
 
-/// Runs a program that says when the broker is to be killed and started again.
+/// Runs a program that says when the broker is to be killed and started again. The file that
+/// `BROKER_IS_BACK` names tells it that the broker is ready.
 fn under_a_kill(
     places: &Places,
     label: &str,
-    command: Command,
+    mut command: Command,
     broker: &mut Broker,
     report: &mut Report,
 ) {
     let started = Instant::now();
+    let back = match places.fresh("groups-back") {
+        Ok(directory) => directory.join("broker-is-back"),
+        Err(error) => return report.result(label, "start", started.elapsed(), Err(error)),
+    };
+    command.env("BROKER_IS_BACK", &back);
     let mut kills = Ok(0);
     let log = format!("groups-{}", label.replace('/', "-"));
     Program::new(label, command, places)
@@ -125,7 +132,11 @@ fn under_a_kill(
                 && let Ok(count) = &mut kills
             {
                 *count += 1;
-                if let Err(error) = broker.kill().and_then(|()| broker.restart()) {
+                let restarted = broker.kill().and_then(|()| broker.restart());
+                let told = restarted.and_then(|_| {
+                    File::create(&back).context("cannot tell that the broker is back")
+                });
+                if let Err(error) = told {
                     kills = Err(error);
                 }
             }

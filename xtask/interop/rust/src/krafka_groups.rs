@@ -1,10 +1,12 @@
-//! krafka in consumer groups. Whoever runs this kills and restarts the broker at `kill-now`.
+//! krafka in consumer groups. Whoever runs this kills and restarts the broker at `kill-now`, and
+//! then makes the file that the variable BROKER_IS_BACK names; without the variable nobody kills it.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use krafka::admin::NewTopic;
 use krafka::consumer::{AutoOffsetReset, Consumer, GroupProtocol};
 use krafka::{Kafka, Record};
@@ -13,8 +15,8 @@ use tokio::task::JoinHandle;
 use crate::step;
 
 const PARTITIONS: i32 = 6;
-const AWAY: Duration = Duration::from_secs(3);
-const REBALANCE: Duration = Duration::from_secs(25);
+const REBALANCE: Duration = Duration::from_secs(60);
+const COMMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 /// A poll gives a join up that takes longer than the poll was to.
 const JOIN: Duration = Duration::from_secs(5);
@@ -83,9 +85,9 @@ pub async fn run(bootstrap: &str, topic: &str, protocol: &str) -> Result<()> {
         let one = member_of(&first)?;
         one.consumer.commit().await?;
         println!("kill-now");
-        tokio::time::sleep(AWAY).await;
+        broker_is_back().await?;
         expect(&groups.send(60).await?, &[one]).await?;
-        Ok(one.consumer.commit().await?)
+        commit(&one.consumer).await
     })
     .await;
     step("group-resumes-after-kill", async {
@@ -110,6 +112,29 @@ async fn create_topic(kafka: &Kafka, topic: &str) -> Result<()> {
         result?;
     }
     Ok(())
+}
+
+async fn broker_is_back() -> Result<()> {
+    let Some(back) = std::env::var_os("BROKER_IS_BACK").map(PathBuf::from) else { return Ok(()) };
+    let end = Instant::now() + REBALANCE;
+    while !back.exists() {
+        ensure!(Instant::now() < end, "the broker was not killed and ready again");
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// Commits while the member may not have found the coordinator again.
+async fn commit(consumer: &Consumer) -> Result<()> {
+    let end = Instant::now() + COMMIT;
+    loop {
+        match consumer.commit().await {
+            Err(error) if error.is_retriable() && Instant::now() < end => {
+                tokio::time::sleep(POLL).await;
+            }
+            ended => return ended.context("not committed"),
+        }
+    }
 }
 
 async fn static_member_returns(groups: &Groups<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ mod with_krafka;
 mod with_rskafka;
 
 use std::future::Future;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -28,11 +29,14 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+/// The longest a step may take: less than whoever runs this waits for it.
+const STEP_LIMIT: Duration = Duration::from_secs(170);
+
 /// Runs one step and prints how it ended; a failed step does not stop the others.
 pub async fn step(name: &str, work: impl Future<Output = Result<()>>) {
     println!("begin {name}");
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(40), work).await;
-    match ended.unwrap_or_else(|_| bail!("not done within 40 s")) {
+    let ended = tokio::time::timeout(STEP_LIMIT, work).await;
+    match ended.unwrap_or_else(|_| bail!("not done within {} s", STEP_LIMIT.as_secs())) {
         Ok(()) => println!("ok {name}"),
         Err(error) => println!("FAILED {name} {}", one_line(&error)),
     }
