@@ -9,6 +9,9 @@ const [executablePath, pictures, ...pages] = process.argv.slice(2);
 
 const LARGEST = { page: 3_000_000, events: 10_000 };
 
+// The longest until the page shows what was asked for.
+const PATIENCE = { timeout: 30_000 };
+
 const SCREEN = { width: 1280, height: 800 };
 // Smaller, so that pictures are.
 const PICTURE = { width: 1080, height: 680 };
@@ -36,7 +39,7 @@ async function changed(page, before, what) {
   await page.waitForFunction(({ from, to }) => {
     const now = document.getElementById("timeline").dataset;
     return Number(now.from) !== from || Number(now.to) !== to;
-  }, before, { timeout: 5_000 }).catch(() => { throw new Error(`the view did not change: ${what}`); });
+  }, before, PATIENCE).catch(() => { throw new Error(`the view did not change: ${what}`); });
   return view(page);
 }
 
@@ -49,6 +52,8 @@ async function look(browser, file) {
   page.on("request", (request) => { if (!request.url().startsWith("file:")) asked.push(request.url()); });
   const at = (test) => `${name}/${test}`;
   await page.goto(`file://${path.resolve(file)}`);
+  // The lanes come with the first frame.
+  await view(page);
   const data = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent));
   const events = data.events.at.length;
 
@@ -132,22 +137,24 @@ async function look(browser, file) {
     await page.locator("#timeline").press("/");
     const before = await view(page);
     await page.keyboard.type("broker 1");
-    await page.waitForFunction(() => / of /.test(document.getElementById("found").textContent), undefined, { timeout: 5_000 });
+    await page.waitForFunction(() => / of /.test(document.getElementById("found").textContent), undefined, PATIENCE);
     await changed(page, before, "the search");
     const first = await page.locator("#found").textContent();
     await page.keyboard.press("Enter");
     const second = await page.locator("#found").textContent();
     expect(first !== second, `Enter stays at ${first}`);
     await page.locator("#search").fill("no event says this");
-    await page.waitForFunction(() => document.getElementById("found").textContent === "nothing", undefined, { timeout: 5_000 });
+    await page.waitForFunction(() => document.getElementById("found").textContent === "nothing", undefined, PATIENCE);
     await page.keyboard.press("Escape");
     return second;
   });
   await step(at("filters"), async () => {
+    // The events that the search chose bring their lanes back.
+    await view(page);
     const lanes = await page.locator(".lane").count();
     await page.locator("#timeline").press("l");
     await page.locator("#lanes-menu input:checked").first().click();
-    await page.waitForFunction((lanes) => document.querySelectorAll(".lane").length === lanes - 1, lanes, { timeout: 5_000 });
+    await page.waitForFunction((lanes) => document.querySelectorAll(".lane").length === lanes - 1, lanes, PATIENCE);
     await page.locator("#lanes-menu input").first().click();
     await page.locator("#timeline").press("Escape");
     const chip = page.locator("#kinds button").first();
@@ -160,7 +167,7 @@ async function look(browser, file) {
     expect(await page.locator("#help").isVisible(), "? shows no help");
     expect((await page.locator("#help kbd").count()) >= 10, "the help does not name the keys");
     await page.keyboard.press("Escape");
-    expect(!(await page.locator("#help").isVisible()), "the help does not go");
+    await page.locator("#help").waitFor({ state: "hidden", ...PATIENCE }).catch(() => { throw new Error("the help does not go"); });
   });
   await step(at("dark"), async () => {
     await page.locator("#timeline").press("d");
