@@ -5,7 +5,11 @@
 //! Each strike and operation draws from dice of its own, which follow from the seed and its name:
 //! leaving one out changes nothing that another draws.
 
-use crate::{dice::Dice, scenario::Spread, trace::Trace};
+use crate::{
+    dice::Dice,
+    scenario::{Spread, limits},
+    trace::Trace,
+};
 use highwater_script::{Decisions, Drawn, Value, decisions::kind_of};
 use std::{
     collections::BTreeMap,
@@ -333,10 +337,18 @@ impl Choices {
         self.number(name, drawn, fits) as u64
     }
 
-    /// A number of the bounds of the scenario, both ends included. A script may exceed them.
+    /// A number of the bounds of the scenario, both ends included. A script may exceed them as far as
+    /// the language of scenarios goes.
     pub fn within(&mut self, name: &'static str, bounds: &RangeInclusive<i64>) -> i64 {
         let drawn = Value::Number(self.dice.within(bounds));
-        self.number(name, drawn, |_| true)
+        let fitting = match &self.place {
+            Place::Run => limits::of_run(name, bounds),
+            Place::Strike(_) => limits::of_strike(name, bounds),
+            Place::Client(_) | Place::Operation(..) | Place::Aside => {
+                limits::of_client(name, bounds)
+            }
+        };
+        self.number(name, drawn, |number| fitting.contains(&number))
     }
 
     /// The position of one of so many things, of which there must be one.

@@ -133,6 +133,36 @@ fn a_decision_that_does_not_apply_is_the_first_divergence() {
 }
 
 #[test]
+fn a_number_that_no_scenario_could_say_is_drawn_anew() {
+    let _alone = alone();
+    let script = lossy();
+    for (name, number) in [
+        ("partitions", -1),
+        ("topics", 0),
+        ("log.segment.bytes", 0),
+        ("log.retention.check.interval.ms", 0),
+        ("consumers", i64::MAX),
+        ("producers", -3),
+        ("millis", i64::MAX),
+    ] {
+        let mut hostile = script.clone();
+        hostile.decisions.run.set(name, vec![Value::Number(number)]);
+        let report = replay(&hostile, false, &Lab::new()).unwrap().report;
+        let reason = report.divergence.unwrap().reason;
+        assert!(reason.contains(&format!("its {name} is {number}, which is not")), "{reason}");
+        assert_ne!(report.failure.map(|failure| failure.check).as_deref(), Some("panic"), "{name}");
+    }
+    let mut hostile = script.clone();
+    for strike in hostile.decisions.strikes.values_mut() {
+        strike.set("at", vec![Value::Number(i64::MAX)]);
+        strike.set("pause", vec![Value::Number(i64::MAX)]);
+    }
+    let report = replay(&hostile, false, &Lab::new()).unwrap().report;
+    assert!(report.divergence.is_some());
+    assert_ne!(report.failure.map(|failure| failure.check).as_deref(), Some("panic"));
+}
+
+#[test]
 fn a_run_that_leaves_its_script_is_the_same_up_to_that_point() {
     let _alone = alone();
     let script = lossy();

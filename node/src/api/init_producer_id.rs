@@ -27,8 +27,10 @@ pub async fn handle(context: Context, request: InitProducerIdRequest) -> InitPro
             ..Default::default()
         },
         Err(error) => {
-            tracing::error!(%error, "no block of producer ids to be had");
-            refusal(errors::of_proposal(&error))
+            tracing::warn!(%error, "no block of producer ids to be had");
+            // Whatever the reason, asking again is safe and helps, and this is what every producer
+            // takes for that: Java's older ones give up for ever at any other code.
+            refusal(ErrorCode::CoordinatorLoadInProgress)
         }
     }
 }

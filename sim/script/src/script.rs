@@ -93,7 +93,8 @@ impl Script {
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
         let malformed = |error: serde_json::Error| ScriptError::Malformed(error.to_string());
         let value: serde_json::Value = serde_json::from_str(text).map_err(malformed)?;
-        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        let said = value.get("format");
+        let format = said.and_then(serde_json::Value::as_u64);
         match format {
             Some(found) if found == u64::from(FORMAT) => {
                 serde_json::from_value(value).map_err(malformed)
@@ -103,7 +104,10 @@ impl Script {
                 let simulator = simulator.unwrap_or("which it does not name").to_owned();
                 Err(ScriptError::UnknownFormat { found, simulator })
             }
-            None => Err(ScriptError::Malformed("it has no `format`".to_owned())),
+            None => Err(ScriptError::Malformed(match said {
+                Some(said) => format!("its `format` is {said}, which is no format"),
+                None => "it has no `format`".to_owned(),
+            })),
         }
     }
 

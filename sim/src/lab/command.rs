@@ -35,6 +35,10 @@ const USAGE: &str = "usage: highwater-sim run --scenario FILE --seed N [--mutant
 pub fn main(lab: &Lab) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match Command::parse(&arguments) {
+        Ok(Command::Help) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
         Ok(Command::Mutants) => {
             Mutant::ALL.iter().for_each(|mutant| println!("{}", mutant.name()));
             return ExitCode::SUCCESS;
@@ -56,6 +60,7 @@ pub fn main(lab: &Lab) -> ExitCode {
 }
 
 enum Command {
+    Help,
     Mutants,
     Situations,
     Run(RunCommand),
@@ -86,6 +91,7 @@ struct RunCommand {
 impl Command {
     fn parse(arguments: &[String]) -> Result<Self, String> {
         match arguments.first().map(String::as_str) {
+            Some("help" | "--help" | "-h") => Ok(Self::Help),
             Some("run") => Ok(Self::Run(RunCommand::parse(&arguments[1..])?)),
             Some("explain") => Ok(Self::Explain(RunCommand::parse(&arguments[1..])?)),
             Some("mutants") => Ok(Self::Mutants),
@@ -202,7 +208,8 @@ impl RunCommand {
         let script = self.read_script(path)?;
         let ran = match self.leave_at {
             Some(millis) => {
-                let branch = Branch { nanos: millis * 1_000_000, seed: self.leave_seed };
+                let branch =
+                    Branch { nanos: millis.saturating_mul(1_000_000), seed: self.leave_seed };
                 leave(&script, branch, lab)
             }
             None => replay(&script, self.trace.is_some(), lab),

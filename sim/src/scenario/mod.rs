@@ -8,6 +8,7 @@
 mod faults;
 mod habits;
 mod keys;
+pub mod limits;
 mod promise;
 mod reference;
 mod shapes;

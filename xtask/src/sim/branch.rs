@@ -1,7 +1,7 @@
 //! `cargo xtask sim branch`: how likely the failure was at each point of a run. From each of fifty
 //! points the run goes on with other choices, a few times over.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
@@ -26,8 +26,8 @@ pub struct Options {
     #[command(flatten)]
     script: ScriptArgument,
     /// How often the run goes on from each point.
-    #[arg(long, value_name = "K", default_value_t = 4)]
-    tries: u64,
+    #[arg(long, value_name = "K", default_value = "4")]
+    tries: NonZeroU64,
     /// Processes at once.
     #[arg(long, value_name = "J")]
     jobs: Option<NonZeroUsize>,
@@ -61,20 +61,26 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let mut points: Vec<Point> = (0..POINTS)
         .map(|point| Point { millis: point * last / (POINTS - 1), failed: 0, runs: 0 })
         .collect();
-    let goal = Goal { runs: Some(POINTS * options.tries), ..Goal::default() };
+    let tries = options.tries.get();
+    let goal = Goal { runs: Some(POINTS * tries), ..Goal::default() };
     let mut progress = Progress::start(goal);
-    let branches =
-        (0..POINTS as usize).flat_map(|at| (1..=options.tries).map(move |seed| (at, seed)));
+    let branches = (0..POINTS as usize).flat_map(|at| (1..=tries).map(move |seed| (at, seed)));
     let moments: Vec<u64> = points.iter().map(|point| point.millis).collect();
+    let file = std::path::absolute(&options.script.script)?;
+    let mut broken = None;
     pool::for_each(
         super::jobs(options.jobs),
         branches,
         |(at, seed)| {
             let leave = Some((moments[*at], *seed));
             let following = Following { leave, ..Following::default() };
-            scripts::follow(&worker, &options.script.script, &following, RUN_TIMEOUT)
+            scripts::follow(&worker, &file, &following, RUN_TIMEOUT)
         },
         |_, (at, _), report| {
+            if report.died() {
+                broken = report.failure;
+                return ControlFlow::Break(());
+            }
             let failed = report.failure.is_some_and(|failure| failure.check == check);
             points[at].runs += 1;
             points[at].failed += u64::from(failed);
@@ -83,6 +89,9 @@ pub fn run(options: &Options) -> anyhow::Result<Counts> {
         },
     );
     progress.clear();
+    if let Some(failure) = broken {
+        anyhow::bail!("a run came to no end, so nothing is known: {}", failure.message);
+    }
     print!("{}", chart(&points));
     let likely = became_likely(&points);
     match likely {

@@ -17,6 +17,8 @@ const REGRESSIONS: &str = "scenarios/regressions";
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
+    program: super::Program,
+    #[command(flatten)]
     script: ScriptArgument,
     /// What the failure is called from now on: lower case letters, digits and hyphens.
     #[arg(long, value_name = "SLUG")]
@@ -26,14 +28,24 @@ pub struct Options {
 /// Freezes a script.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
     let script = options.script.read()?;
+    let worker = options.program.worker()?;
     let files = freeze(&script, &options.name, &workspace::root().join(REGRESSIONS))?;
-    for file in files {
+    for file in &files {
         println!("wrote {}", file.display());
     }
     println!(
         "say in the scenario's `why` what was wrong; `cargo xtask test` replays it from now on"
     );
+    let report = scripts::follow(&worker, &files[0], &healthy(), RUN_TIMEOUT);
+    if let Some(failure) = report.failure {
+        println!("until that is mended it fails there: {}: {}", failure.check, failure.message);
+    }
     Ok(Counts::one(true))
+}
+
+/// As a frozen script is followed: on good code, whatever it planted.
+fn healthy() -> Following {
+    Following { without_mutant: true, ..Following::default() }
 }
 
 /// Writes a script and its scenario into a directory.
@@ -61,8 +73,7 @@ pub fn replay_all(worker: &Worker, directory: &Path) -> anyhow::Result<Counts> {
     files.sort();
     let mut counts = Counts::default();
     for file in files {
-        let healthy = Following { without_mutant: true, ..Following::default() };
-        let report = scripts::follow(worker, &file, &healthy, RUN_TIMEOUT);
+        let report = scripts::follow(worker, &file, &healthy(), RUN_TIMEOUT);
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         if let Some(divergence) = &report.divergence {
             println!("{name}: not all of it applies any more: {}", divergence.reason);

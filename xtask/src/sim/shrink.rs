@@ -19,6 +19,9 @@ use crate::counts::Counts;
 /// Variants of a candidate that are tried when nobody says how many.
 const TRIES: u32 = 16;
 
+/// The longest that one script is shrunk: a day.
+const MOST_SECONDS: u64 = 86_400;
+
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -33,7 +36,8 @@ pub struct Options {
 #[derive(Args)]
 pub struct LimitOptions {
     /// Seconds of wall-clock time after which the best script so far is taken.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120,
+          value_parser = clap::value_parser!(u64).range(1..=MOST_SECONDS))]
     seconds: u64,
     /// Variants of a candidate, with other latencies and moments of strikes, that are tried before it
     /// is given up.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::scenario::Scenario;
+use crate::counts::Usage;
 
 /// How much of a crashed worker's error output is kept, in lines from its end.
 const KEPT_ERROR_LINES: usize = 40;
@@ -91,6 +92,14 @@ pub struct Report {
     pub divergence: Option<Divergence>,
     /// How long it took outside, in milliseconds.
     pub wall_ms: u64,
+}
+
+impl Report {
+    /// Whether there is no more to it than that the process went wrong.
+    #[must_use]
+    pub fn died(&self) -> bool {
+        self.hash.is_empty() && self.failure.as_ref().is_some_and(|why| why.check == "worker")
+    }
 }
 
 /// Where a run parted from its script.
@@ -182,6 +191,25 @@ impl Worker {
             command.args(["--mutant", mutant]);
         }
         command
+    }
+
+    /// Whether the simulator takes these scenario files.
+    ///
+    /// # Errors
+    ///
+    /// [`Usage`], with what is wrong and where.
+    pub fn check<'a>(&self, files: impl Iterator<Item = &'a Path>) -> anyhow::Result<()> {
+        let output = self
+            .bare_command("check")
+            .args(files)
+            .output()
+            .with_context(|| format!("cannot start {}", self.binary.display()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let mistakes = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        anyhow::ensure!(!mistakes.is_empty(), "`check` ended with {}", output.status);
+        Err(Usage(mistakes).into())
     }
 
     /// The names of the bugs that can be planted.

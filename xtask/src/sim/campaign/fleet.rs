@@ -28,6 +28,7 @@ pub struct Options {
 
 /// Sums up and prints.
 pub fn run(options: &Options) -> anyhow::Result<Counts> {
+    options.json.as_deref().map_or(Ok(()), options::refuse_lost_report)?;
     let summary = sum_up(&options.files)?;
     summary.print();
     if let Some(file) = &options.json {

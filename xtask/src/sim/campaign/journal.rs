@@ -21,6 +21,9 @@ use crate::sim::worker::Report;
 /// The version of the format.
 pub const FORMAT: u32 = 2;
 
+/// How every state file begins.
+const OPENING: &[u8] = br#"{"format":"#;
+
 /// How long a state file may be held by somebody else: a process that is just being started holds
 /// every file of its parent for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -106,14 +109,26 @@ pub struct Written {
 
 impl Written {
     /// Reads a state file. `None` when not even its first line is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Usage`], whatever is wrong with it.
     pub fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        Self::parse(path).map_err(|error| Usage(format!("{error:#}")).into())
+    }
+
+    fn parse(path: &Path) -> anyhow::Result<Option<Self>> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let text = std::str::from_utf8(&bytes[..whole])
             .with_context(|| format!("{} is not a state file", path.display()))?;
         let mut lines = text.lines();
-        let Some(first) = lines.next() else { return Ok(None) };
+        let Some(first) = lines.next() else {
+            let is_torn = bytes.starts_with(OPENING) || OPENING.starts_with(&bytes);
+            anyhow::ensure!(is_torn, "{} does not begin like a state file", path.display());
+            return Ok(None);
+        };
         let header: Header = serde_json::from_str(first)
             .with_context(|| format!("{} does not begin like a state file", path.display()))?;
         anyhow::ensure!(
@@ -331,7 +346,7 @@ mod tests {
     fn what_is_no_state_file_is_not_overwritten() {
         let scratch = ScratchDirectory::new("no-journal");
         let path = scratch.path().join("state");
-        for text in ["[package]\n", "{\"format\":9}\n", "\u{e9}\n", "{}\n"] {
+        for text in ["[package]\n", "{\"format\":9}\n", "\u{e9}\n", "{}\n", "{\"a\":1}"] {
             std::fs::write(&path, text).unwrap();
             assert!(Journal::open(&path, &header("0/1")).is_err(), "{text}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);

@@ -184,7 +184,7 @@ impl Sitting {
             left,
             |run| worker.run(run),
             |_, run, report| {
-                if limits.was_interrupted() && died(&report) {
+                if limits.was_interrupted() && report.died() {
                     // Ctrl-C has reached the worker, too: the run is not done.
                     return ControlFlow::Continue(());
                 }
@@ -248,11 +248,6 @@ impl Sitting {
         self.progress.advance_with(&self.ledger, self.simulated_before);
         ControlFlow::Continue(())
     }
-}
-
-/// Whether there is no more to a report than that its process went wrong.
-fn died(report: &Report) -> bool {
-    report.hash.is_empty() && report.failure.as_ref().is_some_and(|why| why.check == "worker")
 }
 
 fn announce(progress: &mut Progress, worker: &Worker, (run, report): (&Run, &Report), nth: u64) {

@@ -48,7 +48,7 @@ pub struct CampaignOptions {
     /// Also write what was found as JSON to this file (see docs/campaigns.md).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Plant this bug (`highwater-sim mutants` lists them).
+    /// Plant this bug (`target/sim/debug/highwater-sim mutants` lists them).
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
     /// Shrink so many failures at the end, each for half a minute at most, one of each kind first,
@@ -67,6 +67,7 @@ pub fn run(options: &CampaignOptions) -> anyhow::Result<Counts> {
     refuse_empty_part(&plan)?;
     options.json.as_deref().map_or(Ok(()), refuse_lost_report)?;
     let worker = options.program.worker()?;
+    worker.check(plan.scenarios().iter().map(|scenario| scenario.file.as_path()))?;
     if let Some(name) = &options.mutant {
         let known = worker.mutants()?;
         if !known.contains(name) {
@@ -114,11 +115,17 @@ impl CampaignOptions {
         worker: &Worker,
         identity: &Identity,
     ) -> anyhow::Result<Campaign> {
-        let names = situations::known(worker)?.into_iter().map(|one| one.name);
+        let names: Vec<String> =
+            situations::known(worker)?.into_iter().map(|one| one.name).collect();
+        if self.nightly && names.is_empty() {
+            let message = "this simulator names no situations, and a nightly campaign is to reach \
+                           every one";
+            return Err(Usage(message.to_owned()).into());
+        }
         let header = Header {
             format: FORMAT,
             campaign: identity.clone(),
-            situations: names.collect(),
+            situations: names,
             nightly: self.nightly,
         };
         let state = self.state.as_deref().map(|path| Journal::open(path, &header)).transpose()?;
@@ -143,7 +150,7 @@ fn refuse_empty_part(plan: &Plan) -> anyhow::Result<()> {
 }
 
 /// A night must not be over before anybody sees that its report has no place.
-fn refuse_lost_report(file: &Path) -> anyhow::Result<()> {
+pub fn refuse_lost_report(file: &Path) -> anyhow::Result<()> {
     let directory = std::path::absolute(file)?.parent().map(Path::to_path_buf);
     if !file.is_dir() && directory.is_some_and(|directory| directory.is_dir()) {
         return Ok(());

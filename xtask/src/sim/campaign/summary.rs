@@ -38,7 +38,7 @@ pub struct Summary {
     /// Runs that failed, effects that never were, situations that had to be reached and were not,
     /// and shards that are missing.
     pub failed: u64,
-    /// Wall-clock time of all sittings, in seconds; of several shards, the sum.
+    /// Wall-clock time of all sittings, in seconds; of several shards, that of the longest.
     pub wall_seconds: f64,
     /// Time simulated, in seconds.
     pub simulated_seconds: f64,
