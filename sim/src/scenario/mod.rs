@@ -26,7 +26,10 @@ pub use source::{ScenarioError, nearest};
 use crate::{condition::Known, trace::Effect};
 use keys::Keys;
 use source::Mistake;
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{
+    collections::BTreeMap,
+    ops::{Range, RangeInclusive},
+};
 use toml::de::DeTable;
 
 /// Machines that only vote, unless the scenario says how many.
@@ -82,18 +85,19 @@ impl Scenario {
 
     /// Parses a scenario file that is to be called `file` in errors.
     pub fn parse_file(name: &str, file: &str, text: &str) -> Result<Self, ScenarioError> {
+        let text = source::without_mark(text);
         parse(name, text).map_err(|mistake| mistake.in_file(file, text))
+    }
+
+    /// The text of a scenario file, which is to be called `file` in errors.
+    pub fn decode(file: &str, bytes: &[u8]) -> Result<String, ScenarioError> {
+        source::decode(file, bytes)
     }
 }
 
 fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     let table = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
-    let opening = text.lines().next().unwrap_or_default();
-    if !opening.starts_with("# ") || !opening.ends_with('.') {
-        let message = "the first line must be a comment with a sentence that says what happens, \
-                       such as `# The leader loses its power.`";
-        return Err(Mistake::new(&(0..0), message));
-    }
+    opens_with_a_sentence(text)?;
     let mut root = Keys::new(("", 0..0), table.into_inner(), shapes::ROOT, |_| true, text)?;
     let why = why(&root)?;
     root.not_both("seed", "seeds", "both name the seeds of a frozen failure")?;
@@ -139,31 +143,50 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     })
 }
 
+fn opens_with_a_sentence(text: &str) -> Result<(), Mistake> {
+    let opening = text.lines().next().unwrap_or_default();
+    let sentence = opening.strip_prefix("# ").and_then(|sentence| sentence.strip_suffix('.'));
+    if sentence.is_some_and(|sentence| sentence.chars().any(char::is_alphabetic)) {
+        return Ok(());
+    }
+    let message = "the first line must be a comment with a sentence that says what happens, such \
+                   as `# The leader loses its power.`";
+    Err(Mistake::new(&(0..0), message))
+}
+
 /// What is no TOML, with what would be.
 fn syntax(text: &str, error: &toml::de::Error) -> Mistake {
     let at = error.span().unwrap_or(0..0);
     let message = error.message();
     let remedy = match message {
-        _ if message.contains("duplicate") => {
-            let key = text.get(at.clone()).unwrap_or_default();
-            return Mistake::new(
-                &at,
-                format!(
-                    "`{key}` is there twice; leave one out, or write `[[{key}]]` for several \
-                     faults of one kind"
-                ),
-            );
-        }
+        _ if message.contains("duplicate") => return twice(text, &at),
         _ if message.contains("string") => "; put texts in quotes: `target = \"leader\"`",
         _ => "; a line is `key = value`, `[table]` or `# a comment`",
     };
     Mistake::new(&at, format!("not TOML: {}{remedy}", message.replace('\n', ", ")))
 }
 
+/// A key or a table that is there twice. Only of faults there may be several of a kind.
+fn twice(text: &str, at: &Range<usize>) -> Mistake {
+    let key = text.get(at.clone()).unwrap_or_default();
+    let line = text.get(..at.start).and_then(|before| before.rsplit('\n').next());
+    let is_fault = line.is_some_and(|line| line.trim_start().trim_start_matches('[') == "faults.");
+    let several = match is_fault {
+        true => format!(", or write `[[faults.{key}]]` above each for several faults of the kind"),
+        false => String::new(),
+    };
+    Mistake::new(at, format!("`{key}` is there twice; leave one out{several}"))
+}
+
 fn why(root: &Keys<'_>) -> Result<String, Mistake> {
     const EXAMPLE: &str = "write `why = \"Why: what would be lost otherwise.\"`";
     match root.text("why")? {
-        Some((why, _)) if why.starts_with("Why: ") => Ok(why),
+        Some((why, _)) if why.strip_prefix("Why: ").is_some_and(|it| !it.trim().is_empty()) => {
+            Ok(why)
+        }
+        Some((why, _)) if why.trim_end() == "Why:" => {
+            Err(root.wrong("why", format!("gives no reason; {EXAMPLE}")))
+        }
         Some(_) => Err(root.wrong("why", format!("must begin with `Why: `; {EXAMPLE}"))),
         None => Err(root.wrong("why", format!("is missing; {EXAMPLE}"))),
     }
