@@ -118,6 +118,11 @@ impl<'a> Keys<'a> {
         Mistake::new(&self.place(key), format!("{name}: {}", message.as_ref()))
     }
 
+    /// A mistake about the table as a whole.
+    pub(super) fn wrong_altogether(&self, message: &str) -> Mistake {
+        Mistake::new(&self.at, format!("{}: {message}", self.path))
+    }
+
     pub(super) fn named(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }

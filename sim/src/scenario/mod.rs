@@ -8,8 +8,10 @@
 mod faults;
 mod habits;
 mod keys;
+mod plans;
 mod promise;
 mod reference;
+mod refusals;
 mod shapes;
 mod source;
 
@@ -25,6 +27,7 @@ pub use source::{ScenarioError, nearest};
 
 use crate::{condition::Known, trace::Effect};
 use keys::Keys;
+use refusals::Surroundings;
 use source::Mistake;
 use std::{
     collections::BTreeMap,
@@ -103,8 +106,10 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     root.not_both("seed", "seeds", "both name the seeds of a frozen failure")?;
     root.integer("seed")?;
     root.integers("seeds")?;
-    let cluster = shapes::cluster(&root.table("cluster", shapes::CLUSTER)?)?;
+    let cluster_keys = root.table("cluster", shapes::CLUSTER)?;
+    let cluster = shapes::cluster(&cluster_keys)?;
     let broker = shapes::broker(&root.table("broker", shapes::BROKER)?)?;
+    refusals::wall_clocks(&cluster_keys, (&cluster, &broker))?;
     let workload_keys = root.table("workload", shapes::WORKLOAD)?;
     let workload = shapes::workload(&workload_keys)?;
     shapes::lossy_topics(&workload_keys, &cluster)?;
@@ -124,10 +129,16 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     let mut faults = Vec::new();
     for table in root.tables("faults")? {
         let at = table.span();
-        faults.extend(faults::plans((table.into_inner(), at), (&known, text))?);
+        faults.extend(plans::plans((table.into_inner(), at), (&known, text))?);
     }
-    let has_replicated = *workload.replicated_topics.end() > 0;
-    within_the_promise((&cluster, has_replicated, unlimited), &faults)?;
+    let surroundings = Surroundings {
+        cluster: &cluster,
+        broker: &broker,
+        workload: &workload,
+        unlimited,
+        millis: *millis.end(),
+    };
+    refusals::refuse(&surroundings, &faults)?;
     Ok(Scenario {
         name: name.into(),
         why,
@@ -218,47 +229,6 @@ fn known(cluster: &ClusterShape, workload: &WorkloadShape) -> Known {
         brokers_at_most: *cluster.brokers.end(),
         groups,
     }
-}
-
-/// Faults that the cluster does not promise to survive are for scenarios that say so.
-fn within_the_promise(
-    (cluster, has_replicated, unlimited): (&ClusterShape, bool, bool),
-    faults: &[(FaultPlan, Keys<'_>)],
-) -> Result<(), Mistake> {
-    let copies = *cluster.min_insync.start();
-    for (plan, keys) in faults {
-        let wrong = |key: &str, message: String| {
-            let message = format!("{}: {message}", keys.named(key));
-            Mistake::new(&keys.place(key), message.replace(".: ", ": "))
-        };
-        if plan.kind.needs_peers() && *cluster.brokers.start() == 1 {
-            return Err(wrong("", "needs cluster.brokers of 2 at least".into()));
-        }
-        if unlimited {
-            continue;
-        }
-        if plan.kind == FaultKind::DiskWipe && *plan.nodes.end() >= copies {
-            let message = format!(
-                "an acknowledged record is on min_insync = {copies} disks at least, so fewer may \
-                 be wiped at once; raise cluster.min_insync, or set `unlimited = true`"
-            );
-            return Err(wrong("nodes", message));
-        }
-        if plan.kind == FaultKind::DiskWipe && plan.target == Target::All {
-            let message = "no copy would be left; name fewer, or set `unlimited = true`".into();
-            return Err(wrong("target", message));
-        }
-        if plan.kind == FaultKind::BitRot && *cluster.brokers.end() > 1 {
-            let message = "not promised in a cluster; set `unlimited = true`".into();
-            return Err(wrong("", message));
-        }
-        if has_replicated && plan.kind.fails_logs() {
-            let message = "a log that fails loses what it had received and not flushed, which \
-                           counts in workload.replicated_topics; set `unlimited = true`";
-            return Err(wrong("", message.into()));
-        }
-    }
-    Ok(())
 }
 
 /// The effects that a campaign must show, given the faults that a run enabled.
