@@ -134,7 +134,18 @@ fn fit(table: &mut Table, script: &Script) {
 /// Leaves out what does nothing, or cannot be, in a smaller run: a scenario may not say it.
 fn leave_out_idle(table: &mut Table) {
     let idle = [
-        ("groups", &["group_members", "group_protocols", "group_static", "group_unrest"][..]),
+        (
+            "groups",
+            &[
+                "group_members",
+                "group_protocols",
+                "group_static",
+                "group_unrest",
+                "group_session_millis",
+                "group_rebalance_millis",
+                "group_habits",
+            ][..],
+        ),
         ("compacted_topics", &["keys", "key_choice"]),
         ("producers", &["rate"]),
     ];

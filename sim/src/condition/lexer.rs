@@ -41,8 +41,7 @@ pub(super) fn split(text: &str) -> Result<Vec<(Token, Range<usize>)>, Mistake> {
         let token = if first.is_ascii_digit() {
             let digits = length_while(rest, |c| c.is_ascii_digit());
             at += digits;
-            let number = rest[..digits].parse();
-            Token::Number(number.map_err(|_| mistake(start..at, "is too large a number"))?)
+            Token::Number(number(&rest[..digits], start..at)?)
         } else if first.is_ascii_alphabetic() || first == '_' {
             let letters = length_while(rest, |c| c.is_ascii_alphanumeric() || c == '_');
             at += letters;
@@ -71,6 +70,9 @@ fn length_while(text: &str, is_part: impl Fn(char) -> bool) -> usize {
     text.find(|c| !is_part(c)).unwrap_or(text.len())
 }
 
-fn mistake(at: Range<usize>, message: &str) -> Mistake {
-    Mistake { at, message: message.to_owned() }
+fn number(digits: &str, at: Range<usize>) -> Result<i64, Mistake> {
+    digits.parse().map_err(|_| {
+        let message = format!("{digits} is too large a number; write {} at most", i64::MAX);
+        Mistake { at, message }
+    })
 }

@@ -6,10 +6,12 @@
 //! evaluated over a read-only [`View`] of the cluster. Nothing in it draws or waits, so that the
 //! same state always gives the same value.
 
+mod arguments;
 mod evaluate;
 mod functions;
 mod lexer;
 mod parser;
+mod spans;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ mod tests;
 pub use evaluate::{PartitionView, ReplicaView, Value, View};
 pub use functions::{FUNCTIONS, Function};
 pub use parser::{Known, parse_brokers, parse_change, parse_condition, parse_partition};
+pub use spans::Crowd;
 
 use std::{fmt, ops::Range};
 

@@ -1,8 +1,7 @@
 //! From text to checked expressions.
 
 use super::{
-    Change, Comparison, Expression, FUNCTIONS, Kind, Mistake, Node, OfPartition, OfReplica,
-    PartitionName,
+    Change, Comparison, Expression, FUNCTIONS, Kind, Mistake, Node, PartitionName,
     functions::{Function, Meaning},
     lexer::{Token, split},
 };
@@ -69,20 +68,26 @@ pub fn parse_partition(text: &str, known: &Known) -> Result<PartitionName, Mista
     Ok(name)
 }
 
+/// How deep brackets and `not`s may be in each other. Every level is one of the stack of whoever reads,
+/// evaluates or drops the expression.
+const DEEPEST: usize = 64;
+/// The most words and signs of an expression: a chain of `and`s is as deep as it is long.
+const LONGEST: usize = 1_000;
+
 const ORDINALS: [&str; 10] =
     ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
 
 /// A part that was parsed.
-struct Parsed {
-    node: Node,
-    kind: Kind,
-    at: Range<usize>,
+pub(super) struct Parsed {
+    pub(super) node: Node,
+    pub(super) kind: Kind,
+    pub(super) at: Range<usize>,
     /// The partition whose broker this is, for `log_end_offset(leader(t0/0))`.
-    of: Option<PartitionName>,
+    pub(super) of: Option<PartitionName>,
 }
 
 impl Parsed {
-    fn must_give(&self, kinds: &[Kind], what: &str) -> Result<(), Mistake> {
+    pub(super) fn must_give(&self, kinds: &[Kind], what: &str) -> Result<(), Mistake> {
         if kinds.contains(&self.kind) {
             return Ok(());
         }
@@ -93,18 +98,20 @@ impl Parsed {
     }
 }
 
-enum Argument {
+pub(super) enum Argument {
     Partition(PartitionName),
     Group(String),
     Value(Parsed),
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     tokens: Vec<(Token, Range<usize>)>,
     next: usize,
     known: &'a Known,
     /// The partitions that the expression names.
-    named: Vec<PartitionName>,
+    pub(super) named: Vec<PartitionName>,
+    /// How many brackets and `not`s are open.
+    depth: usize,
 }
 
 fn parse_whole(text: &str, known: &Known) -> Result<Parsed, Mistake> {
@@ -119,7 +126,15 @@ fn parse_whole(text: &str, known: &Known) -> Result<Parsed, Mistake> {
 
 impl<'a> Parser<'a> {
     fn new(text: &str, known: &'a Known) -> Result<Self, Mistake> {
-        let mut parser = Self { tokens: split(text)?, next: 0, known, named: Vec::new() };
+        let tokens = split(text)?;
+        if let Some((_, at)) = tokens.get(LONGEST).filter(|_| tokens.len() > LONGEST + 1) {
+            let message = format!(
+                "too long: an expression has {LONGEST} words and signs at most; say less, or \
+                 spread it over several faults"
+            );
+            return Err(Mistake { at: at.clone(), message });
+        }
+        let mut parser = Self { tokens, next: 0, known, named: Vec::new(), depth: 0 };
         // A `leader` without brackets may stand before the partition that it is of.
         for (at, (token, _)) in parser.tokens.iter().enumerate() {
             if let (
@@ -240,14 +255,33 @@ impl<'a> Parser<'a> {
         Ok(left)
     }
 
+    /// One level deeper, as long as that is not too deep.
+    fn inside<T>(
+        &mut self,
+        at: &Range<usize>,
+        parse: impl FnOnce(&mut Self) -> Result<T, Mistake>,
+    ) -> Result<T, Mistake> {
+        if self.depth == DEEPEST {
+            let message = format!(
+                "brackets and `not`s are in each other {DEEPEST} deep at most; leave out those \
+                 that change nothing"
+            );
+            return Err(Mistake { at: at.clone(), message });
+        }
+        self.depth += 1;
+        let parsed = parse(self);
+        self.depth -= 1;
+        parsed
+    }
+
     fn negation(&mut self) -> Result<Parsed, Mistake> {
-        let start = self.tokens[self.next].1.start;
+        let not_at = self.tokens[self.next].1.clone();
         if !self.take_word("not") {
             return self.comparison();
         }
-        let of = self.negation()?;
+        let of = self.inside(&not_at, Self::negation)?;
         of.must_give(&[Kind::Truth], "what follows `not`")?;
-        let at = start..of.at.end;
+        let at = not_at.start..of.at.end;
         Ok(Parsed { node: Node::Not(Box::new(of.node)), kind: Kind::Truth, at, of: None })
     }
 
@@ -319,35 +353,42 @@ impl<'a> Parser<'a> {
             (Token::Number(number), at) => {
                 Ok(Parsed { node: Node::Number(number), kind: Kind::Number, at, of: None })
             }
-            (Token::Sign("("), _) => {
-                let inner = self.either()?;
+            (Token::Sign("("), at) => {
+                let inner = self.inside(&at, Self::either)?;
                 self.expect_sign(")")?;
                 Ok(inner)
             }
             (Token::Word(word), at) if word == "broker" => self.broker(at),
-            (Token::Word(word), at) => {
-                if matches!(self.peek(), Token::Sign("/")) {
-                    let message = format!(
-                        "a partition alone is no value; write for example `leader({word}/0)`"
-                    );
-                    return Err(Mistake { at, message });
-                }
-                let function = function_named(&word, &at)?;
-                let mut arguments = Vec::new();
-                let mut end = at.end;
-                if self.take_sign("(") {
-                    while !self.take_sign(")") {
-                        if !arguments.is_empty() {
-                            self.expect_sign(",")?;
-                        }
-                        arguments.push(self.argument(function)?);
-                        end = self.tokens[self.next].1.end;
-                    }
-                }
-                self.apply(function, at.start..end, arguments)
-            }
+            (Token::Word(word), at) => self.function(&word, at),
             (other, at) => Err(expected("a name or a number", &other, at)),
         }
+    }
+
+    /// A word that is none of the language's own, with its arguments.
+    fn function(&mut self, word: &str, at: Range<usize>) -> Result<Parsed, Mistake> {
+        if matches!(self.peek(), Token::Sign("/")) {
+            let message =
+                format!("a partition alone is no value; write for example `leader({word}/0)`");
+            return Err(Mistake { at, message });
+        }
+        if self.known.topics.iter().any(|(topic, ..)| topic == word) {
+            let message = format!(
+                "`{word}` is a topic, and it is asked for a partition; did you mean `{word}/0`?"
+            );
+            return Err(Mistake { at, message });
+        }
+        let function = function_named(word, &at)?;
+        let (mut arguments, mut end) = (Vec::new(), at.end);
+        if self.take_sign("(") {
+            while !self.take_sign(")") {
+                if !arguments.is_empty() {
+                    self.expect_sign(",")?;
+                }
+                arguments.push(self.inside(&at, |parser| parser.argument(function))?);
+                end = self.tokens[self.next].1.end;
+            }
+        }
+        self.apply(function, at.start..end, arguments)
     }
 
     fn broker(&mut self, at: Range<usize>) -> Result<Parsed, Mistake> {
@@ -390,10 +431,12 @@ impl<'a> Parser<'a> {
             return Ok(name);
         }
         let known: Vec<&str> = self.known.groups.iter().map(String::as_str).collect();
-        let message = match nearest(&name, &known) {
-            Some(nearest) => format!("there is no group `{name}`; did you mean `{nearest}`?"),
-            None => format!("there is no group `{name}`; set workload.groups to 1 at least"),
+        let remedy = match nearest(&name, &known) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None if known.is_empty() => "set workload.groups to 1 at least".to_owned(),
+            None => format!("there are {}", known.join(", ")),
         };
+        let message = format!("there is no group `{name}` in every seed; {remedy}");
         Err(Mistake { at, message })
     }
 
@@ -407,13 +450,14 @@ impl<'a> Parser<'a> {
         let found = self.known.topics.iter().find(|(name, ..)| *name == topic);
         let Some((_, partitions, key)) = found else {
             let names: Vec<&str> = self.known.topics.iter().map(|(name, ..)| &**name).collect();
-            let hint = nearest(&topic, &names).map_or_else(
-                || "set workload.topics to 1 at least".to_owned(),
-                |nearest| format!("did you mean `{nearest}`?"),
-            );
+            let remedy = match nearest(&topic, &names) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None if names.is_empty() => "set workload.topics to 1 at least".to_owned(),
+                None => format!("there are {}", names.join(", ")),
+            };
             let message = format!(
                 "there is no topic `{topic}` in every seed (workload.topics and \
-                 workload.compacted_topics say how many there are); {hint}"
+                 workload.compacted_topics say how many there are); {remedy}"
             );
             return Err(Mistake { at, message });
         };
@@ -426,98 +470,6 @@ impl<'a> Parser<'a> {
             return Err(Mistake { at: index_at, message });
         }
         Ok(PartitionName { topic, index: index as u32 })
-    }
-
-    /// A function with its arguments, which must fit it.
-    fn apply(
-        &self,
-        function: &Function,
-        at: Range<usize>,
-        mut arguments: Vec<Argument>,
-    ) -> Result<Parsed, Mistake> {
-        let kind = function.gives();
-        let wrong = || {
-            let Function { name, takes, .. } = function;
-            let message = match takes.is_empty() {
-                true => format!("`{name}` takes nothing; write it without brackets"),
-                false => format!("`{name}` takes a {takes}, as in `{}`", example(function)),
-            };
-            Mistake { at: at.clone(), message }
-        };
-        let count = arguments.len();
-        let second = (count == 2).then(|| arguments.pop()).flatten();
-        let first = arguments.pop();
-        if count > 2 || second.is_some() && !matches!(function.meaning, Meaning::Replica(_)) {
-            return Err(wrong());
-        }
-        let plain = |node| Ok(Parsed { node, kind, at: at.clone(), of: None });
-        match (function.meaning, first) {
-            (Meaning::Controller, None) => plain(Node::Controller),
-            (Meaning::Term, None) => plain(Node::Term),
-            (Meaning::Now, None) => plain(Node::Now),
-            (Meaning::Held, None) => plain(Node::Held),
-            (Meaning::All, None) => plain(Node::All),
-            (Meaning::True, None) => plain(Node::Truth(true)),
-            (Meaning::False, None) => plain(Node::Truth(false)),
-            (Meaning::Coordinator, Some(Argument::Group(group))) => plain(Node::Coordinator(group)),
-            (Meaning::Generation, Some(Argument::Group(group))) => plain(Node::Generation(group)),
-            (Meaning::Count, Some(Argument::Value(of))) => {
-                of.must_give(&[Kind::Broker, Kind::Brokers], "what is counted")?;
-                plain(Node::Count(Box::new(of.node)))
-            }
-            (Meaning::Broker(what), Some(Argument::Value(of))) => {
-                of.must_give(&[Kind::Broker, Kind::Brokers], "this")?;
-                plain(Node::OfBroker(what, Box::new(of.node)))
-            }
-            (Meaning::Partition(OfPartition::Leader), None) => {
-                let [name] = &self.named[..] else {
-                    let message = "the leader of which partition? write `leader(t0/0)`".into();
-                    return Err(Mistake { at, message });
-                };
-                let node = Node::Partition(OfPartition::Leader, name.clone());
-                Ok(Parsed { node, kind, at, of: Some(name.clone()) })
-            }
-            (Meaning::Partition(what), Some(Argument::Partition(name))) => {
-                let of = Some(name.clone());
-                Ok(Parsed { node: Node::Partition(what, name), kind, at, of })
-            }
-            (Meaning::Replica(what), Some(first)) => self
-                .replica(what, first, second, &at)
-                .unwrap_or_else(|| Err(wrong()))
-                .map(|node| Parsed { node, kind, at: at.clone(), of: None }),
-            _ => Err(wrong()),
-        }
-    }
-
-    /// A quantity of a partition, or of a broker's replica of one. `None` when that makes no sense.
-    fn replica(
-        &self,
-        what: OfReplica,
-        first: Argument,
-        second: Option<Argument>,
-        at: &Range<usize>,
-    ) -> Option<Result<Node, Mistake>> {
-        match (first, second) {
-            (Argument::Partition(name), None) if what == OfReplica::LeaderEpoch => {
-                Some(Ok(Node::Partition(OfPartition::LeaderEpoch, name)))
-            }
-            (Argument::Partition(name), None) => Some(Ok(Node::Replica(what, name, None))),
-            (Argument::Partition(name), Some(Argument::Value(on))) => {
-                let checked = on.must_give(&[Kind::Broker, Kind::Brokers], "the second of two");
-                Some(checked.map(|()| Node::Replica(what, name, Some(Box::new(on.node)))))
-            }
-            (Argument::Value(on), None) => {
-                if let Err(mistake) = on.must_give(&[Kind::Broker, Kind::Brokers], "this") {
-                    return Some(Err(mistake));
-                }
-                let Some(name) = on.of.clone() else {
-                    let message = "of which partition? write `log_end_offset(t0/0, broker 2)`";
-                    return Some(Err(Mistake { at: at.clone(), message: message.into() }));
-                };
-                Some(Ok(Node::Replica(what, name, Some(Box::new(on.node)))))
-            }
-            _ => None,
-        }
     }
 }
 
@@ -542,19 +494,13 @@ fn function_named(name: &str, at: &Range<usize>) -> Result<&'static Function, Mi
     let found = FUNCTIONS.iter().find(|function| function.name == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
-        let hint = nearest(name, &names).unwrap_or("leader");
-        let message = format!("`{name}` is unknown; did you mean `{hint}`?");
+        let remedy = match nearest(name, &names) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => "scenarios/README.md lists the words of expressions".to_owned(),
+        };
+        let message = format!("`{name}` is unknown; {remedy}");
         Mistake { at: at.clone(), message }
     })
-}
-
-fn example(function: &Function) -> String {
-    let argument = match function.meaning {
-        Meaning::Coordinator | Meaning::Generation => "g0",
-        Meaning::Broker(_) | Meaning::Count => "broker 1",
-        _ => "t0/0",
-    };
-    format!("{}({argument})", function.name)
 }
 
 fn expected(what: &str, found: &Token, at: Range<usize>) -> Mistake {

@@ -183,7 +183,10 @@ fn a_mistake_has_its_place_and_a_remedy() {
         ("high_watermark(t0/0) = 1", 21, "write `==`"),
         ("high_watermark(t0/0) > ", 23, "expected a name or a number, found the end"),
         ("high_watermark(t0/0", 19, "expected `,`"),
-        ("high_watermark(t0) > 1", 15, "did you mean"),
+        ("high_watermark(t0) > 1", 15, "did you mean `t0/0`?"),
+        ("t0 > 1", 0, "`t0` is a topic"),
+        ("quasar(t0/0) > 1", 0, "scenarios/README.md lists the words"),
+        ("leader(orders/0) == broker 1", 7, "there are t0, t1"),
         ("high_watermark(t7/0) > 1", 15, "there is no topic `t7`"),
         ("high_watermark(t0/5) > 1", 18, "name one of 0 to 1"),
         ("leader(t0/0) == broker 4", 23, "name one of 1 to 3"),
@@ -191,7 +194,12 @@ fn a_mistake_has_its_place_and_a_remedy() {
         ("leader(t0/0) == 2", 13, "cannot be compared"),
         ("leader(t0/0)", 0, "a condition must be true or false, and this is one broker"),
         ("leader(t0/0) + 1 == 2", 13, "do not add up"),
-        ("coordinator(g9) == broker 1", 12, "there is no group `g9`; did you mean `g0`?"),
+        (
+            "coordinator(g9) == broker 1",
+            12,
+            "there is no group `g9` in every seed; did you mean `g0`?",
+        ),
+        ("coordinator(payments) == broker 1", 12, "there are g0"),
         ("leader == broker 1", 0, "the leader of which partition?"),
         ("log_end_offset(broker 2) > 1", 0, "of which partition?"),
         ("log_end_offset(t0/0, 2) > 1", 21, "the second of two must be one broker"),
@@ -202,7 +210,7 @@ fn a_mistake_has_its_place_and_a_remedy() {
         ("alive(broker 1) & alive(broker 2)", 16, "write `and`"),
         ("!alive(broker 1)", 0, "write `not`"),
         ("alive(broker 1) and 3", 20, "what follows `and` must be true or false"),
-        ("now > 99999999999999999999", 6, "too large"),
+        ("now > 99999999999999999999", 6, "too large a number; write 9223372036854775807 at most"),
     ] {
         let mistake = parse_condition(text, &known()).unwrap_err();
         assert!(mistake.message.contains(part), "{text}: {}", mistake.message);
@@ -221,4 +229,96 @@ fn a_mistake_has_its_place_and_a_remedy() {
     }
     let mistake = parse_brokers("alive(broker 1)", &known()).unwrap_err();
     assert!(mistake.message.contains("a target must be one broker or a set of brokers"));
+}
+
+#[test]
+fn what_is_too_deep_or_too_long_is_refused_before_it_fills_the_stack() {
+    let brackets = |depth: usize| format!("{}now > 1{}", "(".repeat(depth), ")".repeat(depth));
+    let nots = |depth: usize| format!("{}now > 1", "not ".repeat(depth));
+    let counts = |depth: usize| format!("{}all{} == 1", "count(".repeat(depth), ")".repeat(depth));
+    let chain = |length: usize| format!("{}term > 1", "now > 1 and ".repeat(length));
+    for text in [brackets(64), nots(64), chain(200)] {
+        assert!(parse_condition(&text, &known()).is_ok());
+    }
+    for (text, at, part) in [
+        (brackets(65), 64, "64 deep at most; leave out"),
+        (brackets(400), 64, "64 deep at most"),
+        (brackets(200_000), 1_000, "1000 words and signs at most"),
+        (nots(65), 256, "64 deep at most"),
+        (nots(900), 256, "64 deep at most"),
+        (counts(100), 384, "64 deep at most"),
+        (chain(200_000), 3_000, "1000 words and signs at most; say less"),
+        ("not ".repeat(200_000), 4_000, "1000 words and signs at most"),
+    ] {
+        let mistake = parse_condition(&text, &known()).unwrap_err();
+        assert!(mistake.message.contains(part), "{}", mistake.message);
+        assert_eq!(mistake.at.start, at, "{}", mistake.message);
+    }
+}
+
+const CROWD: Crowd = Crowd { brokers: 3, machines: 5 };
+
+#[test]
+fn a_condition_that_cannot_hold_is_known() {
+    for (text, can_hold) in [
+        ("now < 0", false),
+        ("now <= 0", true),
+        ("0 > now", false),
+        ("count(isr(t0/0)) == 3", true),
+        ("count(isr(t0/0)) == 4", false),
+        ("4 <= count(isr(t0/0))", false),
+        ("count(all) == 5", true),
+        ("count(all) > 5", false),
+        ("count(leader(t0/0)) >= 2", false),
+        ("count(leader(t0/0) + controller) >= 2", true),
+        ("count(isr(t0/0) - isr(t0/0)) > 0", false),
+        ("count(isr(t0/0)) != 4", true),
+        ("not count(isr(t0/0)) != 4", false),
+        ("not now >= 0", false),
+        ("high_watermark(t0/0) + 1 <= 0", false),
+        ("high_watermark(t0/0) - 1 < 0", true),
+        ("leader_epoch(t0/0, broker 1) < 0", true),
+        ("now < 0 or term > 1", true),
+        ("now < 0 and term > 1", false),
+        ("not (now < 0 or term > 1)", true),
+        ("broker 1 in isr(t0/0) - all", false),
+        ("alive(isr(t0/0) - isr(t0/0))", false),
+        ("leader(t0/0) == controller", true),
+        ("false or held_messages < 0", false),
+    ] {
+        let condition = parse_condition(text, &known()).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        assert_eq!(condition.can_hold(CROWD), can_hold, "{text}");
+    }
+}
+
+#[test]
+fn what_says_nothing_of_the_cluster_is_known() {
+    for text in ["1 < 2", "true", "not (1 == 1 or false)", "broker 1 in broker 1 + broker 2"] {
+        assert!(parse_condition(text, &known()).unwrap().is_constant(), "{text}");
+    }
+    for text in ["now > 1", "1 < 2 and term > 1", "broker 1 == controller"] {
+        assert!(!parse_condition(text, &known()).unwrap().is_constant(), "{text}");
+    }
+}
+
+#[test]
+fn brokers_that_nobody_is_are_known() {
+    let most = |text: &str| parse_brokers(text, &known()).unwrap().most_brokers(CROWD);
+    for (text, count) in [
+        ("broker 1", 1),
+        ("all", 5),
+        ("isr(t0/0)", 3),
+        ("isr(t0/0) + all", 5),
+        ("isr(t0/0) - leader", 3),
+        ("isr(t0/0) - isr(t0/0)", 0),
+        ("broker 1 - broker 1 + (controller - all)", 0),
+    ] {
+        assert_eq!(most(text), count, "{text}");
+    }
+    let is_the_same = |one: &str, other: &str| {
+        let parsed = |text: &str| parse_brokers(text, &known()).unwrap();
+        parsed(one).is_the_broker_of(&parsed(other))
+    };
+    assert!(is_the_same("broker 1", "broker 1") && is_the_same("leader(t0/0)", "leader(t0/0)"));
+    assert!(!is_the_same("broker 1", "broker 2") && !is_the_same("isr(t0/0)", "isr(t0/0)"));
 }

@@ -292,6 +292,11 @@ fn read(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the worker reads the files that it is told to")]
+fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
 #[expect(clippy::disallowed_methods, reason = "the worker writes the files that it is told to")]
 fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
@@ -304,8 +309,9 @@ fn unknown_mutant(name: &str) -> String {
 
 fn read_scenario(path: &Path) -> Result<(Source, Scenario), String> {
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let source = Source { name: name.unwrap_or_default(), text: read(path)? };
     let file = path.display().to_string();
+    let text = Scenario::decode(&file, &read_bytes(path)?).map_err(|error| error.to_string())?;
+    let source = Source { name: name.unwrap_or_default(), text };
     let scenario = Scenario::parse_file(&source.name, &file, &source.text);
     Ok((source, scenario.map_err(|error| error.to_string())?))
 }

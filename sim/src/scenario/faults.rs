@@ -2,21 +2,15 @@
 
 use super::{
     Bounds,
-    keys::{Key, Keys, Takes, unknown_word},
+    keys::{Key, Takes},
     shapes::keys,
-    source::Mistake,
 };
 use crate::{
-    condition::{
-        Change, Expression, Known, PartitionName, parse_brokers, parse_change, parse_condition,
-        parse_partition,
-    },
+    condition::{Change, Expression, PartitionName},
     disk::CutStyle,
     network::{Message, MessageKind, Way},
     trace::Effect,
 };
-use std::ops::Range;
-use toml::de::DeTable;
 
 macro_rules! fault_kinds {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, [$($key:literal),*], [$($effect:ident),*];)+) => {
@@ -25,7 +19,7 @@ macro_rules! fault_kinds {
         pub enum FaultKind { $($(#[doc = $doc])+ $variant,)+ }
 
         /// The keys of `[faults]`.
-        const KINDS: &[Key] = &[$(Key { name: $name, takes: Takes::Table, text: "" },)+];
+        pub(super) const KINDS: &[Key] = &[$(Key { name: $name, takes: Takes::Table, text: "" },)+];
 
         impl FaultKind {
             /// Every kind.
@@ -125,19 +119,22 @@ fault_kinds! {
 pub const EVERY_STRIKE: &[&str] = &["times", "at", "when", "after", "delay", "effects"];
 
 const LONG: (i64, i64) = (0, 600_000);
-const MOMENTS: &[&str] = &["any-time", "rename", "recovery", "disk-operation"];
-const CLIENTS: &[&str] = &["any", "producer", "consumer", "admin", "keyed", "member"];
+/// What is waited for when the time under faults is over already: a run has two minutes beside it, in
+/// which everything must also heal and be read.
+const AFTERWARDS: i64 = 30_000;
+pub(super) const MOMENTS: &[&str] = &["any-time", "rename", "recovery", "disk-operation"];
+pub(super) const CLIENTS: &[&str] = &["any", "producer", "consumer", "admin", "keyed", "member"];
 const DIRECTIONS: &[&str] = &["both", "to-broker", "from-broker"];
 const STYLES: &[&str] = &["lose-all", "prefix", "scatter", "keep-all"];
 
 keys! {
     /// The keys of faults. Which one has which, [`FaultKind::keys`] says.
     FAULT:
-    "times" = Takes::Bounds { default: Some((1, 2)), within: (0, 1_000) }, "how often it strikes, at moments drawn from the seed; with `when` or `every ... change`, how often at most, and once when absent";
+    "times" = Takes::Bounds { default: Some((1, 2)), within: (0, 100) }, "how often it strikes, at moments drawn from the seed; with `when` or `every ... change`, how often at most, and once when absent";
     "at" = Takes::Bounds { default: None, within: LONG }, "strikes once, so many milliseconds after the start of the run";
     "when" = Takes::Text("high_watermark(t0/0) > 10"), "strikes whenever this condition becomes true";
     "after" = Takes::Text("first leader change of t0/0"), "strikes after this change";
-    "delay" = Takes::Bounds { default: Some((0, 0)), within: LONG }, "milliseconds between `when` or `after` and the strike";
+    "delay" = Takes::Bounds { default: Some((0, 0)), within: (0, AFTERWARDS) }, "milliseconds between `when` or `after` and the strike";
     "effects" = Takes::Some(|| Effect::ALL.iter().map(|effect| effect.name()).collect()), "more effects without which a campaign did not test it";
     "on" = Takes::Text("leader(t0/0)"), "the same as `target`; of power cuts and kills also a moment at the disk: `any-time`, `rename` (between a rename and the sync of its directory), `recovery`, `disk-operation`; drawn when absent";
     "target" = Takes::Text("leader(t0/0)"), "whom it strikes: `any`, `leader` (of a partition that is drawn), `controller`, `coordinator`, `all`, or an expression; one of several is drawn. Of a network partition: one of the halves. Of an isolated client: the brokers that it is cut off from; absent, that is one or all of them";
@@ -147,10 +144,10 @@ keys! {
     "contents" = Takes::One(STYLES), "what a power cut does to unsynced bytes; drawn when absent";
     "entries" = Takes::One(STYLES), "what a power cut does to unsynced directory entries; drawn when absent";
     "clean" = Takes::Fraction(0.25), "how likely the process is asked to shut down before it is killed";
-    "pause" = Takes::Bounds { default: Some((20, 200)), within: LONG }, "milliseconds that it lasts, or that the broker stays down; of a held message, from when it was caught";
+    "pause" = Takes::Bounds { default: Some((20, 200)), within: (0, 50_000) }, "milliseconds that it lasts, or that the broker stays down; of a held message, from when it was caught. All strikes of a fault may take a minute, half a second beside each `pause` included: so much is there in a run to wait for them, besides `millis`";
     "until" = Takes::Text("count(isr(t0/0)) == 1"), "it lasts until this condition is true, and no longer than `pause` if that is given";
     "chance" = Takes::Fraction(0.2), "how likely it is for one operation, message or call while it lasts";
-    "millis" = Takes::Bounds { default: Some((10, 200)), within: (-10_000_000_000_000_000, 10_000_000_000_000_000) }, "milliseconds of a clock step, or of a delay";
+    "millis" = Takes::Bounds { default: Some((10, 200)), within: (-10_000_000_000_000_000, 10_000_000_000_000_000) }, "milliseconds of a clock step, or of a delay; of a delay 0 to 5000, since what is late must have come when a healed cluster is checked. A clock stays less than seven days ahead unless `broker.retention_millis` is set";
     "spare" = Takes::Bounds { default: Some((0, 8_192)), within: (0, 1 << 30) }, "bytes left on a full disk";
     "files" = Takes::Text(".log"), "only files whose path contains this; drawn when absent";
     "pace" = Takes::Bounds { default: Some((50, 200)), within: (1, 1_000) }, "the pace of a clock, in percent";
@@ -161,7 +158,7 @@ keys! {
     "partition" = Takes::Text("t0/0"), "only a message about this partition";
     "nth" = Takes::Bounds { default: Some((1, 1)), within: (1, 10_000) }, "which of them, counted from the strike";
     "count" = Takes::Bounds { default: Some((1, 1)), within: (1, 10_000) }, "how many of them, one after the other";
-    "patience" = Takes::Bounds { default: Some((2_000, 2_000)), within: LONG }, "milliseconds for which the message is waited for";
+    "patience" = Takes::Bounds { default: Some((2_000, 2_000)), within: (1, AFTERWARDS) }, "milliseconds for which the message is waited for";
 }
 
 impl FaultKind {
@@ -245,7 +242,8 @@ impl FaultKind {
         )
     }
 
-    fn allows(self, key: &str) -> bool {
+    /// Whether its table may have this key.
+    pub(super) fn allows(self, key: &str) -> bool {
         let strikes = self != Self::ConnectionCut || key == "effects";
         strikes && EVERY_STRIKE.contains(&key) || self.keys().contains(&key)
     }
@@ -374,217 +372,4 @@ impl FaultPlan {
             number => format!("{} {}", self.kind.name(), number + 1),
         }
     }
-}
-
-/// The faults of a scenario, in the order of [`FaultKind::ALL`], each with its table.
-pub(super) fn plans<'a>(
-    (table, at): (DeTable<'a>, Range<usize>),
-    (known, text): (&Known, &'a str),
-) -> Result<Vec<(FaultPlan, Keys<'a>)>, Mistake> {
-    let mut keys = Keys::new(("faults", at), table, KINDS, |_| true, text)?;
-    let mut plans = Vec::new();
-    for kind in FaultKind::ALL.iter().copied() {
-        for (number, table) in keys.tables(kind.name())?.into_iter().enumerate() {
-            let at = table.span();
-            let path = format!("faults.{}", kind.name());
-            let allowed = |key: &str| kind.allows(key);
-            let keys = Keys::new((&path, at), table.into_inner(), FAULT, allowed, text)?;
-            plans.push((plan((kind, number), &keys, known)?, keys));
-        }
-    }
-    Ok(plans)
-}
-
-fn plan(
-    (kind, number): (FaultKind, usize),
-    keys: &Keys<'_>,
-    known: &Known,
-) -> Result<FaultPlan, Mistake> {
-    let trigger = trigger(keys, known)?;
-    let (on, target) = target(kind, keys, known)?;
-    let condition = |key: &str| keys.expression(key, |text| parse_condition(text, known));
-    let brokers = |key: &str| keys.expression(key, |text| parse_brokers(text, known));
-    let style = |key: &str| {
-        let styles = [CutStyle::LoseAll, CutStyle::Prefix, CutStyle::Scatter, CutStyle::KeepAll];
-        Ok(keys.one(key)?.map(|at| styles[at]))
-    };
-    let message = message(keys)?;
-    let command = keys.one("command")?.map(|at| Message::COMMANDS[at]);
-    // A reply knows the command of the proposal that it answers.
-    let is_proposal = message.is_some_and(|kind| kind.message == Message::Propose);
-    if command.is_some() && !is_proposal {
-        return Err(keys.wrong("command", "only a proposal has one; set `message = \"propose\"`"));
-    }
-    let until = condition("until")?;
-    let pause = match keys.optional_bounds("pause")? {
-        None if until.is_none() => Some(keys.bounds("pause")?),
-        given => given,
-    };
-    let plan = FaultPlan {
-        kind,
-        number,
-        times: times(keys, &trigger)?,
-        delay: delay(keys, &trigger)?,
-        trigger,
-        on,
-        contents: style("contents")?,
-        entries: style("entries")?,
-        clean: keys.fraction("clean")?,
-        pause,
-        until,
-        chance: chance(keys)?,
-        millis: millis(kind, keys)?,
-        spare: keys.bounds("spare")?,
-        files: keys.text("files")?.map(|(files, _)| files),
-        pace: keys.bounds("pace")?,
-        target,
-        nodes: keys.bounds("nodes")?,
-        client: keys.one("client")?.map(|at| CLIENTS[at]).filter(|kind| *kind != "any"),
-        direction: keys.one("direction")?.map(|at| FaultPlan::DIRECTIONS[at].1),
-        from: brokers("from")?,
-        to: brokers("to")?,
-        message,
-        command,
-        partition: keys.expression("partition", |text| parse_partition(text, known))?,
-        nth: keys.bounds("nth")?,
-        count: keys.bounds("count")?,
-        patience: keys.bounds("patience")?,
-        effects: effects(kind, keys)?,
-    };
-    let lasts = kind.keys().contains(&"pause") && !keys.has("pause") && !keys.has("until");
-    if lasts && !matches!(plan.trigger, Trigger::Drawn) {
-        let trigger = ["at", "when", "after"].into_iter().find(|key| keys.has(key));
-        let message = "strikes at a moment that you chose, so say how long it lasts: `pause = 300` \
-                       (milliseconds) or `until = \"...\"`";
-        return Err(keys.wrong(trigger.unwrap_or("pause"), message));
-    }
-    Ok(plan)
-}
-
-fn trigger(keys: &Keys<'_>, known: &Known) -> Result<Trigger, Mistake> {
-    let why = "a fault strikes at one moment";
-    keys.not_both("when", "at", why)?;
-    keys.not_both("after", "at", why)?;
-    keys.not_both("after", "when", why)?;
-    if let Some(at) = keys.optional_bounds("at")? {
-        return Ok(Trigger::At(at));
-    }
-    if let Some(when) = keys.expression("when", |text| parse_condition(text, known))? {
-        return Ok(Trigger::When(when));
-    }
-    let after = keys.expression("after", |text| parse_change(text, known))?;
-    Ok(after.map_or(Trigger::Drawn, Trigger::After))
-}
-
-fn times(keys: &Keys<'_>, trigger: &Trigger) -> Result<Bounds, Mistake> {
-    let is_once = match trigger {
-        Trigger::Drawn | Trigger::When(_) => false,
-        Trigger::At(_) => true,
-        Trigger::After(change) => change.nth.is_some(),
-    };
-    match keys.optional_bounds("times")? {
-        Some(times) if is_once && times != (1..=1) => {
-            let message = "contradicts `at` or the one change in `after`, which come once; leave \
-                           `times` out, or write `after = \"every ... change\"`";
-            Err(keys.wrong("times", message))
-        }
-        Some(times) => Ok(times),
-        None if *trigger == Trigger::Drawn => keys.bounds("times"),
-        None => Ok(1..=1),
-    }
-}
-
-fn delay(keys: &Keys<'_>, trigger: &Trigger) -> Result<Bounds, Mistake> {
-    if keys.has("delay") && matches!(trigger, Trigger::Drawn | Trigger::At(_)) {
-        return Err(keys.wrong("delay", "delays nothing without `when` or `after`; add one"));
-    }
-    keys.bounds("delay")
-}
-
-fn target(
-    kind: FaultKind,
-    keys: &Keys<'_>,
-    known: &Known,
-) -> Result<(Option<Strike>, Target), Mistake> {
-    let strikes = [Strike::AnyTime, Strike::Rename, Strike::Recovery, Strike::DiskOperation];
-    let stops = matches!(kind, FaultKind::PowerCut | FaultKind::ProcessKill);
-    let on = keys.text("on")?;
-    let moment = on.as_ref().and_then(|(on, _)| MOMENTS.iter().position(|moment| moment == on));
-    if let Some(at) = moment {
-        if !stops {
-            let message = "only power cuts and kills wait for the disk; name a target";
-            return Err(keys.wrong("on", message));
-        }
-        return Ok((Some(strikes[at]), named_target("target", keys, known)?));
-    }
-    keys.not_both("on", "target", "both name whom it strikes")?;
-    for key in ["from", "to"] {
-        keys.not_both("target", key, "both name an end of the link")?;
-        keys.not_both("on", key, "both name an end of the link")?;
-    }
-    if on.is_some() {
-        return Ok((None, named_target("on", keys, known)?));
-    }
-    Ok((None, named_target("target", keys, known)?))
-}
-
-fn named_target(key: &str, keys: &Keys<'_>, known: &Known) -> Result<Target, Mistake> {
-    let Some((word, _)) = keys.text(key)? else { return Ok(Target::Any) };
-    let target = match word.as_str() {
-        "any" => Target::Any,
-        "leader" => Target::Leader,
-        "controller" => Target::Controller,
-        "coordinator" => Target::Coordinator,
-        "all" => Target::All,
-        _ => {
-            let named = keys.expression(key, |text| parse_brokers(text, known))?;
-            named.map_or(Target::Any, Target::Named)
-        }
-    };
-    if known.brokers_at_most == 1 && target != Target::Any {
-        let message = "there is one broker and no choice; set cluster.brokers to 2 at least, or \
-                       leave it out";
-        return Err(keys.wrong(key, message));
-    }
-    if target == Target::All && keys.has("nodes") {
-        return Err(keys.wrong("nodes", "contradicts the target `all`; leave one of them out"));
-    }
-    Ok(target)
-}
-
-fn message(keys: &Keys<'_>) -> Result<Option<MessageKind>, Mistake> {
-    let Some((text, at)) = keys.text("message")? else { return Ok(None) };
-    MessageKind::named(&text).map(Some).ok_or_else(|| {
-        let names = Message::NAMES
-            .iter()
-            .flat_map(|(name, _)| [(*name).to_owned(), format!("{name} reply")]);
-        let names: Vec<String> = names.collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        unknown_word(&keys.named("message"), (&text, &at), &names)
-    })
-}
-
-fn chance(keys: &Keys<'_>) -> Result<f64, Mistake> {
-    let chance = keys.fraction("chance")?;
-    if chance == 0.0 {
-        return Err(keys.wrong("chance", "with 0.0 nothing happens; leave the fault out"));
-    }
-    Ok(chance)
-}
-
-fn millis(kind: FaultKind, keys: &Keys<'_>) -> Result<Bounds, Mistake> {
-    let millis = keys.bounds("millis")?;
-    let is_of_clocks = matches!(kind, FaultKind::ClockStep | FaultKind::ClockStrobe);
-    if *millis.start() < 0 && !is_of_clocks {
-        return Err(keys.wrong("millis", "only a clock goes back; it must be 0 at least"));
-    }
-    Ok(millis)
-}
-
-fn effects(kind: FaultKind, keys: &Keys<'_>) -> Result<Vec<Effect>, Mistake> {
-    let mut effects = kind.effects().to_vec();
-    for (name, _) in keys.some("effects")?.unwrap_or_default() {
-        effects.extend(Effect::ALL.iter().find(|effect| effect.name() == name));
-    }
-    Ok(effects)
 }

@@ -118,6 +118,11 @@ impl<'a> Keys<'a> {
         Mistake::new(&self.place(key), format!("{name}: {}", message.as_ref()))
     }
 
+    /// A mistake about the table as a whole.
+    pub(super) fn wrong_altogether(&self, message: &str) -> Mistake {
+        Mistake::new(&self.at, format!("{}: {message}", self.path))
+    }
+
     pub(super) fn named(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
@@ -305,13 +310,18 @@ impl<'a> Keys<'a> {
         if values.is_empty() {
             return Err(wrong("the list is empty"));
         }
-        let mut words = Vec::new();
+        let mut words: Vec<Placed> = Vec::new();
         for value in values {
             let DeValue::String(word) = value.get_ref() else {
                 return Err(wrong(&format!("{} is in the list", kind_of(value.get_ref()))));
             };
             if !known.contains(&&**word) {
                 return Err(unknown_word(&self.named(key), (word, &value.span()), &known));
+            }
+            if words.iter().any(|(before, _)| *before == **word) {
+                let message =
+                    format!("{}: `{word}` is there twice; leave one out", self.named(key));
+                return Err(Mistake::new(&value.span(), message));
             }
             words.push((word.clone().into_owned(), value.span()));
         }
@@ -327,9 +337,8 @@ impl<'a> Keys<'a> {
         let Some((text, at)) = self.text(key)? else { return Ok(None) };
         parse(&text).map(Some).map_err(|mistake| {
             let raw = self.text.get(at.clone()).unwrap_or_default();
-            // Only in a plain string does every byte stand for itself.
-            let is_plain = raw.len() == text.len() + 2 && raw[1..].starts_with(&text);
-            let start = if is_plain { at.start + 1 + mistake.at.start } else { at.start };
+            let start = start_of(&text, raw);
+            let start = at.start + start.map_or(0, |start| start + mistake.at.start);
             let message = format!("{}: {}", self.named(key), mistake.message);
             Mistake::new(&(start..start), message)
         })
@@ -399,9 +408,7 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
 
 pub(super) fn unknown_key(path: &str, (key, at): (&str, &Range<usize>), known: &[&str]) -> Mistake {
     let place = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
-    let hint =
-        nearest(key, known).map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-    Mistake::new(at, format!("unknown key `{key}`{place}{hint}"))
+    Mistake::new(at, format!("unknown key `{key}`{place}; {}", hint(key, known)))
 }
 
 pub(super) fn unknown_word(
@@ -409,10 +416,27 @@ pub(super) fn unknown_word(
     (word, at): (&str, &Range<usize>),
     known: &[&str],
 ) -> Mistake {
-    let hint = nearest(word, known).unwrap_or_default();
-    let mut message = format!("{named}: `{word}` is unknown; did you mean `{hint}`?");
-    if known.len() <= 8 {
-        message.push_str(&format!(" There are {}", known.join(", ")));
+    Mistake::new(at, format!("{named}: `{word}` is unknown; {}", hint(word, known)))
+}
+
+/// What may be meant, and what there is, as far as that is soon said.
+fn hint(name: &str, known: &[&str]) -> String {
+    let all = || known.join(", ");
+    match nearest(name, known) {
+        Some(meant) if known.len() <= 8 => format!("did you mean `{meant}`? There are {}", all()),
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if known.len() <= 24 => format!("there are {}", all()),
+        None => "scenarios/README.md lists what there is".to_owned(),
     }
-    Mistake::new(at, message)
+}
+
+/// Where a text begins in the quotes that it is written in, if every byte of it stands for itself.
+fn start_of(text: &str, raw: &str) -> Option<usize> {
+    ["\"\"\"", "'''", "\"", "'"].into_iter().find_map(|quotes| {
+        let inside = raw.strip_prefix(quotes)?.strip_suffix(quotes)?;
+        // The first line of a long text may be empty, and is no part of it then.
+        let inside =
+            if quotes.len() == 3 { inside.strip_prefix('\n').unwrap_or(inside) } else { inside };
+        (inside == text).then(|| raw.len() - quotes.len() - inside.len())
+    })
 }

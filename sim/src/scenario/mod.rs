@@ -9,8 +9,10 @@ mod faults;
 mod habits;
 mod keys;
 pub mod limits;
+mod plans;
 mod promise;
 mod reference;
+mod refusals;
 mod shapes;
 mod source;
 
@@ -26,8 +28,12 @@ pub use source::{ScenarioError, nearest};
 
 use crate::{condition::Known, trace::Effect};
 use keys::Keys;
+use refusals::Surroundings;
 use source::Mistake;
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{
+    collections::BTreeMap,
+    ops::{Range, RangeInclusive},
+};
 use toml::de::DeTable;
 
 /// Machines that only vote, unless the scenario says how many.
@@ -83,25 +89,28 @@ impl Scenario {
 
     /// Parses a scenario file that is to be called `file` in errors.
     pub fn parse_file(name: &str, file: &str, text: &str) -> Result<Self, ScenarioError> {
+        let text = source::without_mark(text);
         parse(name, text).map_err(|mistake| mistake.in_file(file, text))
+    }
+
+    /// The text of a scenario file, which is to be called `file` in errors.
+    pub fn decode(file: &str, bytes: &[u8]) -> Result<String, ScenarioError> {
+        source::decode(file, bytes)
     }
 }
 
 fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     let table = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
-    let opening = text.lines().next().unwrap_or_default();
-    if !opening.starts_with("# ") || !opening.ends_with('.') {
-        let message = "the first line must be a comment with a sentence that says what happens, \
-                       such as `# The leader loses its power.`";
-        return Err(Mistake::new(&(0..0), message));
-    }
+    opens_with_a_sentence(text)?;
     let mut root = Keys::new(("", 0..0), table.into_inner(), shapes::ROOT, |_| true, text)?;
     let why = why(&root)?;
     root.not_both("seed", "seeds", "both name the seeds of a frozen failure")?;
     root.integer("seed")?;
     root.integers("seeds")?;
-    let cluster = shapes::cluster(&root.table("cluster", shapes::CLUSTER)?)?;
+    let cluster_keys = root.table("cluster", shapes::CLUSTER)?;
+    let cluster = shapes::cluster(&cluster_keys)?;
     let broker = shapes::broker(&root.table("broker", shapes::BROKER)?)?;
+    refusals::wall_clocks(&cluster_keys, (&cluster, &broker))?;
     let workload_keys = root.table("workload", shapes::WORKLOAD)?;
     let workload = shapes::workload(&workload_keys)?;
     shapes::lossy_topics(&workload_keys, &cluster)?;
@@ -121,10 +130,16 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     let mut faults = Vec::new();
     for table in root.tables("faults")? {
         let at = table.span();
-        faults.extend(faults::plans((table.into_inner(), at), (&known, text))?);
+        faults.extend(plans::plans((table.into_inner(), at), (&known, text))?);
     }
-    let has_replicated = *workload.replicated_topics.end() > 0;
-    within_the_promise((&cluster, has_replicated, unlimited), &faults)?;
+    let surroundings = Surroundings {
+        cluster: &cluster,
+        broker: &broker,
+        workload: &workload,
+        unlimited,
+        millis: *millis.end(),
+    };
+    refusals::refuse(&surroundings, &faults)?;
     Ok(Scenario {
         name: name.into(),
         why,
@@ -140,31 +155,50 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
     })
 }
 
+fn opens_with_a_sentence(text: &str) -> Result<(), Mistake> {
+    let opening = text.lines().next().unwrap_or_default();
+    let sentence = opening.strip_prefix("# ").and_then(|sentence| sentence.strip_suffix('.'));
+    if sentence.is_some_and(|sentence| sentence.chars().any(char::is_alphabetic)) {
+        return Ok(());
+    }
+    let message = "the first line must be a comment with a sentence that says what happens, such \
+                   as `# The leader loses its power.`";
+    Err(Mistake::new(&(0..0), message))
+}
+
 /// What is no TOML, with what would be.
 fn syntax(text: &str, error: &toml::de::Error) -> Mistake {
     let at = error.span().unwrap_or(0..0);
     let message = error.message();
     let remedy = match message {
-        _ if message.contains("duplicate") => {
-            let key = text.get(at.clone()).unwrap_or_default();
-            return Mistake::new(
-                &at,
-                format!(
-                    "`{key}` is there twice; leave one out, or write `[[{key}]]` for several \
-                     faults of one kind"
-                ),
-            );
-        }
+        _ if message.contains("duplicate") => return twice(text, &at),
         _ if message.contains("string") => "; put texts in quotes: `target = \"leader\"`",
         _ => "; a line is `key = value`, `[table]` or `# a comment`",
     };
     Mistake::new(&at, format!("not TOML: {}{remedy}", message.replace('\n', ", ")))
 }
 
+/// A key or a table that is there twice. Only of faults there may be several of a kind.
+fn twice(text: &str, at: &Range<usize>) -> Mistake {
+    let key = text.get(at.clone()).unwrap_or_default();
+    let line = text.get(..at.start).and_then(|before| before.rsplit('\n').next());
+    let is_fault = line.is_some_and(|line| line.trim_start().trim_start_matches('[') == "faults.");
+    let several = match is_fault {
+        true => format!(", or write `[[faults.{key}]]` above each for several faults of the kind"),
+        false => String::new(),
+    };
+    Mistake::new(at, format!("`{key}` is there twice; leave one out{several}"))
+}
+
 fn why(root: &Keys<'_>) -> Result<String, Mistake> {
     const EXAMPLE: &str = "write `why = \"Why: what would be lost otherwise.\"`";
     match root.text("why")? {
-        Some((why, _)) if why.starts_with("Why: ") => Ok(why),
+        Some((why, _)) if why.strip_prefix("Why: ").is_some_and(|it| !it.trim().is_empty()) => {
+            Ok(why)
+        }
+        Some((why, _)) if why.trim_end() == "Why:" => {
+            Err(root.wrong("why", format!("gives no reason; {EXAMPLE}")))
+        }
         Some(_) => Err(root.wrong("why", format!("must begin with `Why: `; {EXAMPLE}"))),
         None => Err(root.wrong("why", format!("is missing; {EXAMPLE}"))),
     }
@@ -196,47 +230,6 @@ fn known(cluster: &ClusterShape, workload: &WorkloadShape) -> Known {
         brokers_at_most: *cluster.brokers.end(),
         groups,
     }
-}
-
-/// Faults that the cluster does not promise to survive are for scenarios that say so.
-fn within_the_promise(
-    (cluster, has_replicated, unlimited): (&ClusterShape, bool, bool),
-    faults: &[(FaultPlan, Keys<'_>)],
-) -> Result<(), Mistake> {
-    let copies = *cluster.min_insync.start();
-    for (plan, keys) in faults {
-        let wrong = |key: &str, message: String| {
-            let message = format!("{}: {message}", keys.named(key));
-            Mistake::new(&keys.place(key), message.replace(".: ", ": "))
-        };
-        if plan.kind.needs_peers() && *cluster.brokers.start() == 1 {
-            return Err(wrong("", "needs cluster.brokers of 2 at least".into()));
-        }
-        if unlimited {
-            continue;
-        }
-        if plan.kind == FaultKind::DiskWipe && *plan.nodes.end() >= copies {
-            let message = format!(
-                "an acknowledged record is on min_insync = {copies} disks at least, so fewer may \
-                 be wiped at once; raise cluster.min_insync, or set `unlimited = true`"
-            );
-            return Err(wrong("nodes", message));
-        }
-        if plan.kind == FaultKind::DiskWipe && plan.target == Target::All {
-            let message = "no copy would be left; name fewer, or set `unlimited = true`".into();
-            return Err(wrong("target", message));
-        }
-        if plan.kind == FaultKind::BitRot && *cluster.brokers.end() > 1 {
-            let message = "not promised in a cluster; set `unlimited = true`".into();
-            return Err(wrong("", message));
-        }
-        if has_replicated && plan.kind.fails_logs() {
-            let message = "a log that fails loses what it had received and not flushed, which \
-                           counts in workload.replicated_topics; set `unlimited = true`";
-            return Err(wrong("", message.into()));
-        }
-    }
-    Ok(())
 }
 
 /// The effects that a campaign must show, given the faults that a run enabled.

@@ -4,7 +4,7 @@ use super::{
     Bounds, GroupProtocol, SEPARATE_CONTROLLERS,
     habits::{GroupHabit, GroupManners},
     keys::{Key, Keys, Takes},
-    source::Mistake,
+    source::{Mistake, nearest},
 };
 use crate::{dice::Dice, oracle::CHECKS};
 use highwater_core::mutant::Mutant;
@@ -13,7 +13,13 @@ use highwater_core::mutant::Mutant;
 pub(super) const MOST_BROKERS: i64 = 9;
 /// More of anything than a run could make.
 const MANY: i64 = 1_000_000;
-const BYTES: (i64, i64) = (1, 1 << 30);
+/// A segment; the broker takes none that is smaller.
+const SEGMENT_BYTES: (i64, i64) = (1_024, 1 << 30);
+/// The most partitions of all topics together that are not compacted. Every one is read to its end when
+/// the run is over, by everybody who reads, within the minute or so that it has for that.
+const MOST_PARTITIONS: i64 = 100;
+/// The most bytes of a batch: in more than that, a run would do little else than to copy them.
+const MOST_BATCH_BYTES: i64 = 256 << 10;
 /// Milliseconds up to three thousand centuries, either way.
 const EVER: (i64, i64) = (-10_000_000_000_000_000, 10_000_000_000_000_000);
 
@@ -39,7 +45,7 @@ keys! {
     "why" = Takes::Text("Why: ..."), "why the scenario exists; begins with `Why: `";
     "seed" = Takes::Integer(None, (0, i64::MAX)), "the one seed of a frozen failure";
     "seeds" = Takes::Integers, "the seeds of a frozen failure";
-    "millis" = bounds((2_000, 2_000), (1, 600_000)), "simulated milliseconds under faults; the upper end counts";
+    "millis" = bounds((2_000, 2_000), (1, 600_000)), "simulated milliseconds under faults. Of a range the upper end counts, and the lower one says nothing";
     "swarm" = Takes::Flag, "each seed enables only some of the faults";
     "unlimited" = Takes::Flag, "the faults may exceed what the cluster promises to survive; then only what holds whatever happens is checked";
     "cluster" = Takes::Table, "the machines";
@@ -58,18 +64,18 @@ keys! {
     "separate_controllers" = Takes::Flag, "the voters are machines of their own, which are no brokers; three when `controllers` is absent";
     "min_insync" = bounds((1, 2), (1, 3)), "`min.insync.replicas`, never more than there are replicas, of which there are three at most";
     "racks" = bounds((0, 0), (0, MOST_BROKERS)), "racks that the machines stand in, one after the other; consumers that are in one read from a follower there. 0 knows none";
-    "wall_offset_millis" = bounds((0, 0), EVER), "how far the machines' wall clocks are off at the start, in milliseconds";
+    "wall_offset_millis" = bounds((0, 0), EVER), "how far the machines' wall clocks are off at the start, in milliseconds; less than seven days ahead unless `broker.retention_millis` is set";
     "snapshot_entries" = optional((1, MANY)), "entries of the metadata log that make a snapshot due, of which a few stay; 5000 when absent, more than a run has";
 }
 
 keys! {
     /// The keys of `[broker]`.
     BROKER:
-    "segment_bytes" = bounds((2_048, 16_384), BYTES), "bytes of a segment";
-    "retention_millis" = optional((0, EVER.1)), "`retention.ms` of the topics; everything is kept when absent";
+    "segment_bytes" = bounds((2_048, 16_384), SEGMENT_BYTES), "bytes of a segment";
+    "retention_millis" = optional((0, EVER.1)), "`retention.ms` of the topics; seven days when absent, and no clock is so far ahead then";
     "retention_bytes" = optional((0, EVER.1)), "`retention.bytes` of the topics; everything is kept when absent";
     "retention_check_millis" = bounds((200, 500), (1, MANY)), "how often retention looks, in milliseconds";
-    "offsets_segment_bytes" = bounds((4_096, 65_536), BYTES), "bytes of a segment of `__consumer_offsets`";
+    "offsets_segment_bytes" = bounds((4_096, 65_536), SEGMENT_BYTES), "bytes of a segment of `__consumer_offsets`";
     "cleaner_backoff_millis" = bounds((300, 2_000), (1, MANY)), "how often something to compact is looked for, in milliseconds";
     "offsets_retention_minutes" = Takes::Integer(None, (1, MANY)), "`offsets.retention.minutes`; expired offsets are looked for every second then";
 }
@@ -77,15 +83,15 @@ keys! {
 keys! {
     /// The keys of `[workload]`.
     WORKLOAD:
-    "topics" = bounds((1, 2), (0, 20)), "topics that live as long as the run: `t0`, `t1`, ...";
+    "topics" = bounds((1, 2), (0, 20)), "topics that live as long as the run: `t0`, `t1`, ...; none only where there are others, or no producers, consumers and admins, who choose among these and the next two";
     "replicated_topics" = bounds((0, 0), (0, 20)), "topics with `durability=replicated` beside them: `r0`, `r1`, ...";
     "unclean_topics" = bounds((0, 0), (0, 20)), "topics with `unclean.leader.election.enable=true` beside them: `u0`, `u1`, ...; what was acknowledged before an election that gave records up may be lost";
-    "partitions" = bounds((1, 2), (1, 50)), "partitions of each of all these";
+    "partitions" = bounds((1, 2), (1, 50)), "partitions of each of all these, of which there are 100 at most: all are read when the run is over";
     "producers" = bounds((2, 4), (0, 40)), "producers";
     "consumers" = bounds((1, 2), (0, 40)), "consumers without a group";
     "admins" = bounds((0, 1), (0, 9)), "clients that create and delete topics, records and configurations, move replicas and elect leaders";
     "records" = bounds((1, 8), (1, 1_000)), "records in a batch";
-    "value_bytes" = optional((64, 65_536)), "bytes of a value, in steps of 64; 8 to 134 when absent";
+    "value_bytes" = optional((64, 65_536)), "bytes of a value, in steps of 64; 8 to 134 when absent. A batch has 262144 at most, or a run would do little else than to copy them";
     "calls" = bounds((30, 80), (0, MANY)), "calls of each client at most";
     "pause" = optional((0, 600_000)), "milliseconds between two calls of one client; each kind of client has its own when absent";
     "rate" = optional((1, 100_000)), "records per second that each producer sends, instead of a pause";
@@ -98,8 +104,8 @@ keys! {
     "group_protocols" = Takes::Some(|| PROTOCOLS.iter().map(|(name, _)| *name).collect()), "what a group draws from: `classic` (JoinGroup, SyncGroup, Heartbeat; the leader assigns ranges), `consumer` (ConsumerGroupHeartbeat, KIP-848), `mixed`; all when absent";
     "group_static" = Takes::Fraction(0.25), "how likely a member has a `group.instance.id`, some of them one that another has, too";
     "group_unrest" = Takes::Fraction(0.01), "how likely a member is, in each step, to be silent for too long, to die, to leave, or to be cut off from its coordinator alone";
-    "group_session_millis" = Takes::Integer(Some(1_500), (500, 600_000)), "how long a member may be silent";
-    "group_rebalance_millis" = Takes::Integer(Some(900), (1, 600_000)), "how long a member may take to join again, or to give partitions up";
+    "group_session_millis" = Takes::Integer(Some(1_500), (500, 20_000)), "how long a member may be silent, in milliseconds; in the end, so long is waited for those who are gone, half a minute at most";
+    "group_rebalance_millis" = Takes::Integer(Some(900), (50, 20_000)), "how long a member may take to join again, or to give partitions up, in milliseconds; less than a call takes would be nothing";
     "group_habits" = Takes::Some(|| GroupHabit::NAMED.iter().map(|(name, _)| *name).collect()), "what members do besides, each now and then: `expressions` (KIP-848: they subscribe by regular expressions), `old-beats` (an old heartbeat arrives once more, and who is fenced for it joins again), `late-commits` (KIP-848: a commit of an older member epoch arrives late), `keeps-partitions` (KIP-848: partitions are not given up within the rebalance timeout), `slow-joins` (classic: a member that is to join again is alive and does not for a while), `slow-syncs` (classic: a member takes its time between joining and asking for its assignment), `idles` (nothing is committed twice); none when absent";
 }
 
@@ -172,6 +178,14 @@ impl BrokerShape {
     #[must_use]
     pub const fn looks_for_expired_offsets(&self) -> bool {
         self.retention_millis.is_some() || self.offsets_retention_minutes.is_some()
+    }
+}
+
+impl ClusterShape {
+    /// The most machines that vote and are no brokers.
+    pub(super) fn separate_voters(&self) -> i64 {
+        let voters = self.controllers.as_ref().map_or(SEPARATE_CONTROLLERS, |voters| *voters.end());
+        if self.separate_controllers { voters } else { 0 }
     }
 }
 
@@ -298,8 +312,8 @@ pub(super) fn cluster(keys: &Keys<'_>) -> Result<ClusterShape, Mistake> {
         let message = "does nothing with one broker; set cluster.brokers to 2 at least";
         return Err(keys.wrong(key, message));
     }
-    let voters = shape.controllers.as_ref().map_or(SEPARATE_CONTROLLERS, |voters| *voters.end());
-    if shape.separate_controllers && most + voters > MOST_BROKERS {
+    let voters = shape.separate_voters();
+    if most + voters > MOST_BROKERS {
         let message = format!(
             "{most} brokers and {voters} voters are too many: there are {MOST_BROKERS} machines at most"
         );
@@ -361,6 +375,13 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         group_manners: manners(keys)?,
     };
     keys.not_both("rate", "pause", "both say how often producers send")?;
+    does_something(keys, &shape)?;
+    is_carried(keys, &shape)?;
+    Ok(shape)
+}
+
+/// Everything that is said has something to be said of.
+fn does_something(keys: &Keys<'_>, shape: &WorkloadShape) -> Result<(), Mistake> {
     let none = |bounds: &Bounds| *bounds.end() == 0;
     let idle = [
         ("group_members", none(&shape.groups), "groups"),
@@ -378,7 +399,44 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         let message = format!("does nothing without {needs}; set workload.{needs} to 1 at least");
         return Err(keys.wrong(key, message));
     }
-    Ok(shape)
+    if none(&shape.group_members) {
+        let message = "no group would have a member; set it to 1 at least, or leave groups out";
+        return Err(keys.wrong("group_members", message));
+    }
+    let clients = [&shape.producers, &shape.consumers, &shape.admins];
+    let topics = [&shape.topics, &shape.replicated_topics, &shape.unclean_topics];
+    let may_lack = topics.iter().all(|count| *count.start() == 0);
+    if may_lack && !clients.into_iter().all(none) {
+        let message = "there may be none, and clients that choose one; set it to 1 at least, or \
+                       producers, consumers and admins to 0";
+        return Err(keys.wrong("topics", message));
+    }
+    Ok(())
+}
+
+/// A run comes to its end, and in time.
+fn is_carried(keys: &Keys<'_>, shape: &WorkloadShape) -> Result<(), Mistake> {
+    let topics = [&shape.topics, &shape.replicated_topics, &shape.unclean_topics];
+    let topics: i64 = topics.iter().map(|count| *count.end()).sum();
+    let partitions = topics * *shape.partitions.end();
+    if partitions > MOST_PARTITIONS {
+        let message = format!(
+            "{topics} topics would have {partitions} partitions, and more than {MOST_PARTITIONS} are \
+             not read in the time that a run has for that; lower it, or the topics"
+        );
+        return Err(keys.wrong("partitions", message));
+    }
+    let value_bytes = shape.value_bytes.as_ref().map_or(0, |bytes| *bytes.end());
+    let records = *shape.records.end();
+    let batch = records * value_bytes;
+    if batch > MOST_BATCH_BYTES {
+        let message = format!(
+            "{records} records of {value_bytes} bytes are {batch}, and a batch has \
+             {MOST_BATCH_BYTES} at most; lower it, or `records`"
+        );
+        return Err(keys.wrong("value_bytes", message));
+    }
+    Ok(())
 }
 
 /// Topics that may lose acknowledged records need what brings that about, and nobody who takes such
@@ -430,7 +488,11 @@ pub(super) fn stakes(keys: &Keys<'_>) -> Result<Stakes, Mistake> {
         None => None,
         Some((name, at)) => Some(Mutant::named(&name).ok_or_else(|| {
             let known: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
-            super::keys::unknown_word("checks.mutant", (&name, &at), &known)
+            let remedy = match nearest(&name, &known) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "`highwater-sim mutants` lists them".to_owned(),
+            };
+            Mistake::new(&at, format!("checks.mutant: `{name}` is unknown; {remedy}"))
         })?),
     };
     Ok(Stakes { promise, mutant })

@@ -42,10 +42,38 @@ impl Mistake {
     }
 }
 
-/// The known name that is most like one that is unknown.
+/// The text of a file without the mark of byte order that some editors put before it; the error says
+/// where it is no text.
+pub(super) fn decode(file: &str, bytes: &[u8]) -> Result<String, ScenarioError> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Ok(without_mark(text).to_owned()),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let before = String::from_utf8_lossy(&bytes[..at]);
+            let message = format!(
+                "not UTF-8: the byte 0x{:02x} begins no character; save the file as UTF-8",
+                bytes[at]
+            );
+            Err(Mistake::new(&(at..at), message).in_file(file, &before))
+        }
+    }
+}
+
+/// Without the mark of byte order, which is no part of the first line.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The known name that is most like one that is unknown, if one is so like it that it may be meant.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    known.iter().copied().min_by_key(|candidate| distance(candidate, name))
+    let (far, found) = known
+        .iter()
+        .map(|candidate| (distance(candidate, name), *candidate))
+        .min_by_key(|it| it.0)?;
+    // A third of the letters: behind that, more of the name is another one than is the same.
+    let near = (name.chars().count().max(found.chars().count()) / 3).max(1);
+    (far <= near).then_some(found)
 }
 
 /// Edit distance: insertions, deletions and replacements.
@@ -62,4 +90,33 @@ fn distance(left: &str, right: &str) -> usize {
         }
     }
     row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_near_that_has_most_letters_of_another() {
+        let known = ["racks", "brokers", "min_insync", "t0"];
+        for (name, meant) in [
+            ("rack", Some("racks")),
+            ("min_isnync", Some("min_insync")),
+            ("t1", Some("t0")),
+            ("millis", None),
+            ("xy", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, &known), meant, "{name}");
+        }
+        assert_eq!(nearest("any", &[]), None);
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_place() {
+        assert_eq!(decode("x.toml", "\u{feff}# One.".as_bytes()).unwrap(), "# One.");
+        let error = decode("x.toml", b"# One.\nwhy = \"\xff\"\n").unwrap_err();
+        assert_eq!((error.line, error.column), (2, 8));
+        assert!(error.message.contains("save the file as UTF-8"), "{error}");
+    }
 }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::disk::CutStyle;
 
+mod nonsense;
+mod ranges;
+
 const GOOD: &str = r#"# The machine loses its power.
 why = "Why: records must survive."
 millis = 1500
@@ -127,7 +130,7 @@ const IN_TABLES: &[Case] = &[
     ("why = \"Why: records must survive.\"", "why = 3", 2, &["this is an integer", "write a text"]),
     ("millis = 1500", "millis = 1500 ms", 3, &["not TOML"]),
     ("millis = 1500", "millis = ", 3, &["not TOML"]),
-    ("millis = 1500", "millis = 1500\nmillis = 2", 4, &["`millis` is there twice"]),
+    ("millis = 1500", "millis = 1500\nmillis = 2", 4, &["`millis` is there twice; leave one out"]),
     ("\"scatter\"", "scatter", 17, &["not TOML", "put texts in quotes"]),
     ("millis = 1500", "milis = 1500", 3, &["unknown key `milis`; did you mean `millis`?"]),
     ("[cluster]", "[clusters]", 5, &["unknown key `clusters`; did you mean `cluster`?"]),
@@ -299,15 +302,9 @@ const ADDED: &[(&str, usize, &[&str])] = &[
     ("[faults.connection-cut]\ntimes = 3", 21, &["unknown key `times` in `faults.connection-cut`"]),
 ];
 
-#[test]
-fn every_kind_of_mistake_has_its_line_what_is_wrong_and_what_would_be_right() {
-    let replaced = IN_TABLES.iter().map(|(from, to, line, words)| {
-        assert!(GOOD.contains(from), "{from}");
-        (GOOD.replacen(from, to, 1), *line, *words)
-    });
-    let added =
-        ADDED.iter().map(|(lines, line, words)| (format!("{GOOD}\n{lines}\n"), *line, *words));
-    for (text, line, words) in replaced.chain(added) {
+/// Texts with a mistake of which the line, and words of the error, are known.
+fn expect_mistakes<'a>(texts: impl Iterator<Item = (String, usize, &'a [&'a str])>) {
+    for (text, line, words) in texts {
         let error = Scenario::parse("x", &text).err();
         let error = error.unwrap_or_else(|| panic!("accepted, not {words:?}:\n{text}"));
         let message = error.to_string();
@@ -322,6 +319,23 @@ fn every_kind_of_mistake_has_its_line_what_is_wrong_and_what_would_be_right() {
     }
 }
 
+/// [`GOOD`] with something replaced, or added at its end.
+fn replaced((from, to, line, words): &Case) -> (String, usize, &'static [&'static str]) {
+    assert!(GOOD.contains(from), "{from}");
+    (GOOD.replacen(from, to, 1), *line, words)
+}
+
+fn added(
+    (lines, line, words): &(&str, usize, &'static [&'static str]),
+) -> (String, usize, &'static [&'static str]) {
+    (format!("{GOOD}\n{lines}\n"), *line, words)
+}
+
+#[test]
+fn every_kind_of_mistake_has_its_line_what_is_wrong_and_what_would_be_right() {
+    expect_mistakes(IN_TABLES.iter().map(replaced).chain(ADDED.iter().map(added)));
+}
+
 #[test]
 fn a_mistake_in_a_condition_has_the_column_inside_of_the_text() {
     let text =
@@ -329,6 +343,23 @@ fn a_mistake_in_a_condition_has_the_column_inside_of_the_text() {
     let error = Scenario::parse("x", &text).unwrap_err();
     assert_eq!((error.line, error.column), (21, 21), "{error}");
     assert!(error.message.contains("`nov` is unknown; did you mean `now`?"), "{error}");
+}
+
+#[test]
+fn a_mistake_in_a_long_text_has_the_line_inside_of_it() {
+    for quotes in ["\"\"\"", "'''"] {
+        let condition = format!("{quotes}\nnow > 1\n  and nov > 2{quotes}");
+        let text = format!("{GOOD}\n[faults.process-kill]\nwhen = {condition}\npause = 1\n");
+        let error = Scenario::parse("x", &text).unwrap_err();
+        assert_eq!((error.line, error.column), (23, 7), "{error}");
+    }
+}
+
+#[test]
+fn the_mark_of_byte_order_is_no_part_of_the_first_line() {
+    assert_eq!(parse(&format!("\u{feff}{GOOD}")), parse(GOOD));
+    let wrong = format!("\u{feff}{}", GOOD.replace("millis", "milis"));
+    assert_eq!(Scenario::parse("x", &wrong).unwrap_err().line, 3);
 }
 
 #[test]
