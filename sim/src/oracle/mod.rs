@@ -18,6 +18,7 @@ mod example;
 mod given_up;
 mod groups;
 mod index;
+mod told;
 mod violation;
 
 macro_rules! checks {
@@ -48,6 +49,7 @@ checks! {
     l15_start_offset,
     l16_idempotent_recovery,
     l17_known_leadership,
+    l18_in_range,
     i1_no_duplicate,
     i2_no_gap,
     i3_epoch_fence,
