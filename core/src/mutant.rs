@@ -234,6 +234,8 @@ mutants! {
     SnapshotNotApplied = "snapshot-not-applied",
     /// Entries of the metadata log go although the snapshot that holds them is not stored.
     SnapshotBeforeSync = "snapshot-before-sync",
+    /// A batch of an older producer epoch is appended.
+    StaleProducerEpochAppends = "stale-producer-epoch-appends",
     /// A follower says that an offset is out of range which it does not have yet (KIP-392).
     FollowerOutOfRange = "follower-out-of-range",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
