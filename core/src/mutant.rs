@@ -236,6 +236,8 @@ mutants! {
     SnapshotBeforeSync = "snapshot-before-sync",
     /// A batch of an older producer epoch is appended.
     StaleProducerEpochAppends = "stale-producer-epoch-appends",
+    /// OffsetForLeaderEpoch tells the log's end, whatever epoch is asked for (KIP-320).
+    EpochEndIsLogEnd = "epoch-end-is-log-end",
     /// A follower says that an offset is out of range which it does not have yet (KIP-392).
     FollowerOutOfRange = "follower-out-of-range",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.

@@ -257,6 +257,13 @@ pub enum Request {
         /// Milliseconds, or a special value.
         timestamp: i64,
     },
+    /// Where a leader epoch ends (KIP-320).
+    EpochEnd {
+        /// Where to look.
+        partition: Partition,
+        /// The epoch.
+        epoch: i32,
+    },
     /// Removal of the records before an offset.
     DeleteRecords {
         /// Where.
@@ -324,6 +331,13 @@ pub enum Outcome {
         timestamp: i64,
         /// The leader epoch that was told with it: of the record, or of the end.
         leader_epoch: Option<i32>,
+    },
+    /// The end of a leader epoch was told.
+    EpochEnd {
+        /// The largest epoch that is known and not above the one asked for; -1 when there is none.
+        epoch: i32,
+        /// The offset behind its last record; -1 when there is none.
+        end: i64,
     },
     /// Records were removed.
     Deleted {
@@ -500,6 +514,7 @@ impl History {
             Request::Produce(Produce { partition, .. })
             | Request::Fetch { partition, .. }
             | Request::ListOffsets { partition, .. }
+            | Request::EpochEnd { partition, .. }
             | Request::DeleteRecords { partition, .. } => kept(partition),
             Request::InitProducer { .. } | Request::Group(_) | Request::Admin(_) => true,
         });

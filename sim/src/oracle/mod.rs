@@ -84,6 +84,7 @@ checks! {
     r09_valid_high_watermark,
     r17_replica_bounds,
     r11_offsets_told,
+    r12_epoch_ends,
     r18_single_writer,
     r19_convergence,
     g01_exclusive,

@@ -35,7 +35,8 @@ pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
     let pause = shape.pause.clone().unwrap_or(1..=20);
     let calls = turns.client.within("calls", &shape.calls);
     let draw = turns.client.clone();
-    let mut consumer = Consumer { session, draw, positions: BTreeMap::new(), rack };
+    let (positions, epoch_lookups) = (BTreeMap::new(), shape.epoch_lookups);
+    let mut consumer = Consumer { session, draw, positions, rack, epoch_lookups };
     for _ in 0..calls {
         let Some(draw) = turns.next(&mut consumer.session).await else { return };
         consumer.draw = draw;
@@ -46,6 +47,12 @@ pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
         consumer.act().await;
         time::sleep(Duration::from_millis(pause)).await;
     }
+}
+
+/// Whether something is so that the scenario asks for with this probability. Nothing is drawn where it
+/// does not.
+fn is_drawn(draw: &mut Choices, name: &'static str, probability: f64) -> bool {
+    probability > 0.0 && draw.chance(name, probability)
 }
 
 /// What a consumer does.
@@ -63,11 +70,16 @@ struct Consumer {
     draw: Choices,
     positions: BTreeMap<Partition, i64>,
     rack: Option<String>,
+    /// How likely it is to ask where a leader epoch ends.
+    epoch_lookups: f64,
 }
 
 impl Consumer {
     async fn act(&mut self) {
         let partition = self.session.choose(Spread::Even, &mut self.draw);
+        if is_drawn(&mut self.draw, "epoch_lookup", self.epoch_lookups) {
+            return self.ask_epoch_end(partition).await;
+        }
         let kinds = [
             (1, "earliest", Kind::Seek(EARLIEST)),
             (1, "latest", Kind::Seek(LATEST)),
@@ -104,9 +116,20 @@ impl Consumer {
         let position = self.positions.get(&partition).copied().unwrap_or(0);
         let wait = Duration::from_millis(*self.draw.pick("wait", &[0, 10, 60]));
         let bytes = self.draw.between("bytes", 1..=8_000) as i32;
-        let Some(fetched) = self.fetch(partition, position, wait, bytes).await else {
-            return;
-        };
+        if let Some(fetched) = self.fetch(partition, position, wait, bytes).await {
+            self.take(partition, &fetched).await;
+        }
+    }
+
+    /// Asks where an epoch ends, of those up to the newest that the metadata told.
+    async fn ask_epoch_end(&mut self, partition: Partition) {
+        let newest = self.session.epoch_of(partition).map_or(0, |epoch| u64::from(epoch.0));
+        let epoch = self.draw.between("epoch", 0..=newest) as i32;
+        self.session.ask_epoch_end(partition, epoch).await;
+    }
+
+    /// Takes into account what a fetch brought.
+    async fn take(&mut self, partition: Partition, fetched: &Fetched) {
         match fetched.error {
             0 => {
                 if let Some(last) = fetched.batches.last() {
