@@ -238,6 +238,8 @@ mutants! {
     StaleProducerEpochAppends = "stale-producer-epoch-appends",
     /// OffsetForLeaderEpoch tells the log's end, whatever epoch is asked for (KIP-320).
     EpochEndIsLogEnd = "epoch-end-is-log-end",
+    /// A fetch session forgets a partition once it has served records of it (KIP-227).
+    ServedPartitionLeavesSession = "served-partition-leaves-session",
     /// A follower says that an offset is out of range which it does not have yet (KIP-392).
     FollowerOutOfRange = "follower-out-of-range",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.

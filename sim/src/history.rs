@@ -232,10 +232,24 @@ pub struct Call {
     pub waits: u64,
     /// The leader epoch that the client said it knows (KIP-320).
     pub knew: Option<i32>,
+    /// The fetch session that it was part of (KIP-227).
+    pub session: Option<InSession>,
     /// What was asked.
     pub request: Request,
     /// What came back.
     pub outcome: Outcome,
+}
+
+/// The part of one partition in a fetch session. What an answer leaves out has not changed, and counts
+/// as told once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InSession {
+    /// Tells the session from the others of its client.
+    pub number: u64,
+    /// How many fetches of the session came before this one.
+    pub turn: u32,
+    /// How many partitions this fetch is about.
+    pub partitions: usize,
 }
 
 /// What a client asked for.
@@ -408,7 +422,7 @@ impl History {
         let outcome = Outcome::Unknown;
         let (broker, began) = (1, self.nanos);
         let (ended, over) = (None, began);
-        let (waits, knew) = (times::waits_by_itself(&request), None);
+        let (waits, knew, session) = (times::waits_by_itself(&request), None, None);
         self.calls.push(Call {
             client,
             broker,
@@ -419,6 +433,7 @@ impl History {
             over,
             waits,
             knew,
+            session,
             request,
             outcome,
         });

@@ -107,6 +107,7 @@ checks! {
     lv1_answered_in_time,
     lv4_groups_converge,
     lv6_groups_read_all,
+    lv8_sessions_serve,
     c1_latest_survives,
     c3_offsets_stay,
     c8_replicas_agree,

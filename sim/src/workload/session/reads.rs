@@ -248,11 +248,11 @@ pub struct Fetched {
     pub preferred: Option<i32>,
     /// Whether a follower answered that the leader had named.
     pub from_follower: bool,
-    bad: Option<String>,
+    pub(super) bad: Option<String>,
 }
 
 impl Fetched {
-    fn of(data: PartitionData) -> Self {
+    pub(super) fn of(data: PartitionData) -> Self {
         let bytes = data.records.unwrap_or_default();
         let (batches, taken, bad) = decode_all(&bytes);
         let bad = bad.map(|bad| format!("{bad:?} at byte {taken} of {}", bytes.len()));
@@ -267,7 +267,7 @@ impl Fetched {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         if self.error != 0 {
             return Outcome::Failed(self.error);
         }
