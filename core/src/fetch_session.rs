@@ -4,7 +4,7 @@
 //! The cache has a fixed number of slots. A new session takes the place of the one unused longest
 //! when that was idle for [`MIN_IDLE_BEFORE_EVICTION`], else the consumer goes without a session.
 
-use crate::time::Instant;
+use crate::{mutant::Mutant, time::Instant};
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
@@ -260,6 +260,9 @@ impl<K: Ord + Clone, P: Clone> Session<K, P> {
         if let Some(turn) = turn {
             self.turns.remove(&cached.turn);
             cached.turn = turn;
+            if Mutant::ServedPartitionLeavesSession.is_planted() {
+                self.turns.remove(&turn);
+            }
         }
         cached.sent.replace((answer.high_watermark, answer.log_start_offset))
     }

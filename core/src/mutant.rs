@@ -234,6 +234,14 @@ mutants! {
     SnapshotNotApplied = "snapshot-not-applied",
     /// Entries of the metadata log go although the snapshot that holds them is not stored.
     SnapshotBeforeSync = "snapshot-before-sync",
+    /// A batch of an older producer epoch is appended.
+    StaleProducerEpochAppends = "stale-producer-epoch-appends",
+    /// OffsetForLeaderEpoch tells the log's end, whatever epoch is asked for (KIP-320).
+    EpochEndIsLogEnd = "epoch-end-is-log-end",
+    /// A fetch session forgets a partition once it has served records of it (KIP-227).
+    ServedPartitionLeavesSession = "served-partition-leaves-session",
+    /// A follower says that an offset is out of range which it does not have yet (KIP-392).
+    FollowerOutOfRange = "follower-out-of-range",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

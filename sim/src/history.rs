@@ -232,10 +232,24 @@ pub struct Call {
     pub waits: u64,
     /// The leader epoch that the client said it knows (KIP-320).
     pub knew: Option<i32>,
+    /// The fetch session that it was part of (KIP-227).
+    pub session: Option<InSession>,
     /// What was asked.
     pub request: Request,
     /// What came back.
     pub outcome: Outcome,
+}
+
+/// The part of one partition in a fetch session. What an answer leaves out has not changed, and counts
+/// as told once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InSession {
+    /// Tells the session from the others of its client.
+    pub number: u64,
+    /// How many fetches of the session came before this one.
+    pub turn: u32,
+    /// How many partitions this fetch is about.
+    pub partitions: usize,
 }
 
 /// What a client asked for.
@@ -256,6 +270,13 @@ pub enum Request {
         partition: Partition,
         /// Milliseconds, or a special value.
         timestamp: i64,
+    },
+    /// Where a leader epoch ends (KIP-320).
+    EpochEnd {
+        /// Where to look.
+        partition: Partition,
+        /// The epoch.
+        epoch: i32,
     },
     /// Removal of the records before an offset.
     DeleteRecords {
@@ -324,6 +345,13 @@ pub enum Outcome {
         timestamp: i64,
         /// The leader epoch that was told with it: of the record, or of the end.
         leader_epoch: Option<i32>,
+    },
+    /// The end of a leader epoch was told.
+    EpochEnd {
+        /// The largest epoch that is known and not above the one asked for; -1 when there is none.
+        epoch: i32,
+        /// The offset behind its last record; -1 when there is none.
+        end: i64,
     },
     /// Records were removed.
     Deleted {
@@ -394,7 +422,7 @@ impl History {
         let outcome = Outcome::Unknown;
         let (broker, began) = (1, self.nanos);
         let (ended, over) = (None, began);
-        let (waits, knew) = (times::waits_by_itself(&request), None);
+        let (waits, knew, session) = (times::waits_by_itself(&request), None, None);
         self.calls.push(Call {
             client,
             broker,
@@ -405,6 +433,7 @@ impl History {
             over,
             waits,
             knew,
+            session,
             request,
             outcome,
         });
@@ -500,6 +529,7 @@ impl History {
             Request::Produce(Produce { partition, .. })
             | Request::Fetch { partition, .. }
             | Request::ListOffsets { partition, .. }
+            | Request::EpochEnd { partition, .. }
             | Request::DeleteRecords { partition, .. } => kept(partition),
             Request::InitProducer { .. } | Request::Group(_) | Request::Admin(_) => true,
         });

@@ -138,6 +138,9 @@ fn describe(history: &History, request: &Request) -> String {
         Request::ListOffsets { partition, timestamp } => {
             format!("list offsets {} at {timestamp}", history.name(*partition))
         }
+        Request::EpochEnd { partition, epoch } => {
+            format!("end of leader epoch {epoch} of {}", history.name(*partition))
+        }
         Request::DeleteRecords { partition, before } => {
             format!("delete records {} before {before}", history.name(*partition))
         }

@@ -91,7 +91,7 @@ impl Partition {
             sometimes!(ConsumerBelowLogStart);
             return Err(out_of_range);
         }
-        if !self.is_leader() && offset > highest {
+        if !self.is_leader() && offset > highest && !Mutant::FollowerOutOfRange.is_planted() {
             // The leader may have it: a consumer must not take this for the end of the log, as it
             // may that does not know that this is a follower (KIP-392).
             sometimes!(ConsumerAheadOfFollower);

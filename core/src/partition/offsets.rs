@@ -94,7 +94,13 @@ impl Partition {
         let checked =
             self.check_leads().and_then(|()| self.check_leader_epoch(current_leader_epoch));
         let response = match checked {
-            Ok(()) => Response::EpochEnd(self.epochs.end_offset_for(epoch, self.log_end_offset)),
+            Ok(()) => {
+                let mut end = self.epochs.end_offset_for(epoch, self.log_end_offset);
+                if Mutant::EpochEndIsLogEnd.is_planted() {
+                    end.iter_mut().for_each(|end| end.end_offset = self.log_end_offset);
+                }
+                Response::EpochEnd(end)
+            }
             Err(error) => Response::Error(error),
         };
         effects.push(Effect::respond(request, response));

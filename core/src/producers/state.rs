@@ -1,6 +1,7 @@
 //! One producer's window of batches and the rules for the next one.
 
 use crate::{
+    mutant::Mutant,
     record::ProducerIdentity,
     time::{Instant, Timestamp},
     types::{Offset, ProducerEpoch, Sequence},
@@ -119,6 +120,9 @@ impl ProducerState {
 
     pub(super) fn check(&self, batch: &ProducerIdentity) -> ProducerVerdict {
         if batch.epoch < self.epoch {
+            if Mutant::StaleProducerEpochAppends.is_planted() {
+                return ProducerVerdict::New;
+            }
             return ProducerVerdict::Refused(SequenceError::StaleEpoch {
                 epoch: batch.epoch,
                 current: self.epoch,

@@ -79,6 +79,7 @@ fn in_words(request: &Request) -> String {
         }
         Request::Fetch { offset, .. } => format!("fetch from {offset}"),
         Request::ListOffsets { timestamp, .. } => format!("list offsets at {timestamp}"),
+        Request::EpochEnd { epoch, .. } => format!("end of leader epoch {epoch}"),
         Request::DeleteRecords { before, .. } => format!("delete records before {before}"),
         Request::InitProducer { bump: None } => "init producer".into(),
         Request::InitProducer { bump: Some((id, epoch)) } => {
@@ -135,6 +136,7 @@ fn outcome(outcome: &Outcome) -> (Status, String) {
             format!("read {read}, high watermark {high_watermark}{bad}")
         }
         Outcome::Offset { offset, .. } => format!("offset {offset}"),
+        Outcome::EpochEnd { epoch, end } => format!("epoch {epoch} ends at {end}"),
         Outcome::Deleted { low_watermark } => format!("log start {low_watermark}"),
         Outcome::Identity { id, epoch } => format!("producer {id}, epoch {epoch}"),
         Outcome::Heard(heard) => heard_in_words(heard),
@@ -173,6 +175,7 @@ fn partition_of(request: &Request) -> Option<Partition> {
         Request::Produce(produce) => Some(produce.partition),
         Request::Fetch { partition, .. }
         | Request::ListOffsets { partition, .. }
+        | Request::EpochEnd { partition, .. }
         | Request::DeleteRecords { partition, .. } => Some(*partition),
         Request::InitProducer { .. } | Request::Group(_) | Request::Admin(_) => None,
     }

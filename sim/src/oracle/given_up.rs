@@ -168,6 +168,7 @@ fn partition_of(request: &Request) -> Option<Partition> {
         Request::Produce(Produce { partition, .. })
         | Request::Fetch { partition, .. }
         | Request::ListOffsets { partition, .. }
+        | Request::EpochEnd { partition, .. }
         | Request::DeleteRecords { partition, .. } => Some(*partition),
         Request::InitProducer { .. } | Request::Group(_) | Request::Admin(_) => None,
     }

@@ -10,6 +10,10 @@ pub const CHECK: Check = Check {
     judge,
 };
 
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+const UNKNOWN_PRODUCER_ID: i16 = 59;
+
 fn judge(index: &Index<'_>) -> Verdict {
     for (partition, log) in &index.finals {
         let mut newest: BTreeMap<i64, i16> = BTreeMap::new();
@@ -41,18 +45,32 @@ fn refused_afterwards(index: &Index<'_>) -> Verdict {
         let next = (produce.partition, producer.id, producer.epoch.saturating_add(1));
         let last = (produce.partition, producer.id, i16::MAX);
         let fenced = first.range(next..=last).any(|(_, ended)| *ended < call.invoked);
-        if fenced && matches!(call.outcome, Outcome::Produced { .. }) {
-            let name = index.name(produce.partition);
-            return violated(format!("{name}: {producer:?} was acknowledged behind a newer epoch"));
-        }
+        let Some(told) = told_instead(&call.outcome).filter(|_| fenced) else { continue };
+        let name = index.name(produce.partition);
+        return violated(format!("{name}: {producer:?} {told} behind a newer epoch"));
     }
     Ok(())
+}
+
+/// What somebody with an old epoch was told, if it is not that. Whoever takes his sequence numbers for
+/// wrong begins anew, and does not end.
+fn told_instead(outcome: &Outcome) -> Option<String> {
+    const ABOUT_SEQUENCES: [i16; 3] =
+        [OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, UNKNOWN_PRODUCER_ID];
+    match outcome {
+        Outcome::Produced { .. } => Some("was acknowledged".into()),
+        Outcome::Failed(code) if ABOUT_SEQUENCES.contains(code) => {
+            Some(format!("was refused with error {code}"))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::example::{Example, batch_by, producer};
-    use super::CHECK;
+    use super::{CHECK, OUT_OF_ORDER_SEQUENCE_NUMBER};
+    use crate::history::Outcome;
 
     #[test]
     fn an_old_epoch_in_the_log_is_found() {
@@ -73,5 +91,18 @@ mod tests {
         assert!(example.holds(&CHECK));
         example.produced_by(2..3, 2, producer(0, 1));
         assert!(!example.holds(&CHECK));
+    }
+
+    #[test]
+    fn an_old_epoch_is_told_that_it_is_old() {
+        const INVALID_PRODUCER_EPOCH: i16 = 47;
+        for (code, is_sound) in [(INVALID_PRODUCER_EPOCH, true), (OUT_OF_ORDER_SEQUENCE_NUMBER, false)]
+        {
+            let mut example = Example::new();
+            example.produced_by(1..2, 1, producer(1, 0));
+            let zombie = example.produce(2..3, Some(producer(0, 1)));
+            example.history.end(zombie, Outcome::Failed(code));
+            assert_eq!(example.holds(&CHECK), is_sound, "error {code}");
+        }
     }
 }

@@ -27,14 +27,16 @@ fn judge(index: &Index<'_>) -> Verdict {
     let mut heard: BTreeMap<(Partition, i32), Vec<Heard<'_>>> = BTreeMap::new();
     for call in &index.history.calls {
         let (
-            Request::Fetch { partition, .. } | Request::ListOffsets { partition, .. },
+            Request::Fetch { partition, .. }
+            | Request::ListOffsets { partition, .. }
+            | Request::EpochEnd { partition, .. },
             Some(knew),
         ) = (&call.request, call.knew)
         else {
             continue;
         };
         let code = match call.outcome {
-            Outcome::Fetched { .. } | Outcome::Offset { .. } => 0,
+            Outcome::Fetched { .. } | Outcome::Offset { .. } | Outcome::EpochEnd { .. } => 0,
             Outcome::Failed(code) => code,
             _ => continue,
         };

@@ -111,6 +111,7 @@ fn partition_of(call: &Call) -> Option<Partition> {
         Request::Produce(Produce { partition, .. })
         | Request::Fetch { partition, .. }
         | Request::ListOffsets { partition, .. }
+        | Request::EpochEnd { partition, .. }
         | Request::DeleteRecords { partition, .. } => Some(*partition),
         _ => None,
     }

@@ -18,6 +18,7 @@ mod example;
 mod given_up;
 mod groups;
 mod index;
+mod told;
 mod violation;
 
 macro_rules! checks {
@@ -48,6 +49,7 @@ checks! {
     l15_start_offset,
     l16_idempotent_recovery,
     l17_known_leadership,
+    l18_in_range,
     i1_no_duplicate,
     i2_no_gap,
     i3_epoch_fence,
@@ -82,6 +84,7 @@ checks! {
     r09_valid_high_watermark,
     r17_replica_bounds,
     r11_offsets_told,
+    r12_epoch_ends,
     r18_single_writer,
     r19_convergence,
     g01_exclusive,
@@ -104,6 +107,7 @@ checks! {
     lv1_answered_in_time,
     lv4_groups_converge,
     lv6_groups_read_all,
+    lv8_sessions_serve,
     c1_latest_survives,
     c3_offsets_stay,
     c8_replicas_agree,

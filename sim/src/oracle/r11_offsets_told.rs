@@ -1,13 +1,13 @@
 //! R11: offsets that are looked up while the run goes on are those of a log that is committed. What a
 //! leader tells as the end is committed, and a new one does not tell it before it knows what was told
 //! and acknowledged before (KIP-207). A lookup by timestamp finds the first record there is.
-//!
-//! A leader that was replaced and does not know answers for its own epoch, which the client has named:
-//! it is measured by what it has acknowledged itself and what was while nobody knew of a later epoch,
-//! and not by what its successors did.
 
-use super::{Check, Verdict, Violation, index::Index};
-use crate::history::{Call, FinalLog, Moment, Outcome, Partition, Request};
+use super::{
+    Check, Verdict, Violation,
+    index::Index,
+    told::{Ends, start_asked_by},
+};
+use crate::history::{Call, FinalLog, Outcome, Partition, Request};
 use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
@@ -76,26 +76,13 @@ struct Kept {
     number: Option<u64>,
 }
 
-/// A moment from which on an offset is known to be the end, or to lie before it.
-struct Told {
-    ended: Moment,
-    broker: i32,
-    /// Of the leadership that told it; that which acknowledged something is not known.
-    epoch: Option<i32>,
-    end: i64,
-    /// The newest timestamp of what was acknowledged.
-    newest: Option<i64>,
-}
-
 /// What is known of a partition that answers can be measured by.
 struct Known<'a> {
     index: &'a Index<'a>,
     partition: Partition,
     log: &'a FinalLog,
     records: BTreeMap<i64, Kept>,
-    told: Vec<Told>,
-    /// Leader epochs, each with a moment at which a broker did not know of it that did later.
-    unknown: Vec<(i32, Moment)>,
+    ends: Ends,
     /// Whether a log start was made durable somewhere that no other leader needs to know of.
     start_may_return: bool,
 }
@@ -111,7 +98,7 @@ impl<'a> Known<'a> {
                 (record.offset, Kept { timestamp, leader_epoch, number })
             })
             .collect();
-        let told = told(index, partition, &records);
+        let ends = Ends::of(index, partition);
         let topic = &index.history.topics[partition.topic];
         let is_doubtful = |call: &Call| {
             matches!(call.request, Request::DeleteRecords { partition: of, .. } if of == partition)
@@ -119,11 +106,7 @@ impl<'a> Known<'a> {
         };
         let start_may_return =
             topic.has_retention() || index.history.calls.iter().any(is_doubtful);
-        let looks = index.history.metadata.iter();
-        let unknown = looks
-            .filter_map(|look| Some((look.partitions.get(&partition)?.leader_epoch, look.unknown_at)))
-            .collect();
-        Self { index, partition, log, records, told, unknown, start_may_return }
+        Self { index, partition, log, records, ends, start_may_return }
     }
 
     fn judge(&self, answer: &Answer<'_>) -> Result<(), String> {
@@ -139,12 +122,6 @@ impl<'a> Known<'a> {
                 self.is_the_record(answer)
             }
         }
-    }
-
-    /// The epoch that the answer is of; `None` where nothing is known of it. A broker alone has no
-    /// successor.
-    fn epoch_of(&self, call: &Call) -> Option<i32> {
-        call.knew.or((!self.index.history.promise.is_cluster()).then_some(i32::MAX))
     }
 
     /// A record that was committed when it was told stays, and was not appended by a later leadership.
@@ -169,25 +146,8 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// What was known before the call, to the leadership that answered.
-    fn known_before(&self, call: &Call) -> impl Iterator<Item = &Told> {
-        let (invoked, broker) = (call.invoked, call.broker);
-        let epoch = self.epoch_of(call);
-        // Until then nobody knows of a later epoch.
-        let later = self.unknown.iter().filter(|(other, _)| epoch.is_some_and(|it| *other > it));
-        let alone_until = later.map(|(_, unknown_at)| *unknown_at).min().unwrap_or(Moment::MAX);
-        let is_known = move |told: &&Told| {
-            let Some(epoch) = epoch.filter(|_| told.ended < invoked) else { return false };
-            match told.epoch {
-                Some(told) => told <= epoch,
-                None => told.broker == broker || told.ended <= alone_until,
-            }
-        };
-        self.told.iter().filter(is_known)
-    }
-
     fn misses_nothing(&self, answer: &Answer<'_>) -> Result<(), String> {
-        let most = self.known_before(answer.call).map(|told| told.end).max();
+        let most = self.ends.end_before(answer.call);
         match most.filter(|most| *most > answer.offset) {
             Some(most) => Err(format!("{most} was told or acknowledged before")),
             None => Ok(()),
@@ -199,15 +159,7 @@ impl<'a> Known<'a> {
         if self.index.history.topics[self.partition.topic].has_retention() {
             return Ok(());
         }
-        let before_the_end = |call: &&Call| answer.call.ended.is_none_or(|it| call.invoked < it);
-        let calls = self.index.history.calls.iter().filter(before_the_end);
-        let asked = calls.filter_map(|call| match call.request {
-            Request::DeleteRecords { partition, before } if partition == self.partition => {
-                Some(if before < 0 { i64::MAX } else { before })
-            }
-            _ => None,
-        });
-        let most = asked.max().unwrap_or(0);
+        let most = start_asked_by(self.index, self.partition, answer.call);
         if answer.offset > most {
             return Err(format!("deletion was asked to {most}"));
         }
@@ -217,7 +169,7 @@ impl<'a> Known<'a> {
     /// Nothing that was acknowledged is as new as what was asked for.
     fn is_there_none(&self, answer: &Answer<'_>) -> Result<(), String> {
         let asked = if answer.asked == NEWEST { i64::MIN } else { answer.asked };
-        let newest = self.known_before(answer.call).filter_map(|told| told.newest).max();
+        let newest = self.ends.known_before(answer.call).filter_map(|told| told.newest).max();
         match newest.filter(|newest| *newest >= asked) {
             Some(newest) => Err(format!("a record of {newest} was acknowledged before")),
             None => Ok(()),
@@ -230,7 +182,7 @@ impl<'a> Known<'a> {
             return Err(format!("with timestamp {timestamp}, and it has {}", record.timestamp));
         }
         if answer.asked == NEWEST {
-            let newest = self.known_before(answer.call).filter_map(|told| told.newest).max();
+            let newest = self.ends.known_before(answer.call).filter_map(|told| told.newest).max();
             return match newest.filter(|newest| *newest > timestamp) {
                 Some(newest) => Err(format!("a record of {newest} was acknowledged before")),
                 None => Ok(()),
@@ -246,36 +198,6 @@ impl<'a> Known<'a> {
             None => Ok(()),
         }
     }
-}
-
-/// What was told of the end, or acknowledged below it, of which only records count that are there still.
-fn told(index: &Index<'_>, partition: Partition, records: &BTreeMap<i64, Kept>) -> Vec<Told> {
-    let acknowledged = index.history.acknowledged().filter_map(|(call, produce, base)| {
-        let is_there = produce.partition == partition && records.contains_key(&base);
-        let newest = produce.records.iter().map(|record| record.timestamp).max();
-        let end = base + produce.records.len() as i64;
-        let (ended, broker) = (call.ended.filter(|_| is_there)?, call.broker);
-        Some(Told { ended, broker, epoch: None, end, newest })
-    });
-    let in_cluster = index.history.promise.is_cluster();
-    let read = index.history.calls.iter().filter_map(|call| {
-        let end = match (&call.request, &call.outcome) {
-            (Request::Fetch { partition: of, .. }, Outcome::Fetched { high_watermark, .. })
-                if *of == partition =>
-            {
-                *high_watermark
-            }
-            (
-                Request::ListOffsets { partition: of, timestamp: LATEST },
-                Outcome::Offset { offset, .. },
-            ) if *of == partition => *offset,
-            _ => return None,
-        };
-        let epoch = call.knew.or((!in_cluster).then_some(0))?;
-        let (ended, broker) = (call.ended?, call.broker);
-        Some(Told { ended, broker, epoch: Some(epoch), end, newest: None })
-    });
-    acknowledged.chain(read).collect()
 }
 
 #[cfg(test)]

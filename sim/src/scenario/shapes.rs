@@ -107,6 +107,9 @@ keys! {
     "group_session_millis" = Takes::Integer(Some(1_500), (500, 20_000)), "how long a member may be silent, in milliseconds; in the end, so long is waited for those who are gone, half a minute at most";
     "group_rebalance_millis" = Takes::Integer(Some(900), (50, 20_000)), "how long a member may take to join again, or to give partitions up, in milliseconds; less than a call takes would be nothing";
     "group_habits" = Takes::Some(|| GroupHabit::NAMED.iter().map(|(name, _)| *name).collect()), "what members do besides, each now and then: `expressions` (KIP-848: they subscribe by regular expressions), `old-beats` (an old heartbeat arrives once more, and who is fenced for it joins again), `late-commits` (KIP-848: a commit of an older member epoch arrives late), `keeps-partitions` (KIP-848: partitions are not given up within the rebalance timeout), `slow-joins` (classic: a member that is to join again is alive and does not for a while), `slow-syncs` (classic: a member takes its time between joining and asking for its assignment), `idles` (nothing is committed twice); none when absent";
+    "fetch_sessions" = Takes::Fraction(0.0), "how likely a consumer without a group uses fetch sessions (KIP-227): it fetches all its partitions of one leader together, and names only what has changed";
+    "epoch_lookups" = Takes::Fraction(0.0), "how likely a call of a consumer without a group asks where a leader epoch ends (KIP-320)";
+    "own_epochs" = Takes::Fraction(0.0), "how likely an idempotent producer raises its epoch by itself (KIP-360) when it takes a new one; then it sends with the old one, too";
 }
 
 keys! {
@@ -269,6 +272,12 @@ pub struct WorkloadShape {
     pub group_unrest: f64,
     /// What else the members of groups do.
     pub group_manners: GroupManners,
+    /// How likely a consumer is to use fetch sessions.
+    pub fetch_sessions: f64,
+    /// How likely a call of a consumer is to ask for the end of a leader epoch.
+    pub epoch_lookups: f64,
+    /// How likely an idempotent producer is to raise its epoch by itself.
+    pub own_epochs: f64,
 }
 
 /// What a scenario puts at stake.
@@ -373,6 +382,9 @@ pub(super) fn workload(keys: &Keys<'_>) -> Result<WorkloadShape, Mistake> {
         group_static: keys.fraction("group_static")?,
         group_unrest: keys.fraction("group_unrest")?,
         group_manners: manners(keys)?,
+        fetch_sessions: keys.fraction("fetch_sessions")?,
+        epoch_lookups: keys.fraction("epoch_lookups")?,
+        own_epochs: keys.fraction("own_epochs")?,
     };
     keys.not_both("rate", "pause", "both say how often producers send")?;
     does_something(keys, &shape)?;
@@ -394,6 +406,9 @@ fn does_something(keys: &Keys<'_>, shape: &WorkloadShape) -> Result<(), Mistake>
         ("keys", none(&shape.compacted_topics), "compacted_topics"),
         ("key_choice", none(&shape.compacted_topics), "compacted_topics"),
         ("rate", none(&shape.producers), "producers"),
+        ("fetch_sessions", none(&shape.consumers), "consumers"),
+        ("epoch_lookups", none(&shape.consumers), "consumers"),
+        ("own_epochs", none(&shape.producers), "producers"),
     ];
     if let Some((key, _, needs)) = idle.into_iter().find(|(key, idle, _)| *idle && keys.has(key)) {
         let message = format!("does nothing without {needs}; set workload.{needs} to 1 at least");

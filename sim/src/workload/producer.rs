@@ -43,6 +43,8 @@ const UNKNOWN_PRODUCER_ID: i16 = 59;
 pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
     let acks = turns.client.weighted("acks", &[(3, "all", -1), (2, "1", 1), (1, "0", 0)]);
     let idempotent = acks == -1 && turns.client.chance("idempotent", 0.75);
+    let raises_epochs =
+        idempotent && shape.own_epochs > 0.0 && turns.client.chance("own_epochs", shape.own_epochs);
     let calls = turns.client.within("calls", &shape.calls);
     let rate = shape.rate.as_ref().map(|rate| turns.client.within("rate", rate).max(1) as u64);
     let draw = turns.client.clone();
@@ -52,6 +54,7 @@ pub async fn run(session: Session, mut turns: Turns, shape: WorkloadShape) {
         shape,
         acks,
         idempotent,
+        raises_epochs,
         identity: None,
         next: BTreeMap::new(),
         recent: VecDeque::new(),
@@ -87,6 +90,8 @@ struct Producer {
     shape: WorkloadShape,
     acks: i16,
     idempotent: bool,
+    /// Whether it takes new epochs without asking.
+    raises_epochs: bool,
     /// Producer id and epoch.
     identity: Option<(i64, i16)>,
     /// The next sequence number for each partition.
@@ -127,6 +132,7 @@ impl Producer {
                 Kind::Send => {}
                 Kind::Repeat => return self.repeat().await,
                 Kind::Gap => return self.leave_a_gap().await,
+                Kind::OldEpoch if self.raises_epochs => return self.raise_and_send_old().await,
                 Kind::OldEpoch => return self.bump_and_send_old().await,
             }
         }
@@ -271,12 +277,48 @@ impl Producer {
         let produce = self.batch(partition);
         self.deliver(vec![produce]).await?;
         if new_id == id && new_epoch > epoch && self.session.is_connected() {
-            let mut zombie = self.batch(partition);
-            *self.next.entry(partition).or_default() -= zombie.records.len() as i32;
-            zombie.producer = Some(Identity { id, epoch, base_sequence: next });
-            self.send(&[zombie]).await;
+            self.send_as_zombie(partition, Identity { id, epoch, base_sequence: next }).await;
         }
         Some(())
+    }
+
+    /// Takes the next epoch without asking anybody, and begins sequences at zero (KIP-360). What it has
+    /// sent with the old one arrives once more before it has written, or behind that, or something new
+    /// does.
+    async fn raise_and_send_old(&mut self) -> Option<()> {
+        let (id, epoch) = self.identity?;
+        let Some(raised) = epoch.checked_add(1) else { return Some(()) };
+        let partition = self.partition();
+        let base_sequence = self.next.get(&partition).copied().unwrap_or(0);
+        let earlier = self.recent.iter().rfind(|produce| produce.partition == partition).cloned();
+        let is_early = self.draw.chance("early", 0.3);
+        let is_repeated = self.draw.chance("repeated", 0.3);
+        self.forget_identity();
+        self.identity = Some((id, raised));
+        let produce = self.batch(partition);
+        if let Some(earlier) = earlier.clone().filter(|_| is_early) {
+            self.send(std::slice::from_ref(&produce)).await;
+            self.send(&[earlier]).await;
+        }
+        self.deliver(vec![produce]).await?;
+        if self.identity != Some((id, raised)) || !self.session.is_connected() {
+            return Some(());
+        }
+        match earlier.filter(|_| is_repeated) {
+            Some(earlier) => drop(self.send(&[earlier]).await),
+            None => {
+                self.send_as_zombie(partition, Identity { id, epoch, base_sequence }).await;
+            }
+        }
+        Some(())
+    }
+
+    /// Sends a new batch as somebody who does not know that he was replaced: it must be refused.
+    async fn send_as_zombie(&mut self, partition: Partition, zombie: Identity) {
+        let mut produce = self.batch(partition);
+        *self.next.entry(partition).or_default() -= produce.records.len() as i32;
+        produce.producer = Some(zombie);
+        self.send(&[produce]).await;
     }
 
     /// Asks for an identity, or for the next epoch of one.

@@ -20,8 +20,10 @@ use highwater_node::{
 use madsim::time;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use incremental::FetchSessions;
 pub use reads::Fetched;
 
+mod incremental;
 mod reads;
 
 /// How long a client waits for an answer.

@@ -14,6 +14,10 @@ use highwater_node::{
         list_offsets::{
             ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic, ListOffsetsTopicResponse,
         },
+        offset_for_leader_epoch::{
+            OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+            OffsetForLeaderTopicResult,
+        },
     },
 };
 use std::time::Duration;
@@ -128,6 +132,26 @@ impl Session {
         }
     }
 
+    /// Asks the leader where an epoch ends, and records it (KIP-320).
+    pub async fn ask_epoch_end(&mut self, partition: Partition, epoch: i32) {
+        if !self.towards(partition).await {
+            return;
+        }
+        let reference = self.reference(partition);
+        let leader_epoch = self.epoch_of(partition);
+        let request = epoch_end_of(&reference, epoch, leader_epoch);
+        let answer = self
+            .read(
+                Request::EpochEnd { partition, epoch },
+                (Duration::ZERO, leader_epoch),
+                async |connection| Ok(connection.call(&request).await?.topics),
+                |topics| told_epoch_end(topics),
+            )
+            .await;
+        let outcome = answer.as_ref().map_or(Outcome::Unknown, |topics| told_epoch_end(topics));
+        self.heard(partition, &outcome);
+    }
+
     /// The epoch of the leadership that the metadata told.
     #[must_use]
     pub fn epoch_of(&self, partition: Partition) -> Option<LeaderEpoch> {
@@ -187,6 +211,28 @@ fn looked_up(topics: &[ListOffsetsTopicResponse]) -> Outcome {
     }
 }
 
+fn epoch_end_of(
+    reference: &PartitionRef,
+    epoch: i32,
+    leader_epoch: Option<LeaderEpoch>,
+) -> OffsetForLeaderEpochRequest {
+    let wanted = OffsetForLeaderPartition {
+        partition: reference.index.0 as i32,
+        current_leader_epoch: leader_epoch.map_or(-1, |epoch| epoch.0 as i32),
+        leader_epoch: epoch,
+    };
+    let topic = OffsetForLeaderTopic { topic: reference.topic.clone(), partitions: vec![wanted] };
+    OffsetForLeaderEpochRequest { replica_id: -1, topics: vec![topic] }
+}
+
+fn told_epoch_end(topics: &[OffsetForLeaderTopicResult]) -> Outcome {
+    match topics.iter().flat_map(|topic| &topic.partitions).next() {
+        None => Outcome::Unknown,
+        Some(answer) if answer.error_code != 0 => Outcome::Failed(answer.error_code),
+        Some(answer) => Outcome::EpochEnd { epoch: answer.leader_epoch, end: answer.end_offset },
+    }
+}
+
 /// What a fetch brought.
 #[derive(Clone, Debug)]
 pub struct Fetched {
@@ -202,11 +248,11 @@ pub struct Fetched {
     pub preferred: Option<i32>,
     /// Whether a follower answered that the leader had named.
     pub from_follower: bool,
-    bad: Option<String>,
+    pub(super) bad: Option<String>,
 }
 
 impl Fetched {
-    fn of(data: PartitionData) -> Self {
+    pub(super) fn of(data: PartitionData) -> Self {
         let bytes = data.records.unwrap_or_default();
         let (batches, taken, bad) = decode_all(&bytes);
         let bad = bad.map(|bad| format!("{bad:?} at byte {taken} of {}", bytes.len()));
@@ -221,7 +267,7 @@ impl Fetched {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         if self.error != 0 {
             return Outcome::Failed(self.error);
         }
