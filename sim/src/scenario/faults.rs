@@ -305,6 +305,8 @@ pub struct FaultPlan {
     pub trigger: Trigger,
     /// How often.
     pub times: Bounds,
+    /// Whether it strikes no more when the time under faults is over.
+    pub ends_in_time: bool,
     /// Milliseconds between the trigger and the strike.
     pub delay: Bounds,
     /// At which disk operation.
@@ -424,6 +426,7 @@ fn plan(
         kind,
         number,
         times: times(keys, &trigger)?,
+        ends_in_time: false,
         delay: delay(keys, &trigger)?,
         trigger,
         on,

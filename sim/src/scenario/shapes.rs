@@ -41,6 +41,7 @@ keys! {
     "seeds" = Takes::Integers, "the seeds of a frozen failure";
     "millis" = bounds((2_000, 2_000), (1, 600_000)), "simulated milliseconds under faults; the upper end counts";
     "swarm" = Takes::Flag, "each seed enables only some of the faults";
+    "uneven" = Takes::Flag, "with `swarm`: each fault that is enabled and strikes more than once may strike as seldom as its `times` say, or three times as often as they say, in the time under faults";
     "unlimited" = Takes::Flag, "the faults may exceed what the cluster promises to survive; then only what holds whatever happens is checked";
     "cluster" = Takes::Table, "the machines";
     "broker" = Takes::Table, "the brokers' configuration";
