@@ -242,6 +242,18 @@ mutants! {
     ServedPartitionLeavesSession = "served-partition-leaves-session",
     /// A follower says that an offset is out of range which it does not have yet (KIP-392).
     FollowerOutOfRange = "follower-out-of-range",
+    /// A snapshot of the metadata that the leader sent is applied and not stored.
+    InstalledSnapshotNotKept = "installed-snapshot-not-kept",
+    /// A reassignment that is cancelled leaves the replicas that it had added.
+    CancelledMoveKeepsReplicas = "cancelled-move-keeps-replicas",
+    /// Compaction drops the records of keys that have no newer record.
+    CleanKeysDropped = "clean-keys-dropped",
+    /// A leader goes by a min.insync.replicas of 1, whatever the metadata says.
+    LeaderIgnoresMinInsync = "leader-ignores-min-insync",
+    /// A heartbeat that does not say what its member owns counts as having given everything up (KIP-848).
+    SilenceCountsAsRevoked = "silence-counts-as-revoked",
+    /// A commit below the committed offset is acknowledged and ignored.
+    LowerCommitIgnored = "lower-commit-ignored",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

@@ -93,7 +93,8 @@ pub enum Ask {
     ConsumerHeartbeat {
         /// 0 to join, -1 and -2 to leave, otherwise the epoch that the member was told.
         epoch: i32,
-        /// What the member has and reads.
+        /// What the member has and reads. A heartbeat that does not say it leaves it as the last one
+        /// said it that was answered.
         owned: Partitions,
     },
     /// LeaveGroup.

@@ -44,6 +44,8 @@ pub mod scenario;
 #[cfg(madsim)]
 mod stuck;
 #[cfg(madsim)]
+mod swarm;
+#[cfg(madsim)]
 mod tally;
 pub mod trace;
 #[cfg(madsim)]

@@ -16,7 +16,9 @@ use crate::{
     recorder::{Recorder, now_nanos},
     report::{Failure, Ops, Report},
     scenario::{FaultKind, FaultPlan, Scenario, WorkloadShape, expected_effects, that_may_strike},
-    stuck, tally,
+    stuck,
+    swarm::enabled_faults,
+    tally,
     trace::{Effect, Trace},
     workload::{self, ClientNumber, Clients, Session, TopicPlan},
 };
@@ -175,23 +177,6 @@ pub fn follow_in(scenario: &Scenario, course: Course, trace: &Trace) -> (Ran, Ju
         misfit: journal.misfit(),
     };
     (ran, Judged { history, evidence })
-}
-
-/// The faults of this run: all that the scenario names, or some of them under `swarm`.
-fn enabled_faults(scenario: &Scenario, choices: &mut Choices) -> Vec<FaultPlan> {
-    if !scenario.swarm {
-        return scenario.faults.clone();
-    }
-    let plans = &scenario.faults;
-    let draw = |dice: &mut Dice| {
-        let weight = *dice.pick(&[0.15, 0.3, 0.5]);
-        let enabled = plans.iter().filter(|_| dice.chance(weight));
-        enabled.map(FaultPlan::name).collect::<Vec<_>>().join(", ")
-    };
-    let known = |name: &str| name.is_empty() || plans.iter().any(|plan| plan.name() == name);
-    let names = choices.text("faults", draw, |text| text.split(", ").all(known));
-    let is_on = |plan: &&FaultPlan| names.split(", ").any(|name| name == plan.name());
-    plans.iter().filter(is_on).cloned().collect()
 }
 
 fn network(slowest: u64) -> madsim::Config {

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     coordinator::Shard,
     metadata::Image,
+    mutant::Mutant,
     time::{Instant, Now, Timestamp},
     types::{MetadataOffset, Offset, PartitionIndex, RequestId, TopicId},
 };
@@ -319,6 +320,12 @@ impl GroupShard {
                 continue;
             }
             let OffsetToCommit { topic, partition, offset, leader_epoch, metadata, .. } = wanted;
+            let known = self.offsets.committed(image, &group, &topic, partition);
+            if Mutant::LowerCommitIgnored.is_planted()
+                && known.is_some_and(|known| known.offset > offset)
+            {
+                continue;
+            }
             let value = CommittedOffset {
                 offset,
                 leader_epoch,

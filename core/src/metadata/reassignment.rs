@@ -52,7 +52,9 @@ impl Image {
                 return Err(MetadataError::NoReassignmentInProgress);
             }
             sometimes!(ReassignmentCancelled);
-            abandon_additions(&mut after, &[], rules, permits)?;
+            if !Mutant::CancelledMoveKeepsReplicas.is_planted() {
+                abandon_additions(&mut after, &[], rules, permits)?;
+            }
             after.adding.clear();
             after.removing.clear();
         }

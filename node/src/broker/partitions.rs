@@ -363,7 +363,10 @@ fn assignment_of(
         replicas: partition.replicas.clone(),
         isr: partition.isr.clone(),
         eligible: eligible.collect(),
-        min_insync: image.min_insync_replicas(topic, index) as usize,
+        min_insync: match Mutant::LeaderIgnoresMinInsync.is_planted() {
+            true => 1,
+            false => image.min_insync_replicas(topic, index) as usize,
+        },
         counts_flushed: image.durability(topic) == Durability::Fsynced,
     }
 }

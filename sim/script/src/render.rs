@@ -99,7 +99,7 @@ pub fn rust_test(script: &Script, name: &str, file: &str) -> String {
 /// Narrows what a scenario leaves open to what the script chose.
 fn fit(table: &mut Table, script: &Script) {
     let run = &script.decisions.run;
-    for key in ["seed", "seeds", "swarm", "budget"] {
+    for key in ["seed", "seeds", "swarm", "uneven", "budget"] {
         table.remove(key);
     }
     if let Some(millis) = run.number("millis") {

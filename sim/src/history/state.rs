@@ -143,6 +143,8 @@ pub enum Required {
     Stored(Moment),
     /// The same, in its memory at least.
     Received(Moment),
+    /// The same as on its disk, on those of `min.insync.replicas` brokers, whoever they are.
+    Copies(Moment),
     /// On its disk, everything below the high watermark of its leader.
     Committed {
         /// The leader.

@@ -76,6 +76,9 @@ impl Nemesis {
         for (moment, draw) in self.strikes_by_time(times, &moments) {
             let now = now_nanos() / 1_000_000;
             time::sleep(Duration::from_millis(moment.saturating_sub(now))).await;
+            if self.plan.ends_in_time && now_nanos() >= self.ends_at {
+                return;
+            }
             self.draw = draw;
             self.strike().await;
         }

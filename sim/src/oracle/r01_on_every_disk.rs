@@ -1,6 +1,6 @@
 //! R1, R4: when a produce with acks=all is answered, and ever after, its records are on the disk of
 //! every broker that the newest metadata names in sync, so that a power cut of all of them takes
-//! nothing. Of a topic with `durability=replicated`, all of them have received it when it is answered.
+//! nothing; and on the disks of `min.insync.replicas` brokers, however few are in sync. Of a topic with `durability=replicated`, all of them have received it when it is answered.
 //!
 //! It is looked at when the answer arrives, when a broker joins, and when a broker in sync cuts or
 //! removes a segment. What was deleted, and what a disk lost that was replaced since the broker
@@ -17,7 +17,9 @@ pub const CHECK: Check = Check {
 
 fn judge(index: &Index<'_>) -> Verdict {
     for absence in &index.history.absences {
-        let (Required::Stored(invoked) | Required::Received(invoked)) = absence.required else {
+        let (Required::Stored(invoked) | Required::Received(invoked) | Required::Copies(invoked)) =
+            absence.required
+        else {
             continue;
         };
         let Some((call, base_offset)) = promised(index.history, invoked) else { continue };
@@ -26,10 +28,14 @@ fn judge(index: &Index<'_>) -> Verdict {
             continue;
         }
         let Absence { partition, broker, isr, offset, found, .. } = absence;
-        let place = if memory { "log" } else { "disk" };
+        let is_where = match absence.required {
+            Required::Copies(_) => format!("it is on {found}"),
+            _ if memory => format!("on the log of broker {broker} there is {found}"),
+            _ => format!("on the disk of broker {broker} there is {found}"),
+        };
         let message = format!(
             "{}: {base_offset} was acknowledged, in sync at {offset} of the metadata log are {isr:?}, \
-             and on the {place} of broker {broker} there is {found}",
+             and {is_where}",
             index.name(*partition)
         );
         return Err(Violation::new(message)
@@ -102,6 +108,14 @@ mod tests {
         lacks(&mut example, Required::Stored);
         example.history.calls[call].outcome = Outcome::Unknown;
         assert!(example.holds(&CHECK));
+    }
+
+    #[test]
+    fn an_acknowledged_record_on_fewer_disks_than_min_insync_replicas_is_found() {
+        let mut example = Example::in_cluster();
+        example.produced(0..2, 0);
+        lacks(&mut example, Required::Copies);
+        assert!(!example.holds(&CHECK));
     }
 
     #[test]

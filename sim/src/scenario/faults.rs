@@ -303,6 +303,8 @@ pub struct FaultPlan {
     pub trigger: Trigger,
     /// How often.
     pub times: Bounds,
+    /// Whether it strikes no more when the time under faults is over.
+    pub ends_in_time: bool,
     /// Milliseconds between the trigger and the strike.
     pub delay: Bounds,
     /// At which disk operation.

@@ -17,6 +17,10 @@ pub enum GroupHabit {
     SlowSyncs,
     /// Offsets are not committed again that were.
     Idles,
+    /// Heartbeats of consumer groups say what has changed since the last that was answered, and no more.
+    BriefBeats,
+    /// A member goes back to an earlier offset, and commits that.
+    Rewinds,
 }
 
 impl GroupHabit {
@@ -29,6 +33,8 @@ impl GroupHabit {
         ("slow-joins", Self::SlowJoins),
         ("slow-syncs", Self::SlowSyncs),
         ("idles", Self::Idles),
+        ("brief-beats", Self::BriefBeats),
+        ("rewinds", Self::Rewinds),
     ];
 }
 

@@ -53,6 +53,8 @@ pub struct Scenario {
     pub millis: u64,
     /// Whether each seed enables only some of the faults.
     pub swarm: bool,
+    /// Whether some of those strike seldom, and some over and over.
+    pub uneven: bool,
     /// Whether the faults may exceed what the cluster promises to survive. Then only what holds
     /// whatever happens is checked, and in the end whatever somebody is left to serve must work.
     pub unlimited: bool,
@@ -126,6 +128,10 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
         None => root.bounds("millis")?,
     };
     let (swarm, unlimited) = (root.flag("swarm")?, root.flag("unlimited")?);
+    let uneven = root.flag("uneven")?;
+    if uneven && !swarm {
+        return Err(root.wrong("uneven", "does nothing without `swarm = true`"));
+    }
     let known = known(&cluster, &workload);
     let mut faults = Vec::new();
     for table in root.tables("faults")? {
@@ -145,6 +151,7 @@ fn parse(name: &str, text: &str) -> Result<Scenario, Mistake> {
         why,
         millis: millis.end().unsigned_abs(),
         swarm,
+        uneven,
         unlimited,
         cluster,
         broker,

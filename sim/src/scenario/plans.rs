@@ -67,6 +67,7 @@ fn plan(
         kind,
         number,
         times: times(keys, &trigger)?,
+        ends_in_time: false,
         delay: delay(keys, &trigger)?,
         trigger,
         on,

@@ -11,7 +11,9 @@ mod replicas;
 
 use crate::{
     cluster::{Cluster, DATA_DIR},
-    history::{Absence, History, Moment, Outcome, Partition, ReplicaAt, Request, Required, Topic},
+    history::{
+        Absence, History, MarkKind, Moment, Outcome, Partition, ReplicaAt, Request, Required, Topic,
+    },
     inspect::{self, Place},
     kept::{KeptLog, replica_dir},
     machine::Machine,
@@ -135,6 +137,7 @@ impl Cluster {
                 None => lacking.push((machine, ends_at(&log, base_offset))),
             }
         }
+        self.look_at_copies(&sight, &dir, &answer);
         let Answer { invoked, partition, .. } = answer;
         for (machine, found) in lacking {
             self.note_missing(&sight, machine, (Required::Stored(invoked), last_offset), found);
@@ -143,6 +146,36 @@ impl Cluster {
             let promised = Promised { invoked, last_offset, crc };
             self.witness().promised.entry(partition).or_default().insert(base_offset, promised);
         }
+    }
+
+    /// Looks at whether enough disks hold what was acknowledged, where fewer brokers than that are in
+    /// sync by now. Who has left the ISR since has not lost it.
+    fn look_at_copies(&self, sight: &Sight<'_>, dir: &Path, answer: &Answer) {
+        let last_offset = answer.base_offset + answer.numbers.len() as i64 - 1;
+        let (least, may_be_deleted) = {
+            let history = self.recorder.history();
+            let is_wiped = history.marks.iter().any(|mark| mark.kind == MarkKind::Wiped);
+            let least = if is_wiped { 0 } else { history.promise.min_insync as usize };
+            (least, deleted_below(&history, answer.partition) > last_offset)
+        };
+        if sight.registration.isr.len() >= least {
+            return;
+        }
+        let has = |machine: &&Machine| {
+            let model = machine.disk.model();
+            let log = KeptLog::of(&model, dir);
+            log.batch_at(answer.base_offset)
+                .is_some_and(|batch| batch.holds(answer.numbers.iter().copied()))
+        };
+        let is_deleted =
+            |machine: &&Machine| may_be_deleted && stored_log_start(machine, sight) > last_offset;
+        let holders = self.machines.iter().filter(|it| is_deleted(it) || has(it));
+        let holders: Vec<i32> = holders.map(|machine| machine.id.0).collect();
+        let Some(machine) = self.machine(answer.broker).filter(|_| holders.len() < least) else {
+            return;
+        };
+        let found = format!("the disks of {holders:?} alone, and {least} must");
+        self.note_missing(sight, machine, (Required::Copies(answer.invoked), last_offset), found);
     }
 
     fn look_into_memories(&self, sight: &Sight<'_>, answer: &Answer) {

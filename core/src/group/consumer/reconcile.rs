@@ -139,7 +139,9 @@ impl Reconciliation<'_> {
 
     /// Whether the member may still own any of these partitions.
     fn still_owns(&self, partitions: &EpochsByPartition) -> bool {
-        let Some(owned) = self.owned else { return !partitions.is_empty() };
+        let Some(owned) = self.owned else {
+            return !partitions.is_empty() && !Mutant::SilenceCountsAsRevoked.is_planted();
+        };
         owned.iter().any(|(topic, owned)| {
             let asked = partitions.get(topic);
             asked.is_some_and(|asked| owned.iter().any(|partition| asked.contains_key(partition)))

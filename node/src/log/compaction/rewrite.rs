@@ -143,7 +143,10 @@ impl Rules {
         }
         // A record without a key cannot be outdated, and does not belong into a compacted topic.
         let Some(key) = record.key else { return false };
-        let is_newest = self.map.get(key).is_none_or(|newest| record.offset >= newest);
+        let is_newest = match self.map.get(key) {
+            Some(newest) => record.offset >= newest,
+            None => !Mutant::CleanKeysDropped.is_planted(),
+        };
         is_newest && (record.value.is_some() || !self.may_forget(header, record.offset))
     }
 

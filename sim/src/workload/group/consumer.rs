@@ -50,6 +50,7 @@ impl Member {
                 self.generation = Some(epoch);
                 self.next_beat = now_nanos() + BEAT_EVERY.as_nanos() as u64;
                 if let Some(target) = assigned {
+                    self.about.is_told(target != self.target);
                     self.target = target;
                     if self.manners.has(GroupHabit::KeepsPartitions)
                         && self.is_restless()
@@ -127,20 +128,22 @@ impl Member {
         if may_choose && self.draw.chance("another_expression", 0.1) {
             self.choose_expression();
         }
-        let subscription = says_all.then(|| self.subscription());
+        let words = self.words(joins, says_all, &owned);
+        let subscription = words.subscription.clone();
         let names = subscription.as_ref().map(|subscription| {
             subscription.topics.iter().map(|name| name.as_str().into()).collect()
         });
-        let text = self.expression.filter(|_| says_all).map(|expression| expression.text.into());
+        let expression = subscription.as_ref().and_then(|subscription| subscription.expression);
+        let text = expression.map(|expression| expression.text.into());
         let request = ConsumerGroupHeartbeatRequest {
             group_id: self.voice.group.as_str().into(),
             member_id: self.voice.member.as_str().into(),
             member_epoch: epoch,
             instance_id: self.voice.instance.as_deref().map(Into::into),
-            rebalance_timeout_ms: if says_all { self.manners.rebalance_millis as i32 } else { -1 },
+            rebalance_timeout_ms: words.rebalance_millis,
             subscribed_topic_names: names,
             subscribed_topic_regex: text,
-            topic_partitions: Some(self.by_id(&owned)),
+            topic_partitions: words.owned.as_ref().map(|owned| self.by_id(owned)),
             ..Default::default()
         };
         let recorder = self.voice.session.clients.recorder.clone();
@@ -152,11 +155,13 @@ impl Member {
         let ask = Ask::ConsumerHeartbeat { epoch, owned };
         self.voice.subscription = subscription;
         let said = self.voice.ask(ask, beating, |answer| answer.clone().map(heard)).await;
-        match said {
+        let said = match said {
             Said::Well(Ok(told)) => Said::Well(told),
             Said::Well(Err(code)) | Said::Refused(code) => Said::Refused(code),
             Said::Nothing => Said::Nothing,
-        }
+        };
+        self.about.comes_of(&words, matches!(said, Said::Well(_)));
+        said
     }
 
     pub(super) async fn leave_consumer(&mut self) {

@@ -3,6 +3,7 @@
 
 use super::{
     MemberPlan,
+    brief::About,
     voice::{Said, Voice},
 };
 use crate::{
@@ -99,6 +100,8 @@ pub struct Member {
     /// Until when it takes its time to give partitions up, in simulated nanoseconds.
     pub(super) holds_until: u64,
     pub(super) manners: Arc<GroupManners>,
+    /// What its coordinator knows of it, in a consumer group.
+    pub(super) about: About,
     by_expression: bool,
     /// The regular expression that it subscribes with.
     pub(super) expression: Option<&'static Expression>,
@@ -140,6 +143,7 @@ impl Member {
             epochs: Vec::new(),
             holds_until: 0,
             manners: plan.manners.clone(),
+            about: About::default(),
             by_expression: plan.by_expression,
             expression: None,
             joins_at: 0,
@@ -234,6 +238,7 @@ impl Member {
         self.next_beat = 0;
         self.joins_at = 0;
         self.last_commit.clear();
+        self.about = About::default();
     }
 
     /// The topics that it wants and nobody has deleted.
@@ -267,6 +272,28 @@ impl Member {
         }
         if self.manners.has(GroupHabit::LateCommits) && self.is_restless() {
             self.commit_late().await;
+        }
+        if self.manners.has(GroupHabit::Rewinds)
+            && self.is_restless()
+            && self.draw.chance("rewinds", 0.05)
+        {
+            self.rewind().await;
+        }
+    }
+
+    /// Goes back in one of its partitions as its application tells it to, commits that, and may ask
+    /// where the group is by now.
+    async fn rewind(&mut self) {
+        let behind: Vec<_> =
+            self.known_positions().into_iter().filter(|(_, position)| *position > 0).collect();
+        let Some(generation) = self.generation.filter(|_| !behind.is_empty()) else { return };
+        let (partition, position) = *self.draw.pick("rewound", &behind);
+        let back = self.draw.between("back", 1..=20).min(position as u64) as i64;
+        self.positions.insert(partition, Some(position - back));
+        self.commit().await;
+        if self.generation == Some(generation) && self.draw.chance("asks_where", 0.7) {
+            let epoch = self.epoch_to_read_with();
+            self.voice.offsets(epoch, [partition].into()).await;
         }
     }
 
@@ -304,10 +331,7 @@ impl Member {
     async fn find_positions(&mut self) {
         let new = self.positions.iter().filter(|(_, position)| position.is_none());
         let new: Partitions = new.map(|(of, _)| *of).collect();
-        let epoch = match self.protocol {
-            GroupProtocol::Consumer => self.generation.unwrap_or(-1),
-            _ => -1,
-        };
+        let epoch = self.epoch_to_read_with();
         let committed = match self.voice.offsets(epoch, new.clone()).await {
             Said::Well(committed) => committed,
             Said::Refused(code) => return self.refused(code),
@@ -319,6 +343,14 @@ impl Member {
                 None => self.beginning_of(partition).await,
             };
             self.positions.insert(partition, position);
+        }
+    }
+
+    /// The member epoch that it asks for offsets by; a classic member asks as nobody.
+    fn epoch_to_read_with(&self) -> i32 {
+        match self.protocol {
+            GroupProtocol::Consumer => self.generation.unwrap_or(-1),
+            _ => -1,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Groups of consumers: members of both protocols that share topics, commit how far they have come,
 //! and misbehave at times. Everything they ask and hear is recorded.
 
+mod brief;
 mod classic;
 mod consumer;
 mod finale;
