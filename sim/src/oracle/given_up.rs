@@ -61,9 +61,7 @@ impl Eras {
         let mut last = history.clone();
         for call in &mut last.calls {
             let Some((partition, losses)) = self.losses_of(call) else { continue };
-            if !self.holds_in(history, call, partition, losses.len()) {
-                forget(call);
-            }
+            self.keep_what_holds(history, call, partition, losses.len());
         }
         last
     }
@@ -73,8 +71,9 @@ impl Eras {
         let calls = history.calls.iter().filter_map(|call| {
             let (partition, losses) = self.losses_of(call)?;
             let mut call = call.clone();
-            if era >= losses.len() || !self.holds_in(history, &call, partition, era) {
-                forget(&mut call);
+            match era < losses.len() {
+                true => self.keep_what_holds(history, &mut call, partition, era),
+                false => forget(&mut call),
             }
             Some(call)
         });
@@ -84,6 +83,21 @@ impl Eras {
     fn losses_of(&self, call: &Call) -> Option<(Partition, &[GivenUp])> {
         let partition = partition_of(&call.request)?;
         Some((partition, self.losses.get(&partition)?))
+    }
+
+    /// Leaves of a call what is to be judged with this era.
+    fn keep_what_holds(
+        &self,
+        history: &History,
+        call: &mut Call,
+        partition: Partition,
+        era: usize,
+    ) {
+        if !self.holds_in(history, call, partition, era) {
+            forget(call);
+        } else if self.era_of(call, partition) != Some(era) {
+            keep_what_was_read(call);
+        }
     }
 
     /// Whether what came of a call is to be judged with this era: it was told in it, or it was
@@ -154,6 +168,15 @@ fn is_promise(call: &Call) -> bool {
         (Request::Fetch { .. }, Outcome::Fetched { .. })
         | (Request::DeleteRecords { .. }, Outcome::Deleted { .. }) => true,
         _ => false,
+    }
+}
+
+/// Of a fetch before a loss the records are kept, and not what was committed behind them.
+fn keep_what_was_read(call: &mut Call) {
+    if let Outcome::Fetched { high_watermark, batches, .. } = &mut call.outcome
+        && let Some(last) = batches.last()
+    {
+        *high_watermark = (last.last_offset + 1).min(*high_watermark);
     }
 }
 

@@ -310,3 +310,26 @@ fn what_lies_on_the_disk_of_the_next_leader_outlives_the_crash_of_all() {
         assert_eq!(broken(&example), expected, "{leader}");
     }
 }
+
+#[test]
+fn what_was_committed_behind_a_read_that_is_kept_may_be_lost() {
+    const OFFSET_OUT_OF_RANGE: i16 = 1;
+    for (offset, expected) in [(2, None), (1, Some("L18 in range"))] {
+        let mut example = replicated();
+        let first = batch(0, 5..6);
+        example.produce(5..6, None);
+        example.fetched(0, 2, vec![first.clone()]);
+        example.history.calls[1].knew = Some(1);
+        crashed(&mut example, 3, &[]);
+        crashed(&mut example, 1, &[]);
+        crashed(&mut example, 2, std::slice::from_ref(&first));
+        sees(&mut example, 2, (Some(2), 2), &[2]);
+        let request = Request::Fetch { partition: PARTITION, offset };
+        let call = example.history.invoke(1, 0, request);
+        let made = &mut example.history.calls[call];
+        (made.broker, made.knew) = (2, Some(2));
+        example.history.end(call, Outcome::Failed(OFFSET_OUT_OF_RANGE));
+        example.finish(vec![first]);
+        assert_eq!(broken(&example), expected, "at {offset}");
+    }
+}
