@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::TopicConfig,
     producers::{ProducerDescription, ProducerStates},
-    record::{Batch, PlacedBatch},
+    record::{Batch, PlacedBatch, ProducerIdentity},
     time::{Instant, Timestamp},
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, RequestId, WriteId},
 };
@@ -75,6 +75,9 @@ pub enum Input {
         /// When to answer with an error although the record may still become durable.
         deadline: Instant,
     },
+    /// A batch was refused because the partition was not open here yet, and will come again: what was
+    /// sent behind it waits for that.
+    ProduceRefused(ProducerIdentity),
     /// The coordinator whose state this partition holds appends to it. Checked as a produce of
     /// `acks=all` is, and answered at once with [`Response::Appended`] or an error:
     /// [`Effect::HighWatermarkAdvanced`] tells when the batch is committed.

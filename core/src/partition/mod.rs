@@ -275,6 +275,7 @@ impl Partition {
             Input::Produce { request, acks, batch, deadline } => {
                 self.on_produce(now, request, (acks, deadline), batch, effects);
             }
+            Input::ProduceRefused(batch) => self.refused.refused(now.monotonic, &batch),
             Input::AppendAsCoordinator { request, leader_epoch, batch } => {
                 self.on_append_as_coordinator(now, request, leader_epoch, batch, effects);
             }

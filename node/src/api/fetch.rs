@@ -308,6 +308,13 @@ impl Reading<'_> {
         let at_least_one = !self.has_records;
         let records = driver.log().read(offset, before, limit, at_least_one).await;
         let records = records.map_err(|error| match error {
+            // What replicas have received is committed before it is written here, where
+            // `durability=replicated` counts it, and on followers.
+            LogError::OffsetOutOfRange { offset, log_end_offset, .. }
+                if offset > log_end_offset =>
+            {
+                ErrorCode::OffsetNotAvailable
+            }
             // Retention has overtaken the read.
             LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             error => {

@@ -14,7 +14,7 @@ use crate::{
 use highwater_core::{
     metadata::is_internal_topic,
     partition::{Acks, Input, Response},
-    record::{Batch, Origin},
+    record::{Batch, BatchHeader, Origin},
     time::Instant,
     types::TopicId,
 };
@@ -151,7 +151,12 @@ fn append(
 ) -> Appending {
     let driver = match topic.partition(context, data.index) {
         Ok(driver) => driver,
-        Err(code) => return Appending::Refused(code, None),
+        Err(code) => {
+            if code == ErrorCode::NotLeaderOrFollower {
+                note_refused(context, topic, data);
+            }
+            return Appending::Refused(code, None);
+        }
     };
     if is_internal_topic(&driver.id.topic) {
         let reason = "the topic is the cluster's own: clients do not write to it".to_string();
@@ -183,6 +188,14 @@ fn append(
     let records = u64::from(batch.header.record_count);
     let answer = driver.request(|request| Input::Produce { request, acks, batch, deadline });
     Appending::Parked(Parked { driver, answer, bytes, records })
+}
+
+/// Lets the partition know, when it is opened, which batch comes first.
+fn note_refused(context: &Context, topic: &resolve::Topic, data: PartitionProduceData) {
+    let batch = data.records.map(|records| Batch::parse(records, usize::MAX, Origin::Client));
+    if let Some(Ok(Batch { header: BatchHeader { producer: Some(producer), .. }, .. })) = batch {
+        topic.note_refused(context, data.index, producer);
+    }
 }
 
 async fn finish(

@@ -5,7 +5,10 @@ use crate::{
     broker::{Lookup, PartitionDriver},
     wire::{ErrorCode, Str},
 };
-use highwater_core::types::{PartitionIndex, TopicId};
+use highwater_core::{
+    record::ProducerIdentity,
+    types::{PartitionIndex, TopicId},
+};
 use std::sync::Arc;
 
 /// A topic of a request: what the client named, if it exists.
@@ -49,6 +52,13 @@ impl Topic {
             // Created a moment ago: its log is being opened. Clients retry this.
             Lookup::Opening => Err(ErrorCode::NotLeaderOrFollower),
             Lookup::Unknown => Err(self.elsewhere(context, index)),
+        }
+    }
+
+    /// A batch for one of its partitions was refused before the partition could hear of it.
+    pub fn note_refused(&self, context: &Context, index: i32, batch: ProducerIdentity) {
+        if let (Ok(id), Ok(index)) = (self.0, u32::try_from(index)) {
+            context.shared.partitions.note_refused(id, PartitionIndex(index), batch);
         }
     }
 

@@ -15,6 +15,7 @@ mod offsets;
 mod partitions;
 mod peers;
 mod producer_ids;
+mod refused_produces;
 mod replica_reads;
 mod replica_sessions;
 mod replication;

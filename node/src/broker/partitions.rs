@@ -3,6 +3,7 @@
 use super::{
     IsrChanges,
     driver::{DriverParts, EventRoute, PartitionDriver},
+    refused_produces::RefusedProduces,
 };
 use crate::{
     config::BrokerConfig,
@@ -16,6 +17,7 @@ use highwater_core::{
     metadata::{Image, PartitionRegistration, Topic},
     mutant::Mutant,
     partition::{Assignment, Input, Partition, ReplicaOptions},
+    record::ProducerIdentity,
     sometimes,
     types::{PartitionIndex, TopicId},
 };
@@ -69,6 +71,7 @@ pub struct Partitions {
     static_configs: BTreeMap<String, String>,
     dir: PathBuf,
     slots: RwLock<BTreeMap<Key, Slot>>,
+    refused: RefusedProduces,
 }
 
 #[derive(Clone)]
@@ -98,7 +101,8 @@ impl Partitions {
         let options =
             ReplicaOptions { broker: config.node_id, lag_max: config.replica_lag_time_max };
         let (static_configs, slots) = (config.static_configs(), RwLock::default());
-        Self { doors, tasks, metrics, options, isr_changes, static_configs, dir, slots }
+        let refused = RefusedProduces::default();
+        Self { doors, tasks, metrics, options, isr_changes, static_configs, dir, slots, refused }
     }
 
     /// Removes what deletions left half done when a crash interrupted them.
@@ -135,6 +139,20 @@ impl Partitions {
     /// The partition of that id and index.
     pub fn get(&self, topic: TopicId, index: PartitionIndex) -> Lookup {
         self.read().get(&(topic, index)).map_or(Lookup::Unknown, |slot| slot.lookup.clone())
+    }
+
+    /// A batch was refused because its partition is not open here, or was not a moment ago.
+    pub fn note_refused(&self, topic: TopicId, index: PartitionIndex, batch: ProducerIdentity) {
+        self.refused.note((topic, index), self.doors.clock.now().monotonic, batch);
+        if let Lookup::Open(driver) = self.get(topic, index) {
+            self.tell_refused(&driver);
+        }
+    }
+
+    fn tell_refused(&self, driver: &PartitionDriver) {
+        for batch in self.refused.take((driver.id.topic_id, driver.id.index)) {
+            driver.tell(Input::ProduceRefused(batch));
+        }
     }
 
     /// Every open partition, in the order of topic id and index.
@@ -232,7 +250,10 @@ impl Partitions {
     async fn open_slot(&self, id: TopicPartition, config: TopicConfig, assignment: Assignment) {
         let key = (id.topic_id, id.index);
         let lookup = match self.open_partition(&id, config, assignment).await {
-            Ok(driver) => Lookup::Open(driver),
+            Ok(driver) => {
+                self.tell_refused(&driver);
+                Lookup::Open(driver)
+            }
             Err(error) => {
                 tracing::error!(
                     partition = %id, %error,

@@ -21,6 +21,18 @@ fn a_producer_whose_first_batch_was_refused_for_now_begins_with_that() {
 }
 
 #[test]
+fn a_producer_whose_first_batch_came_before_the_partition_was_open_begins_with_that() {
+    let mut fixture = Fixture::leading(&[1]);
+    let first = idempotent(0, 2).header.producer.unwrap();
+    assert_eq!(fixture.step(Input::ProduceRefused(first)), []);
+    let (base_sequence, expected) = (Sequence(2), Sequence(0));
+    let gap = SequenceError::OutOfOrder { base_sequence, expected };
+    assert_eq!(fixture.produce(1, Acks::All, idempotent(2, 1)), [failed(1, gap)]);
+    assert_eq!(appended(&fixture.produce(2, Acks::All, idempotent(0, 2))).len(), 1);
+    assert_eq!(appended(&fixture.produce(3, Acks::All, idempotent(2, 1))).len(), 1);
+}
+
+#[test]
 fn a_producer_whose_first_batch_was_truncated_begins_with_that() {
     let mut fixture = Fixture::leading(&[1, 2]);
     fixture.produce(1, Acks::All, idempotent(0, 2));
