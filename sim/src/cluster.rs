@@ -174,6 +174,21 @@ impl Cluster {
         history.coordinators.push(CoordinatorsSeen { at, nanos: now_nanos(), leaders });
     }
 
+    /// Whether every machine that was set up as a voter of the metadata quorum is one. Whose log was
+    /// lost is none until it has another one.
+    #[must_use]
+    pub fn has_all_votes(&self) -> bool {
+        let votes = self.machines.iter().filter(|machine| machine.votes).count();
+        if votes == 0 {
+            return true;
+        }
+        let brokers = self.machines.iter().filter_map(Machine::broker);
+        let leading = brokers
+            .map(|broker| broker.quorum_status())
+            .find(|status| status.leadership.leader == Some(status.seen_by));
+        leading.is_some_and(|status| status.voters.len() >= votes)
+    }
+
     /// Whether every partition has all its replicas in sync, as far as anybody knows.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {

@@ -22,7 +22,7 @@ use crate::{
     env::Doors,
     log::LogError,
     metrics::{Metrics, Offsets},
-    quorum::{Leadership, OpenError, ProposeError, Watch},
+    quorum::{Leadership, OpenError, ProposeError, QuorumStatus, Watch},
     tasks::{TaskHandle, Tasks},
 };
 use highwater_core::{
@@ -208,6 +208,11 @@ impl Broker {
     /// The metadata as far as this broker has applied it.
     pub fn image(&self) -> Arc<Image> {
         self.shared.quorum.image()
+    }
+
+    /// The metadata quorum as this broker sees it.
+    pub fn quorum_status(&self) -> QuorumStatus {
+        self.shared.quorum.status()
     }
 
     /// Who leads the metadata quorum, as far as this broker knows.

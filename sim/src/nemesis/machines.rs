@@ -133,8 +133,8 @@ impl Nemesis {
         machines.iter().for_each(Machine::resume);
     }
 
-    /// Disks are lost when every copy is there, and no more before every copy is there again:
-    /// otherwise more would be lost at once than the plan says.
+    /// Disks are lost when every copy and every vote is there, and no more before that is so again:
+    /// otherwise more would be lost at once than the plan says, and than a quorum survives.
     pub(super) async fn wipe(&mut self) {
         let turn = self.turn.clone();
         let _turn = turn.lock().await;
@@ -158,7 +158,11 @@ impl Nemesis {
 
     pub(super) async fn wait_in_sync(&self) -> bool {
         let deadline = now_nanos() + SYNC_PATIENCE.as_nanos() as u64;
-        while !(self.cluster.is_ready() && self.cluster.is_in_sync()) {
+        let is_whole = || {
+            let cluster = &self.cluster;
+            cluster.is_ready() && cluster.is_in_sync() && cluster.has_all_votes()
+        };
+        while !is_whole() {
             if now_nanos() > deadline {
                 return false;
             }

@@ -20,8 +20,12 @@ fn judge(index: &Index<'_>) -> Verdict {
     for seen in under_faults(history) {
         for (partition, now) in &seen.partitions {
             let Some(was) = before.insert(*partition, now) else { continue };
-            // A reassignment takes replicas away.
-            let left = |broker: &&i32| now.replicas.contains(broker) && !now.isr.contains(broker);
+            // A reassignment takes replicas away, and another one may give the same back at once.
+            let is_moved = |broker: &i32| {
+                let comes_anew = now.adding.contains(broker) && !was.adding.contains(broker);
+                comes_anew || !now.replicas.contains(broker)
+            };
+            let left = |broker: &&i32| !now.isr.contains(broker) && !is_moved(broker);
             if let Some(broker) = was.isr.iter().find(left) {
                 let (name, offset) = (index.name(*partition), seen.offset);
                 let message = format!(
@@ -53,6 +57,11 @@ mod tests {
         smaller.replicas = vec![1, 2, 3];
         example.saw(1, 2, "b", smaller);
         assert!(!example.holds(&CHECK));
+        let seen = example.history.metadata.last_mut().unwrap();
+        let partition = seen.partitions.values_mut().next().unwrap();
+        partition.adding = vec![3];
+        assert!(example.holds(&CHECK), "it was taken away and comes again");
+        example.history.metadata.last_mut().unwrap().partitions.values_mut().for_each(|partition| partition.adding.clear());
         example.history.promise.is_undisturbed = false;
         assert!(example.holds(&CHECK), "something else may be to blame");
     }
