@@ -275,6 +275,15 @@ impl Example {
         self.asked(member, None, commit(generation, index, offset), outcome);
     }
 
+    /// A commit of partition 0 of some topics was answered, of each with a code.
+    pub fn committed_in_part(&mut self, member: &str, codes: &[i16]) {
+        let partition = |topic: usize| Partition { topic, index: 0 };
+        let codes = codes.iter().copied().enumerate();
+        let codes: BTreeMap<_, _> = codes.map(|(topic, code)| (partition(topic), code)).collect();
+        let outcome = Outcome::Heard(Heard::Committed(codes));
+        self.asked(member, None, commit(1, 0, 7), outcome);
+    }
+
     pub fn refused_commit(
         &mut self,
         member: &str,

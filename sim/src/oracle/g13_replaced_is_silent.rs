@@ -106,7 +106,11 @@ mod tests {
         let mut example = led(&[(1, 4, 500), (2, 5, 9_000)], 100);
         example.history.calls.clear();
         example.refused_beat("a", 1, 16);
+        example.committed_in_part("a", &[16, 100]);
         sees(&mut example, 2, 5);
         assert!(example.holds(&CHECK));
+        example.committed_in_part("a", &[0, 100]);
+        sees(&mut example, 2, 5);
+        assert!(!example.holds(&CHECK), "one of its partitions was taken");
     }
 }

@@ -25,9 +25,13 @@ pub struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// The answer, if it was a good one.
+    /// The answer, if it was a good one. A commit of which nothing was taken is refused, though not
+    /// for one reason: the coordinator and the broker that it is on may have different ones.
     pub fn heard(&self) -> Option<&'a Heard> {
         match &self.call.outcome {
+            Outcome::Heard(Heard::Committed(codes)) if codes.values().all(|code| *code != 0) => {
+                None
+            }
             Outcome::Heard(heard) => Some(heard),
             _ => None,
         }
