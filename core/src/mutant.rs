@@ -66,6 +66,8 @@ mutants! {
     HeartbeatUnconfirmed = "heartbeat-unconfirmed",
     /// A broker that hears the controller believes in what it leads, whatever has been decided since.
     InTouchUnaware = "in-touch-unaware",
+    /// A partition that is not told yet that its broker may have been replaced goes on to decide.
+    DoubtComesLate = "doubt-comes-late",
     /// A leader says that a sequence number is out of order without knowing that it leads still.
     RefusalUnproven = "refusal-unproven",
     /// A leader says where the log starts after a deletion without knowing that it leads still.

@@ -386,6 +386,13 @@ impl Partition {
         self.health == LogHealth::Healthy
     }
 
+    /// Whether the machine takes the controller for silent; `None` while it does not lead.
+    #[must_use]
+    pub fn is_out_of_touch(&self) -> Option<bool> {
+        let Role::Leader(leading) = &self.role else { return None };
+        Some(leading.out_of_touch.is_some())
+    }
+
     /// Whether this broker leads in this epoch and, as far as can be known by `now`, nobody in a newer
     /// one.
     #[must_use]

@@ -3,7 +3,7 @@
 //! A step is synchronous and holds the partition's mutex; nothing awaits under it. Appends are
 //! queued on the log inside the step, so their order is the machine's order.
 
-use super::{Bell, IsrChanges, Moves, TopicPartition};
+use super::{Bell, IsrChanges, Moves, TopicPartition, touch::Lease};
 use crate::{
     env::{BoxFuture, Clock},
     log::{Log, LogError, LogEvent},
@@ -11,10 +11,11 @@ use crate::{
     tasks::Tasks,
 };
 use highwater_core::{
+    mutant::Mutant,
     partition::{Effect, Effects, Input, Partition, PartitionError, Response},
     sometimes,
     time::Now,
-    types::RequestId,
+    types::{LeaderEpoch, RequestId},
 };
 use std::{
     collections::BTreeMap,
@@ -32,6 +33,7 @@ pub struct PartitionDriver {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     isr_changes: Arc<IsrChanges>,
+    lease: Arc<Lease>,
     state: Mutex<State>,
     this: Weak<PartitionDriver>,
 }
@@ -65,6 +67,8 @@ pub struct DriverParts {
     pub tasks: Tasks,
     /// Takes proposals for the ISR.
     pub isr_changes: Arc<IsrChanges>,
+    /// Ends when another broker may have been elected.
+    pub lease: Arc<Lease>,
 }
 
 /// Whether a checkpoint is being written: one at a time, and the log asks only once for each.
@@ -104,7 +108,7 @@ impl EventRoute {
 impl PartitionDriver {
     /// Drives a machine over a log, whose events come by `route`.
     pub fn new(parts: DriverParts, route: &EventRoute) -> Arc<Self> {
-        let DriverParts { id, metrics, machine, log, clock, tasks, isr_changes } = parts;
+        let DriverParts { id, metrics, machine, log, clock, tasks, isr_changes, lease } = parts;
         let state = State {
             machine,
             effects: Effects::new(),
@@ -121,6 +125,7 @@ impl PartitionDriver {
             clock,
             tasks,
             isr_changes,
+            lease,
             state: Mutex::new(state),
             this: this.clone(),
         });
@@ -213,12 +218,20 @@ impl PartitionDriver {
         self.step(&mut state, input);
     }
 
-    /// As [`PartitionDriver::tell`], of whether the controller is heard: the coordinator whose state
-    /// this partition holds, if there is one, is notified, too.
-    pub fn tell_touch(&self, input: Input) {
+    /// Tells the machine whether another broker may lead by now. The coordinator whose state this
+    /// partition holds, if there is one, is notified, too.
+    pub fn tell_touch(&self) {
         let mut state = self.lock();
-        self.step(&mut state, input);
+        self.feed(&mut state, self.clock.now(), self.lease.touch());
         state.notify_coordinator();
+    }
+
+    /// Whether the leadership of this epoch is the newest, as far as can be known by now.
+    pub fn stands(&self, epoch: LeaderEpoch) -> bool {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        self.look_at_lease(&mut state, now);
+        state.machine.stands(now.monotonic, epoch)
     }
 
     /// Lets `moves` hear from now on of flushes, and whenever this replica is to be fetched from
@@ -289,8 +302,25 @@ impl PartitionDriver {
     }
 
     fn step(&self, state: &mut State, input: Input) {
-        let mut effects = std::mem::take(&mut state.effects);
+        // Read before the lease is looked at: what is decided as of now was decided while it held.
         let now = self.clock.now();
+        self.look_at_lease(state, now);
+        self.feed(state, now, input);
+    }
+
+    /// Tells the machine before anything else that the lease has ended, or holds again, if it does not
+    /// know.
+    fn look_at_lease(&self, state: &mut State, now: Now) {
+        let knows = state.machine.is_out_of_touch();
+        if knows.is_some_and(|it_is| it_is != self.lease.has_ended())
+            && !Mutant::DoubtComesLate.is_planted()
+        {
+            self.feed(state, now, self.lease.touch());
+        }
+    }
+
+    fn feed(&self, state: &mut State, now: Now, input: Input) {
+        let mut effects = std::mem::take(&mut state.effects);
         let position = |state: &State| (state.machine.fetch_position(), state.machine.is_in_sync());
         let before = state.moves.is_some().then(|| position(state));
         state.machine.step(now, input, &mut effects);

@@ -9,7 +9,6 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, ConfigChange, ConfigUpdate, Endpoint, MetadataError, Reply},
-    partition::{Input, Partition},
     time::Instant,
     types::{BrokerEpoch, BrokerId, DirectoryId, Incarnation, MetadataOffset},
 };
@@ -177,6 +176,9 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
     // yet ended for the controller, which heard that later.
     let session = shared.config.broker_session_timeout;
     let mut touch = Touch::begin(clock.now().monotonic);
+    let lease = shared.partitions.lease();
+    lease.hold_until(touch.silent_for(session));
+    let mut doubted = false;
     loop {
         let now = clock.now().monotonic;
         let next = now.after(interval);
@@ -189,7 +191,8 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
             wants_shutdown: shared.membership.wants_shutdown.load(Ordering::Acquire),
         };
         let asking = ask(&shared, &controller, heartbeat, deadline);
-        let reply = doubting_from(&shared, touch.silent_for(session), asking).await;
+        let until = touch.silent_for(session);
+        let reply = doubting_from(&shared, until, &mut doubted, asking).await;
         let known = MetadataOffset(shared.membership.known.load(Ordering::Acquire));
         touch.follows(known);
         if let Some(PeerReply::Heartbeat(reply)) = reply
@@ -197,28 +200,41 @@ pub async fn beat(shared: Arc<Shared>, controller: Arc<ControllerDriver>, epoch:
         {
             touch.answered(now, decided, known);
         }
-        if clock.now().monotonic >= touch.silent_for(session) {
-            out_of_touch(&shared);
-        } else if shared.membership.is_out_of_touch.swap(false, Ordering::AcqRel) {
-            shared.partitions.open().iter().for_each(|driver| driver.tell_touch(Input::InTouch));
-        }
-        doubting_from(&shared, touch.silent_for(session), clock.sleep_until(next)).await;
+        let until = touch.silent_for(session);
+        lease.hold_until(until);
+        tell_partitions(&shared, &mut doubted);
+        doubting_from(&shared, until, &mut doubted, clock.sleep_until(next)).await;
     }
 }
 
 /// Waits for something. When the controller has been silent for a session meanwhile, another broker may
-/// have been elected, and this one's partitions are told so at once.
-async fn doubting_from<T>(shared: &Shared, doubt: Instant, awaited: impl Future<Output = T>) -> T {
+/// have been elected, and producers must not wait for this one: its partitions are told so at once.
+async fn doubting_from<T>(
+    shared: &Shared,
+    until: Instant,
+    doubted: &mut bool,
+    awaited: impl Future<Output = T>,
+) -> T {
     tokio::pin!(awaited);
-    if shared.membership.is_out_of_touch.load(Ordering::Acquire) {
+    if *doubted {
         return awaited.await;
     }
     tokio::select! {
         biased;
         done = &mut awaited => return done,
-        () = shared.doors.clock.sleep_until(doubt) => out_of_touch(shared),
+        () = shared.doors.clock.sleep_until(until) => tell_partitions(shared, doubted),
     }
     awaited.await
+}
+
+/// Tells the partitions when the lease has ended, again and again, since what has waited for too long is
+/// failed then; and when it holds again.
+fn tell_partitions(shared: &Shared, doubted: &mut bool) {
+    let has_ended = shared.partitions.lease().has_ended();
+    if has_ended || *doubted {
+        shared.partitions.open().iter().for_each(|driver| driver.tell_touch());
+    }
+    *doubted = has_ended;
 }
 
 /// Gives a sign of life to whoever leads the quorum as far as this node knows.
@@ -240,27 +256,6 @@ async fn ask(
 /// The partitions have been told of the image at this position.
 pub fn knows(shared: &Shared, applied: MetadataOffset) {
     shared.membership.known.fetch_max(applied.0, Ordering::AcqRel);
-    tell_newcomers(shared);
-}
-
-/// What a broker begins to lead while it does not hear the controller, by metadata that came late, may be
-/// another's by now as well.
-pub fn tell_newcomers(shared: &Shared) {
-    if shared.membership.is_out_of_touch.load(Ordering::Acquire) {
-        out_of_touch(shared);
-    }
-}
-
-/// Another broker may lead by now what this one led: producers must not wait for it.
-fn out_of_touch(shared: &Shared) {
-    shared.membership.is_out_of_touch.store(true, Ordering::Release);
-    let patience = shared.config.broker_session_timeout;
-    let vouches_for = patience + shared.config.replica_fetch_wait_max;
-    for driver in shared.partitions.open() {
-        if driver.inspect(Partition::is_leader) {
-            driver.tell_touch(Input::OutOfTouch { patience, vouches_for });
-        }
-    }
 }
 
 /// Takes over what the controller says; the offset below which what it has decided lies.

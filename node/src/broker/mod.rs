@@ -109,8 +109,6 @@ pub struct Membership {
     pub(crate) wants_shutdown: AtomicBool,
     pub(crate) handed_over: Notify,
     pub(crate) fenced: AtomicBool,
-    /// Nobody knows whether this broker has been replaced as a leader.
-    pub(crate) is_out_of_touch: AtomicBool,
     /// The position of the image of which the partitions have been told.
     pub(crate) known: AtomicU64,
     failure: OnceLock<String>,

@@ -4,6 +4,7 @@ use super::{
     IsrChanges,
     driver::{DriverParts, EventRoute, PartitionDriver},
     refused_produces::RefusedProduces,
+    touch::Lease,
 };
 use crate::{
     config::BrokerConfig,
@@ -67,6 +68,7 @@ pub struct Partitions {
     tasks: Tasks,
     metrics: Arc<Metrics>,
     options: ReplicaOptions,
+    lease: Arc<Lease>,
     isr_changes: Arc<IsrChanges>,
     static_configs: BTreeMap<String, String>,
     dir: PathBuf,
@@ -100,9 +102,25 @@ impl Partitions {
     ) -> Self {
         let options =
             ReplicaOptions { broker: config.node_id, lag_max: config.replica_lag_time_max };
-        let (static_configs, slots) = (config.static_configs(), RwLock::default());
-        let refused = RefusedProduces::default();
-        Self { doors, tasks, metrics, options, isr_changes, static_configs, dir, slots, refused }
+        let session = config.broker_session_timeout;
+        let vouches_for = session + config.replica_fetch_wait_max;
+        Self {
+            lease: Arc::new(Lease::endless(doors.clock.clone(), session, vouches_for)),
+            doors,
+            tasks,
+            metrics,
+            options,
+            isr_changes,
+            static_configs: config.static_configs(),
+            dir,
+            slots: RwLock::default(),
+            refused: RefusedProduces::default(),
+        }
+    }
+
+    /// Up to when nobody can have replaced this broker as a leader.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Removes what deletions left half done when a crash interrupted them.
@@ -295,6 +313,7 @@ impl Partitions {
             clock,
             tasks: self.tasks.clone(),
             isr_changes: self.isr_changes.clone(),
+            lease: self.lease.clone(),
         };
         let driver = PartitionDriver::new(parts, &route);
         driver.tell(Input::Assigned(assignment));

@@ -6,8 +6,15 @@
 //! everything lies that was decided before it, and counts once the broker follows the metadata up to
 //! there, from the moment it was asked for.
 
-use highwater_core::{mutant::Mutant, time::Instant, types::MetadataOffset};
-use std::time::Duration;
+use crate::env::Clock;
+use highwater_core::{mutant::Mutant, partition::Input, time::Instant, types::MetadataOffset};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// What a broker has heard from the controller.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +54,64 @@ impl Touch {
     }
 }
 
+/// Up to when nobody can have replaced this broker as a leader, exclusive. Its partitions share it, and
+/// each of them looks before it decides anything: after a process has stood still, everything that was
+/// waited for is due at once, and whoever tells the partitions of their doubt may come last.
+pub struct Lease {
+    clock: Arc<dyn Clock>,
+    until: AtomicU64,
+    patience: Duration,
+    vouches_for: Duration,
+}
+
+impl Lease {
+    /// One without an end, for a broker that gives no signs of life yet. After it has ended, produces
+    /// may wait for replicas for `patience`, and a follower's fetch vouches for its leader for
+    /// `vouches_for`.
+    pub fn endless(clock: Arc<dyn Clock>, patience: Duration, vouches_for: Duration) -> Self {
+        Self { clock, until: AtomicU64::new(u64::MAX), patience, vouches_for }
+    }
+
+    /// It holds up to `until`, exclusive.
+    pub fn hold_until(&self, until: Instant) {
+        self.until.store(until.0, Ordering::Release);
+    }
+
+    /// Whether another broker may lead by now what this one leads.
+    pub fn has_ended(&self) -> bool {
+        self.clock.now().monotonic.0 >= self.until.load(Ordering::Acquire)
+    }
+
+    /// What a partition is to be told at present.
+    pub fn touch(&self) -> Input {
+        let (patience, vouches_for) = (self.patience, self.vouches_for);
+        match self.has_ended() {
+            true => Input::OutOfTouch { patience, vouches_for },
+            false => Input::InTouch,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::BoxFuture;
+    use highwater_core::time::{Now, Timestamp};
+
+    /// Shows what it is set to.
+    #[derive(Default)]
+    struct SetClock(AtomicU64);
+
+    impl Clock for SetClock {
+        fn now(&self) -> Now {
+            let monotonic = Instant(self.0.load(Ordering::Acquire));
+            Now { monotonic, wall: Timestamp(0) }
+        }
+
+        fn sleep_until(&self, _: Instant) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+    }
 
     fn at(millis: u64) -> Instant {
         Instant(0).after(Duration::from_millis(millis))
@@ -92,5 +154,25 @@ mod tests {
         let mut touch = Touch::begin(at(50));
         touch.follows(MetadataOffset(100));
         assert_eq!(silence(&touch, 950), 900);
+    }
+
+    #[test]
+    fn a_lease_ends_by_itself_and_holds_again_when_it_is_renewed() {
+        let clock = Arc::new(SetClock::default());
+        let (patience, vouches_for) = (Duration::from_secs(1), Duration::from_secs(2));
+        let lease = Lease::endless(clock.clone(), patience, vouches_for);
+        clock.0.store(u64::MAX - 1, Ordering::Release);
+        assert!(matches!(lease.touch(), Input::InTouch), "nobody is told of a broker yet");
+        lease.hold_until(at(100));
+        clock.0.store(at(99).0, Ordering::Release);
+        assert!(!lease.has_ended());
+        clock.0.store(at(100).0, Ordering::Release);
+        assert!(matches!(
+            lease.touch(),
+            Input::OutOfTouch { patience: told, vouches_for: vouched }
+                if (told, vouched) == (patience, vouches_for)
+        ));
+        lease.hold_until(at(101));
+        assert!(matches!(lease.touch(), Input::InTouch));
     }
 }

@@ -25,7 +25,6 @@ pub async fn follow_metadata(shared: Arc<Shared>) {
             let changes = shared.partitions.tell(&image);
             membership::knows(&shared, applied);
             shared.partitions.carry_out(changes).await;
-            membership::tell_newcomers(&shared);
             shared.replication.follow(&shared.partitions.open());
             shared.coordinators.follow(&image, &shared.partitions);
         }

@@ -83,7 +83,8 @@ pub(super) static GROUP_KEYS: &[Key] = &[
         int(1, i16::MAX as i64),
         "3",
         "Replicas of `__consumer_offsets` when it is created; in a smaller cluster as many as there \
-         are brokers. Kafka refuses to create the topic there.",
+         are brokers, which are as many as voters at least: with fewer brokers than controllers \
+         set this yourself. Kafka refuses to create the topic there.",
         set!(|c, v| c.offsets_topic.replication_factor = number(v)),
     ),
     row(

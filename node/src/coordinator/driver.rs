@@ -156,8 +156,7 @@ impl Driver {
     /// Before anything else is told: what nobody may be told any more must not be answered.
     fn check_standing(&mut self) {
         let epoch = self.parts.epoch;
-        let now = self.parts.clock.now().monotonic;
-        let stands = self.parts.partition.inspect(|machine| machine.stands(now, epoch));
+        let stands = self.parts.partition.stands(epoch);
         if stands != self.in_doubt {
             return;
         }

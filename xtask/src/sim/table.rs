@@ -113,6 +113,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::directed::{self, Place};
 
     fn row(mutant: &str, faults: usize, operations: usize) -> Row {
         Row {
@@ -142,6 +143,16 @@ mod tests {
             "Medians of 3 bugs: 2 for fault events, 9 for client operations, 40 for seconds."
         ));
         assert_eq!(updated(&again, &[]).unwrap(), again);
+    }
+
+    #[test]
+    fn every_bug_that_is_hunted_has_its_row_in_the_documentation() {
+        let text = std::fs::read_to_string(file()).unwrap();
+        let told: Vec<String> = text.lines().filter_map(Row::parse).map(|row| row.mutant).collect();
+        let places = directed::read(&workspace::root()).unwrap();
+        let hunted = places.iter().filter(|(_, place)| matches!(place, Place::Scenarios(_)));
+        let hunted: Vec<&String> = hunted.map(|(mutant, _)| mutant).collect();
+        assert!(told.iter().eq(hunted), "run `cargo xtask sim mutants --shrink` for those missing");
     }
 
     #[test]
