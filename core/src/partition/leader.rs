@@ -5,6 +5,7 @@ use super::{
     ReplicaFetchError, ReplicaOptions, ReplicaPosition, ReplicaReadable, Response,
     isr::{Isr, Progress, followers_of},
     role::Role,
+    standing::Doubt,
 };
 use crate::{
     epochs::EpochEnd,
@@ -46,8 +47,8 @@ pub(super) struct Leading {
     /// When the high watermark no longer waits for a replica that is about to join and holds it
     /// back.
     waits_until: Option<Instant>,
-    /// Set while the controller is not heard: for how long a follower's fetch vouches for this leader.
-    pub(super) out_of_touch: Option<Duration>,
+    /// Set while the controller is not heard.
+    pub(super) out_of_touch: Option<Doubt>,
 }
 
 /// A follower that can serve a consumer.

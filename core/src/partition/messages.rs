@@ -246,6 +246,8 @@ pub enum Input {
     /// replicas for longer than `patience` are failed, and readers at the end are sent away: all will
     /// ask who leads.
     OutOfTouch {
+        /// Since when another may lead, inclusive.
+        since: Instant,
         /// How long a produce may wait.
         patience: Duration,
         /// For how long a follower's fetch vouches for its leader. Followers may wait for an answer

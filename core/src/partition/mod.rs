@@ -319,8 +319,8 @@ impl Partition {
             Input::Segments { closed, active, total_bytes } => {
                 self.on_segments(now, &closed, active, total_bytes, effects);
             }
-            Input::OutOfTouch { patience, vouches_for } => {
-                self.on_out_of_touch(now, patience, vouches_for, effects);
+            Input::OutOfTouch { since, patience, vouches_for } => {
+                self.on_out_of_touch(now, (since, patience), vouches_for, effects);
             }
             Input::InTouch => self.on_in_touch(),
             Input::Tick => self.on_tick(now, effects),

@@ -9,7 +9,7 @@ use crate::{
     time::Now,
     types::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch},
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 /// What the metadata says of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Assignment {
 /// What this broker does for the partition.
 #[derive(Clone, Debug)]
 pub(super) enum Role {
-    Leader(Leading),
+    Leader(Box<Leading>),
     Follower(Following),
 }
 
@@ -121,7 +121,7 @@ impl Partition {
         let is_newest = self.epochs.assign(self.leader_epoch, self.log_end_offset);
         assert!(is_newest, "every leadership has an epoch newer than all in the log (KIP-101)");
         let leading = Leading::new(now.monotonic, &self.options, assignment, self.log_end_offset);
-        self.role = Role::Leader(leading);
+        self.role = Role::Leader(Box::new(leading));
         self.isr_settled(now, effects);
         self.wake_fetches(effects);
         // Of another leadership of this broker: they know an older epoch.

@@ -22,6 +22,18 @@ use crate::{
 };
 use core::time::Duration;
 
+/// How late a leader may learn that it is out of touch without having stood still meanwhile.
+const LATE: Duration = Duration::from_millis(50);
+
+/// What a leader goes by that does not hear the controller.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doubt {
+    /// For how long a follower's fetch vouches for it.
+    vouches_for: Duration,
+    /// Fetches vouch from here on, exclusive.
+    counts_from: Instant,
+}
+
 impl Leading {
     /// Up to when this leadership is known to have been the newest, exclusive: until then every
     /// other member of the maximal ISR has followed it. `None` when one of them was not heard yet, or
@@ -40,8 +52,9 @@ impl Leading {
 
     /// Whether this leadership is the newest, as far as can be known by `now`.
     pub(super) fn stands(&self, now: Instant) -> bool {
-        let Some(vouches_for) = self.out_of_touch else { return true };
-        let stands = self.proven_until().is_some_and(|until| now <= until.after(vouches_for));
+        let Some(Doubt { vouches_for, counts_from }) = self.out_of_touch else { return true };
+        let vouches = |until: Instant| until > counts_from && now <= until.after(vouches_for);
+        let stands = self.proven_until().is_some_and(vouches);
         sometimes!(OutOfTouchButFollowed, stands);
         stands
     }
@@ -62,17 +75,27 @@ impl Partition {
         }
     }
 
+    /// Begins to doubt, or goes on to. A broker that learns late that it is `since` then out of touch has
+    /// stood still, and what vouched for it before that is as old.
+    ///
     /// Fails what has waited for replicas for too long. Its records stay in the log and may be
     /// committed. Readers who wait for news ask again.
     pub(super) fn on_out_of_touch(
         &mut self,
         now: Now,
-        patience: Duration,
+        (since, patience): (Instant, Duration),
         vouches_for: Duration,
         effects: &mut Effects,
     ) {
         let Role::Leader(leading) = &mut self.role else { return };
-        leading.out_of_touch = Some(vouches_for);
+        let stood_still = leading.out_of_touch.is_none() && now.monotonic > since.after(LATE);
+        sometimes!(StoodStillOutOfTouch, stood_still);
+        let counts_from = match leading.out_of_touch {
+            Some(doubt) => doubt.counts_from,
+            None if stood_still => now.monotonic,
+            None => Instant(0),
+        };
+        leading.out_of_touch = Some(Doubt { vouches_for, counts_from });
         let Err(error) = self.check_stands(now) else { return };
         let by = Instant(now.monotonic.0.saturating_sub(patience.as_nanos() as u64));
         for parked in [&mut self.awaiting_high_watermark, &mut self.awaiting_proof] {

@@ -316,6 +316,7 @@ impl PartitionDriver {
             && !Mutant::DoubtComesLate.is_planted()
         {
             self.feed(state, now, self.lease.touch());
+            state.notify_coordinator();
         }
     }
 

@@ -118,7 +118,7 @@ impl Partitions {
         }
     }
 
-    /// Up to when nobody can have replaced this broker as a leader.
+    /// Up to when nobody can have replaced this broker as a leader for its silence.
     pub fn lease(&self) -> &Lease {
         &self.lease
     }

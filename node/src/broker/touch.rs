@@ -54,8 +54,8 @@ impl Touch {
     }
 }
 
-/// Up to when nobody can have replaced this broker as a leader, exclusive. Its partitions share it, and
-/// each of them looks before it decides anything: after a process has stood still, everything that was
+/// Up to when nobody can have replaced this broker as a leader for its silence, exclusive. Its partitions
+/// share it, and each of them looks before it decides anything: after a process has stood still, everything that was
 /// waited for is due at once, and whoever tells the partitions of their doubt may come last.
 pub struct Lease {
     clock: Arc<dyn Clock>,
@@ -79,14 +79,18 @@ impl Lease {
 
     /// Whether another broker may lead by now what this one leads.
     pub fn has_ended(&self) -> bool {
-        self.clock.now().monotonic.0 >= self.until.load(Ordering::Acquire)
+        self.clock.now().monotonic >= self.until()
+    }
+
+    fn until(&self) -> Instant {
+        Instant(self.until.load(Ordering::Acquire))
     }
 
     /// What a partition is to be told at present.
     pub fn touch(&self) -> Input {
         let (patience, vouches_for) = (self.patience, self.vouches_for);
         match self.has_ended() {
-            true => Input::OutOfTouch { patience, vouches_for },
+            true => Input::OutOfTouch { since: self.until(), patience, vouches_for },
             false => Input::InTouch,
         }
     }
@@ -169,8 +173,8 @@ mod tests {
         clock.0.store(at(100).0, Ordering::Release);
         assert!(matches!(
             lease.touch(),
-            Input::OutOfTouch { patience: told, vouches_for: vouched }
-                if (told, vouched) == (patience, vouches_for)
+            Input::OutOfTouch { since, patience: told, vouches_for: vouched }
+                if (since, told, vouched) == (at(100), patience, vouches_for)
         ));
         lease.hold_until(at(101));
         assert!(matches!(lease.touch(), Input::InTouch));

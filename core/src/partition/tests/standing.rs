@@ -9,7 +9,14 @@ use crate::producers::SequenceError;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn out_of_touch(fixture: &mut Fixture) -> Effects {
-    fixture.step(Input::OutOfTouch { patience: PATIENCE, vouches_for: PATIENCE })
+    told_out_of_touch(fixture, Duration::ZERO)
+}
+
+/// As a leader that learns of it so much too late.
+fn told_out_of_touch(fixture: &mut Fixture, late: Duration) -> Effects {
+    let now = fixture.now.monotonic;
+    let since = Instant(now.0 - late.as_nanos() as u64);
+    fixture.step(Input::OutOfTouch { since, patience: PATIENCE, vouches_for: PATIENCE })
 }
 
 fn not_the_newest() -> PartitionError {
@@ -62,6 +69,35 @@ fn a_leader_out_of_touch_stands_while_every_member_of_the_isr_fetches_from_it() 
     assert!(matches!(appended[..], [Effect::Append { .. }]), "{appended:?}");
     fixture.pass(2);
     assert_eq!(fixture.produce(4, Acks::All, batch(1)), [failed(4, not_the_newest())]);
+}
+
+#[test]
+fn nobody_vouches_for_a_leader_that_stood_still_by_what_was_before() {
+    for (late, stands) in [(50, true), (51, false)] {
+        let mut fixture = leading_with_followers();
+        fixture.pass(1);
+        fixture.fetched_by(2, at(1, 1));
+        fixture.fetched_by(3, at(1, 1));
+        told_out_of_touch(&mut fixture, Duration::from_millis(late));
+        assert_eq!(fixture.partition.check_stands(fixture.now).is_ok(), stands, "{late} ms late");
+    }
+}
+
+#[test]
+fn who_follows_a_leader_since_it_stood_still_vouches_for_it() {
+    let mut fixture = leading_with_followers();
+    fixture.pass(1);
+    told_out_of_touch(&mut fixture, PATIENCE / 2);
+    fixture.fetched_by(2, at(1, 1));
+    fixture.fetched_by(3, at(1, 1));
+    assert!(fixture.partition.check_stands(fixture.now).is_err(), "they may have sent it before");
+    // The beats go on to tell of it, not late any more.
+    out_of_touch(&mut fixture);
+    fixture.pass(1);
+    fixture.fetched_by(2, at(1, 1));
+    assert!(fixture.partition.check_stands(fixture.now).is_err(), "broker 3 is missing");
+    fixture.fetched_by(3, at(1, 1));
+    assert!(fixture.partition.check_stands(fixture.now).is_ok());
 }
 
 #[test]
