@@ -19,14 +19,15 @@ pub struct Span {
     pub until_ms: u64,
 }
 
-/// The longest gap of the partition that overlaps the span; zero without any.
+/// The longest that the partition acknowledged nothing within the span; zero without a gap. What of a gap
+/// lies outside is another fault's: the last acknowledgement before a fault lies in the span of the one
+/// before it.
 pub fn longest(gaps: &[Gap], partition: usize, span: Span) -> Duration {
-    let lengths = gaps
-        .iter()
-        .filter(|gap| gap.partition == partition)
-        .filter(|gap| gap.from_ms < span.until_ms && gap.until_ms > span.from_ms)
-        .map(|gap| gap.until_ms - gap.from_ms);
-    Duration::from_millis(lengths.max().unwrap_or(0))
+    let within = gaps.iter().filter(|gap| gap.partition == partition).map(|gap| {
+        let (from, until) = (gap.from_ms.max(span.from_ms), gap.until_ms.min(span.until_ms));
+        until.saturating_sub(from)
+    });
+    Duration::from_millis(within.max().unwrap_or(0))
 }
 
 /// Minimum, median, 90th percentile and maximum in seconds, and of how many.
@@ -51,12 +52,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_gaps_of_the_partition_and_the_span_count() {
+    fn only_what_lies_in_the_span_counts_of_the_gaps_of_the_partition() {
         let gap = |partition, from_ms, until_ms| Gap { partition, from_ms, until_ms };
-        let gaps = [gap(0, 900, 4000), gap(0, 100, 950), gap(1, 900, 9000), gap(0, 5000, 9000)];
-        let span = Span { from_ms: 1000, until_ms: 5000 };
-        assert_eq!(longest(&gaps, 0, span), Duration::from_millis(3100));
-        assert_eq!(longest(&gaps, 2, span), Duration::ZERO);
+        let gaps = [gap(0, 900, 4000), gap(0, 100, 950), gap(1, 900, 9000), gap(0, 4990, 9000)];
+        let of =
+            |partition, from_ms, until_ms| longest(&gaps, partition, Span { from_ms, until_ms });
+        assert_eq!(of(0, 1000, 5000), Duration::from_millis(3000), "not the next fault's 4 s");
+        assert_eq!(of(0, 5000, 10_000), Duration::from_millis(4000));
+        assert_eq!(of(1, 2000, 3000), Duration::from_millis(1000));
+        assert_eq!(of(2, 1000, 5000), Duration::ZERO);
     }
 
     #[test]
