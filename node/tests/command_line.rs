@@ -6,8 +6,10 @@ use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
+    time::Duration,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_highwater");
@@ -247,6 +249,57 @@ fn a_second_broker_on_the_same_data_is_refused() {
         run(&["serve", "--listen", "127.0.0.1:0", "--admin", "none", "--data", &data], b"");
     assert_eq!(second.status.code(), Some(1));
     assert!(error_of(&second).contains("in use by another broker"), "{}", error_of(&second));
+}
+
+/// The status and the text that the admin listener answers with; `None` while nobody listens.
+fn probe(admin: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(admin).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+#[test]
+fn a_node_that_waits_for_its_quorum_is_alive_and_not_ready() {
+    let directory = directory("probed");
+    // An address that no other test listens on: a port that was free stays so.
+    let [first, second, third, admin] = [(); 4].map(|()| {
+        let bound = TcpListener::bind("127.77.0.1:0").expect("a port is free");
+        bound.local_addr().expect("it is bound").to_string()
+    });
+    let file = directory.join("highwater.toml");
+    let lines = [
+        "node.id = 1\ncluster.id = \"probed\"".to_owned(),
+        format!("listeners = \"PLAINTEXT://127.0.0.1:0,CONTROLLER://{first}\""),
+        format!("controller.quorum.voters = \"1@{first},2@{second},3@{third}\""),
+        format!("admin.listen = \"{admin}\""),
+        format!("log.dirs = \"{}\"", directory.join("data").display()),
+    ];
+    fs::write(&file, lines.join("\n")).expect("it is writable");
+    let mut process = Command::new(BINARY)
+        .args(["serve", "--config"])
+        .arg(&file)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary is built");
+    let alive = loop {
+        if let Some(answer) = probe(&admin, "/healthz") {
+            break answer;
+        }
+        assert!(process.try_wait().expect("it is a child").is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let starting = || Some((503, "starting\n".to_owned()));
+    let told =
+        [probe(&admin, "/readyz"), probe(&admin, "/metrics"), probe(&admin, "/metrics/offsets")];
+    kill_process(Pid::from_child(&process), Signal::TERM).expect("it is running");
+    let code = process.wait().expect("it ends").code();
+    assert_eq!(alive, (200, "alive\n".to_owned()));
+    assert_eq!(told, [starting(), starting(), starting()]);
+    assert_eq!(code, Some(0), "stopping is safe then");
 }
 
 #[test]

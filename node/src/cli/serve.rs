@@ -3,14 +3,14 @@
 //! A disk that fails takes partitions offline and not the broker: it goes on serving the others.
 
 use super::{arguments::Serve, doors::doors_for, logging, settings_of};
-use crate::admin;
+use crate::admin::{self, Progress};
 use anyhow::Context;
 use highwater_node::{
     config::{BrokerConfig, Settings},
     env::OsDisk,
     server::Broker,
 };
-use std::sync::Arc;
+use std::{future, pin::pin, sync::Arc};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -38,27 +38,41 @@ pub async fn run(arguments: Serve) -> anyhow::Result<()> {
     };
     let disk = OsDisk::new().context("cannot start the I/O threads")?;
     let doors = doors_for(&config, Arc::new(disk));
+    let progress = Arc::new(Progress::default());
+    let mut probes = pin!(admin::serve(admin_listener, progress.clone()));
     let broker = tokio::select! {
         biased;
         started = Broker::start(config, doors) => Arc::new(started?),
         // Nothing was acknowledged yet, and recovery repeats what it did: stopping is safe.
         () = signals.stop() => return Ok(()),
+        failed = &mut probes => return failed,
     };
+    progress.started(broker.clone());
     let outcome = tokio::select! {
         biased;
         () = signals.stop() => Ok(()),
-        failed = admin::serve(admin_listener, broker.clone()) => failed,
+        failed = &mut probes => failed,
         // Not even a clean shutdown is of use: this process is not the broker any more.
         reason = broker.failed() => anyhow::bail!("the broker cannot go on: {reason}"),
     };
+    progress.stops();
     tracing::info!("shutting down");
     tokio::select! {
         biased;
         _ = broker.shutdown() => {}
         // A second signal does not wait: what was acknowledged is on disk already.
         () = signals.stop() => tracing::warn!("stopped before the shutdown was clean"),
+        () = answer(probes, outcome.is_ok()) => {}
     }
     outcome
+}
+
+/// Answers probes to the end, unless that has failed already. Never completes.
+async fn answer(probes: impl Future<Output = anyhow::Result<()>>, they_are_answered: bool) {
+    if they_are_answered && let Err(error) = probes.await {
+        tracing::warn!("{error:#}");
+    }
+    future::pending().await
 }
 
 /// The configuration of the file under the options.

@@ -1,8 +1,8 @@
 //! An application of one's own in the simulated cluster: orders are booked in a topic, and customers
 //! are told whether theirs was.
 //!
-//! `cargo xtask sim --example bookings connections-cut --seeds 0..1000` runs it under the faults of
-//! a scenario; `docs/lab.md` explains it.
+//! `docs/lab.md` explains it, and how to build it with simulated time and run it under the faults of a
+//! scenario.
 
 #[cfg(madsim)]
 mod check;
@@ -18,5 +18,5 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(not(madsim))]
 fn main() {
-    eprintln!("start it with `cargo xtask sim --example bookings`");
+    eprintln!("docs/lab.md says how to build and start it");
 }
