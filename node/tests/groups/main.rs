@@ -9,4 +9,5 @@ mod offsets;
 mod patience;
 #[path = "../common/ports.rs"]
 mod ports;
+mod refusals;
 mod support;

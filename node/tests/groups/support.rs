@@ -25,23 +25,28 @@ use std::{path::Path, sync::Arc, time::Duration};
 /// How long anything in a test may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn config(dir: &Path) -> BrokerConfig {
+pub fn config(dir: &Path, more: &[(&str, &str)]) -> BrokerConfig {
     let mut settings = Settings::new();
     settings.set("log.dirs", dir.to_str().unwrap(), "test");
     settings.set("listeners", "PLAINTEXT://127.0.0.1:0", "test");
     settings.set("group.initial.rebalance.delay.ms", "0", "test");
     settings.set("offsets.topic.num.partitions", "4", "test");
+    more.iter().for_each(|(key, value)| settings.set(key, value, "test"));
     settings.build().unwrap()
 }
 
 pub async fn start(dir: &Path) -> Broker {
+    start_as(config(dir, &[])).await
+}
+
+async fn start_as(config: BrokerConfig) -> Broker {
     let doors = Doors {
         clock: Arc::new(OsClock::new()),
         entropy: Arc::new(OsEntropy),
         disk: Arc::new(OsDisk::new().unwrap()),
         transport: Arc::new(NoTransport),
     };
-    Broker::start(config(dir), doors).await.unwrap()
+    Broker::start(config, doors).await.unwrap()
 }
 
 pub async fn connect(broker: &Broker) -> Connection {
@@ -55,7 +60,12 @@ pub async fn connect_to(address: &str) -> Connection {
 
 /// A broker with a topic `t` of two partitions, whose coordinators are up.
 pub async fn start_with_topic(dir: &Path) -> (Broker, Connection) {
-    let broker = start(dir).await;
+    start_with(dir, &[]).await
+}
+
+/// The same with further settings.
+pub async fn start_with(dir: &Path, more: &[(&str, &str)]) -> (Broker, Connection) {
+    let broker = start_as(config(dir, more)).await;
     let mut connection = connect(&broker).await;
     create_topic(&mut connection, "t", 2).await;
     find(&mut connection, "g").await;
