@@ -79,8 +79,8 @@ situations! {
     DeposedWithUnprovenRefusal = "deposed-with-unproven-refusal",
     /// A leader that is out of touch refuses to decide: another one may have been elected.
     LeaderDoubtsItself = "leader-doubts-itself",
-    /// A leader learns late that it is out of touch: it has stood still.
-    StoodStillOutOfTouch = "stood-still-out-of-touch",
+    /// Followers vouched for a leader that is out of touch before it stood still, which counts for nothing.
+    VouchedBeforeItStoodStill = "vouched-before-it-stood-still",
     /// A leader that is out of touch goes on, because its followers vouch for it: without
     /// controllers there is no other one.
     OutOfTouchButFollowed = "out-of-touch-but-followed",

@@ -251,9 +251,20 @@ fn a_second_broker_on_the_same_data_is_refused() {
     assert!(error_of(&second).contains("in use by another broker"), "{}", error_of(&second));
 }
 
+/// A process that is killed when the test ends.
+struct Node(Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The status and the text that the admin listener answers with; `None` while nobody listens.
 fn probe(admin: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(admin).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
@@ -266,10 +277,9 @@ fn probe(admin: &str, path: &str) -> Option<(u16, String)> {
 fn a_node_that_waits_for_its_quorum_is_alive_and_not_ready() {
     let directory = directory("probed");
     // An address that no other test listens on: a port that was free stays so.
-    let [first, second, third, admin] = [(); 4].map(|()| {
-        let bound = TcpListener::bind("127.77.0.1:0").expect("a port is free");
-        bound.local_addr().expect("it is bound").to_string()
-    });
+    let bound = [(); 4].map(|()| TcpListener::bind("127.77.0.1:0").expect("a port is free"));
+    let [first, second, third, admin] =
+        bound.map(|bound| bound.local_addr().expect("it is bound").to_string());
     let file = directory.join("highwater.toml");
     let lines = [
         "node.id = 1\ncluster.id = \"probed\"".to_owned(),
@@ -279,24 +289,25 @@ fn a_node_that_waits_for_its_quorum_is_alive_and_not_ready() {
         format!("log.dirs = \"{}\"", directory.join("data").display()),
     ];
     fs::write(&file, lines.join("\n")).expect("it is writable");
-    let mut process = Command::new(BINARY)
-        .args(["serve", "--config"])
-        .arg(&file)
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary is built");
-    let alive = loop {
-        if let Some(answer) = probe(&admin, "/healthz") {
-            break answer;
-        }
-        assert!(process.try_wait().expect("it is a child").is_none(), "it ended");
+    let mut node = Node(
+        Command::new(BINARY)
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary is built"),
+    );
+    let tries = (0..1_500).find_map(|_| {
         std::thread::sleep(Duration::from_millis(20));
-    };
+        assert!(node.0.try_wait().expect("it is a child").is_none(), "it ended");
+        probe(&admin, "/healthz")
+    });
+    let alive = tries.expect("a probe is answered within half a minute");
     let starting = || Some((503, "starting\n".to_owned()));
     let told =
         [probe(&admin, "/readyz"), probe(&admin, "/metrics"), probe(&admin, "/metrics/offsets")];
-    kill_process(Pid::from_child(&process), Signal::TERM).expect("it is running");
-    let code = process.wait().expect("it ends").code();
+    kill_process(Pid::from_child(&node.0), Signal::TERM).expect("it is running");
+    let code = node.0.wait().expect("it ends").code();
     assert_eq!(alive, (200, "alive\n".to_owned()));
     assert_eq!(told, [starting(), starting(), starting()]);
     assert_eq!(code, Some(0), "stopping is safe then");

@@ -246,8 +246,9 @@ pub enum Input {
     /// replicas for longer than `patience` are failed, and readers at the end are sent away: all will
     /// ask who leads.
     OutOfTouch {
-        /// Since when another may lead, inclusive.
-        since: Instant,
+        /// When this process went on after it had stood still for the last time; what followers had heard
+        /// up to then vouches for nothing.
+        resumed: Instant,
         /// How long a produce may wait.
         patience: Duration,
         /// For how long a follower's fetch vouches for its leader. Followers may wait for an answer

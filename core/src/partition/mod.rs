@@ -319,8 +319,8 @@ impl Partition {
             Input::Segments { closed, active, total_bytes } => {
                 self.on_segments(now, &closed, active, total_bytes, effects);
             }
-            Input::OutOfTouch { since, patience, vouches_for } => {
-                self.on_out_of_touch(now, (since, patience), vouches_for, effects);
+            Input::OutOfTouch { resumed, patience, vouches_for } => {
+                self.on_out_of_touch(now, patience, (vouches_for, resumed), effects);
             }
             Input::InTouch => self.on_in_touch(),
             Input::Tick => self.on_tick(now, effects),
@@ -386,11 +386,12 @@ impl Partition {
         self.health == LogHealth::Healthy
     }
 
-    /// Whether the machine takes the controller for silent; `None` while it does not lead.
+    /// What the machine knows of its broker's lease: `Some(None)` while it takes it to hold, and else up to
+    /// when, inclusive, nothing vouches for it; `None` while it does not lead.
     #[must_use]
-    pub fn is_out_of_touch(&self) -> Option<bool> {
+    pub fn doubt(&self) -> Option<Option<Instant>> {
         let Role::Leader(leading) = &self.role else { return None };
-        Some(leading.out_of_touch.is_some())
+        Some(leading.out_of_touch.map(standing::Doubt::resumed))
     }
 
     /// Whether this broker leads in this epoch and, as far as can be known by `now`, nobody in a newer

@@ -22,16 +22,19 @@ use crate::{
 };
 use core::time::Duration;
 
-/// How late a leader may learn that it is out of touch without having stood still meanwhile.
-const LATE: Duration = Duration::from_millis(50);
-
 /// What a leader goes by that does not hear the controller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doubt {
     /// For how long a follower's fetch vouches for it.
     vouches_for: Duration,
-    /// Fetches vouch from here on, exclusive.
-    counts_from: Instant,
+    /// Up to when, inclusive, nothing that followers heard counts.
+    resumed: Instant,
+}
+
+impl Doubt {
+    pub(super) fn resumed(self) -> Instant {
+        self.resumed
+    }
 }
 
 impl Leading {
@@ -52,9 +55,10 @@ impl Leading {
 
     /// Whether this leadership is the newest, as far as can be known by `now`.
     pub(super) fn stands(&self, now: Instant) -> bool {
-        let Some(Doubt { vouches_for, counts_from }) = self.out_of_touch else { return true };
-        let vouches = |until: Instant| until > counts_from && now <= until.after(vouches_for);
-        let stands = self.proven_until().is_some_and(vouches);
+        let Some(Doubt { vouches_for, resumed }) = self.out_of_touch else { return true };
+        let vouched = self.proven_until().filter(|until| now <= until.after(vouches_for));
+        let stands = vouched.is_some_and(|until| until > resumed);
+        sometimes!(VouchedBeforeItStoodStill, vouched.is_some() && !stands);
         sometimes!(OutOfTouchButFollowed, stands);
         stands
     }
@@ -75,27 +79,17 @@ impl Partition {
         }
     }
 
-    /// Begins to doubt, or goes on to. A broker that learns late that it is `since` then out of touch has
-    /// stood still, and what vouched for it before that is as old.
-    ///
     /// Fails what has waited for replicas for too long. Its records stay in the log and may be
-    /// committed. Readers who wait for news ask again.
+    /// committed. Readers who wait for news ask again, and followers are asked to vouch.
     pub(super) fn on_out_of_touch(
         &mut self,
         now: Now,
-        (since, patience): (Instant, Duration),
-        vouches_for: Duration,
+        patience: Duration,
+        (vouches_for, resumed): (Duration, Instant),
         effects: &mut Effects,
     ) {
         let Role::Leader(leading) = &mut self.role else { return };
-        let stood_still = leading.out_of_touch.is_none() && now.monotonic > since.after(LATE);
-        sometimes!(StoodStillOutOfTouch, stood_still);
-        let counts_from = match leading.out_of_touch {
-            Some(doubt) => doubt.counts_from,
-            None if stood_still => now.monotonic,
-            None => Instant(0),
-        };
-        leading.out_of_touch = Some(Doubt { vouches_for, counts_from });
+        leading.out_of_touch = Some(Doubt { vouches_for, resumed });
         let Err(error) = self.check_stands(now) else { return };
         let by = Instant(now.monotonic.0.saturating_sub(patience.as_nanos() as u64));
         for parked in [&mut self.awaiting_high_watermark, &mut self.awaiting_proof] {
@@ -105,6 +99,9 @@ impl Partition {
         }
         self.fail_deletions_if(&error, |_, since| since <= by, effects);
         self.wake_fetches(effects);
+        if self.resumed_in_doubt().is_some() {
+            self.wake_replica_fetches(effects);
+        }
     }
 
     pub(super) fn on_in_touch(&mut self) {
@@ -165,11 +162,16 @@ impl Partition {
             .filter(|until| *until < Instant(u64::MAX))
     }
 
-    /// When the newest answer was asked for that waits for proof, or may have to.
+    /// When the newest answer was asked for that waits for proof, or may have to; or when the process went
+    /// on, if that is what this leader has to be vouched for since.
     fn newest_doubt(&self) -> Option<Instant> {
-        self.awaiting_proof
-            .newest()
-            .max(self.parked_deletions.values().map(|parked| parked.since).max())
+        let deletion = self.parked_deletions.values().map(|parked| parked.since).max();
+        self.awaiting_proof.newest().max(deletion).max(self.resumed_in_doubt())
+    }
+
+    fn resumed_in_doubt(&self) -> Option<Instant> {
+        let Role::Leader(leading) = &self.role else { return None };
+        leading.out_of_touch.map(Doubt::resumed).filter(|resumed| *resumed > Instant(0))
     }
 
     /// Whether a follower's next fetch would prove what its fetches so far do not.

@@ -536,8 +536,11 @@ impl World {
             self.controller_changed();
         }
         let patience = Duration::from_millis(500);
-        let since = self.brokers[who].now(self.time).monotonic;
-        let out_of_touch = Input::OutOfTouch { since, patience, vouches_for: patience };
+        let out_of_touch = Input::OutOfTouch {
+            resumed: highwater_core::time::Instant(0),
+            patience,
+            vouches_for: patience,
+        };
         self.step(who, if hears { Input::InTouch } else { out_of_touch });
     }
 }

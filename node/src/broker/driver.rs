@@ -311,8 +311,8 @@ impl PartitionDriver {
     /// Tells the machine before anything else that the lease has ended, or holds again, if it does not
     /// know.
     fn look_at_lease(&self, state: &mut State, now: Now) {
-        let knows = state.machine.is_out_of_touch();
-        if knows.is_some_and(|it_is| it_is != self.lease.has_ended())
+        let knows = state.machine.doubt();
+        if knows.is_some_and(|doubt| doubt != self.lease.doubt())
             && !Mutant::DoubtComesLate.is_planted()
         {
             self.feed(state, now, self.lease.touch());

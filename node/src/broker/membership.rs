@@ -230,7 +230,7 @@ async fn doubting_from<T>(
 /// Tells the partitions when the lease has ended, again and again, since what has waited for too long is
 /// failed then; and when it holds again.
 fn tell_partitions(shared: &Shared, doubted: &mut bool) {
-    let has_ended = shared.partitions.lease().has_ended();
+    let has_ended = shared.partitions.lease().doubt().is_some();
     if has_ended || *doubted {
         shared.partitions.open().iter().for_each(|driver| driver.tell_touch());
     }

@@ -4,7 +4,7 @@ use super::{
     IsrChanges,
     driver::{DriverParts, EventRoute, PartitionDriver},
     refused_produces::RefusedProduces,
-    touch::Lease,
+    touch::{Lease, LeaseTerms},
 };
 use crate::{
     config::BrokerConfig,
@@ -103,9 +103,14 @@ impl Partitions {
         let options =
             ReplicaOptions { broker: config.node_id, lag_max: config.replica_lag_time_max };
         let session = config.broker_session_timeout;
-        let vouches_for = session + config.replica_fetch_wait_max;
+        let terms = LeaseTerms {
+            patience: session,
+            vouches_for: session + config.replica_fetch_wait_max,
+            // An answer to a sign of life is waited for that long.
+            look_interval: config.broker_heartbeat_interval * 2,
+        };
         Self {
-            lease: Arc::new(Lease::endless(doors.clock.clone(), session, vouches_for)),
+            lease: Arc::new(Lease::endless(doors.clock.clone(), terms)),
             doors,
             tasks,
             metrics,

@@ -55,44 +55,83 @@ impl Touch {
 }
 
 /// Up to when nobody can have replaced this broker as a leader for its silence, exclusive. Its partitions
-/// share it, and each of them looks before it decides anything: after a process has stood still, everything that was
-/// waited for is due at once, and whoever tells the partitions of their doubt may come last.
+/// share it, and each of them looks before it decides anything: after a process has stood still, everything
+/// that was waited for is due at once, and whoever tells the partitions of their doubt may come last.
+///
+/// It is looked at every other interval between signs of life at the least. Who finds that nobody has
+/// looked for longer knows that the process stood still.
 pub struct Lease {
     clock: Arc<dyn Clock>,
+    terms: LeaseTerms,
     until: AtomicU64,
-    patience: Duration,
-    vouches_for: Duration,
+    /// When somebody looked; zero before there was anything to see.
+    looked: AtomicU64,
+    /// When the process went on after it had stood still; zero when it never has.
+    resumed: AtomicU64,
 }
 
+/// What a lease's end means.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseTerms {
+    /// How long produces may wait for replicas then.
+    pub patience: Duration,
+    /// For how long a follower's fetch vouches for its leader then.
+    pub vouches_for: Duration,
+    /// The longest pause between two looks of a process that runs.
+    pub look_interval: Duration,
+}
+
+/// How late a look may be on a busy machine.
+const LATE: Duration = Duration::from_millis(50);
+
 impl Lease {
-    /// One without an end, for a broker that gives no signs of life yet. After it has ended, produces
-    /// may wait for replicas for `patience`, and a follower's fetch vouches for its leader for
-    /// `vouches_for`.
-    pub fn endless(clock: Arc<dyn Clock>, patience: Duration, vouches_for: Duration) -> Self {
-        Self { clock, until: AtomicU64::new(u64::MAX), patience, vouches_for }
+    /// One without an end, for a broker that gives no signs of life yet.
+    pub fn endless(clock: Arc<dyn Clock>, terms: LeaseTerms) -> Self {
+        let (until, looked, resumed) =
+            (AtomicU64::new(u64::MAX), AtomicU64::new(0), AtomicU64::new(0));
+        Self { clock, terms, until, looked, resumed }
     }
 
     /// It holds up to `until`, exclusive.
     pub fn hold_until(&self, until: Instant) {
+        self.look();
         self.until.store(until.0, Ordering::Release);
     }
 
-    /// Whether another broker may lead by now what this one leads.
-    pub fn has_ended(&self) -> bool {
-        self.clock.now().monotonic >= self.until()
-    }
-
-    fn until(&self) -> Instant {
-        Instant(self.until.load(Ordering::Acquire))
+    /// Whether another broker may lead by now what this one leads: then, when the process went on after it
+    /// had stood still.
+    pub fn doubt(&self) -> Option<Instant> {
+        let until = self.until.load(Ordering::Acquire);
+        if until == u64::MAX {
+            return None;
+        }
+        let now = self.look();
+        (now.0 >= until).then(|| Instant(self.resumed.load(Ordering::Acquire)))
     }
 
     /// What a partition is to be told at present.
     pub fn touch(&self) -> Input {
-        let (patience, vouches_for) = (self.patience, self.vouches_for);
-        match self.has_ended() {
-            true => Input::OutOfTouch { since: self.until(), patience, vouches_for },
-            false => Input::InTouch,
+        let LeaseTerms { patience, vouches_for, .. } = self.terms;
+        self.doubt().map_or(Input::InTouch, |resumed| Input::OutOfTouch {
+            resumed,
+            patience,
+            vouches_for,
+        })
+    }
+
+    /// Reads the time, and notices whether it has passed without anybody.
+    fn look(&self) -> Instant {
+        let now = self.clock.now().monotonic;
+        let looked = Instant(self.looked.load(Ordering::Acquire));
+        let apart = self.terms.look_interval + LATE;
+        if looked > Instant(0) && now > looked.after(apart) {
+            self.resumed.fetch_max(now.0, Ordering::AcqRel);
         }
+        // Not at every step of every partition: all processors share it.
+        if now > looked.after(LATE / 4) {
+            self.looked.fetch_max(now.0, Ordering::AcqRel);
+        }
+        now
     }
 }
 
@@ -160,23 +199,66 @@ mod tests {
         assert_eq!(silence(&touch, 950), 900);
     }
 
+    const TERMS: LeaseTerms = LeaseTerms {
+        patience: Duration::from_secs(1),
+        vouches_for: Duration::from_secs(2),
+        look_interval: Duration::from_millis(200),
+    };
+
+    struct Watched {
+        clock: Arc<SetClock>,
+        lease: Lease,
+    }
+
+    impl Watched {
+        fn new() -> Self {
+            let clock = Arc::new(SetClock::default());
+            Self { lease: Lease::endless(clock.clone(), TERMS), clock }
+        }
+
+        fn doubt_at(&self, millis: u64) -> Option<Instant> {
+            self.clock.0.store(at(millis).0, Ordering::Release);
+            self.lease.doubt()
+        }
+    }
+
     #[test]
     fn a_lease_ends_by_itself_and_holds_again_when_it_is_renewed() {
-        let clock = Arc::new(SetClock::default());
-        let (patience, vouches_for) = (Duration::from_secs(1), Duration::from_secs(2));
-        let lease = Lease::endless(clock.clone(), patience, vouches_for);
-        clock.0.store(u64::MAX - 1, Ordering::Release);
-        assert!(matches!(lease.touch(), Input::InTouch), "nobody is told of a broker yet");
-        lease.hold_until(at(100));
-        clock.0.store(at(99).0, Ordering::Release);
-        assert!(!lease.has_ended());
-        clock.0.store(at(100).0, Ordering::Release);
-        assert!(matches!(
-            lease.touch(),
-            Input::OutOfTouch { since, patience: told, vouches_for: vouched }
-                if (since, told, vouched) == (at(100), patience, vouches_for)
-        ));
-        lease.hold_until(at(101));
-        assert!(matches!(lease.touch(), Input::InTouch));
+        let watched = Watched::new();
+        assert_eq!(watched.doubt_at(90_000), None, "nobody is told of this broker yet");
+        watched.lease.hold_until(at(90_100));
+        assert_eq!(watched.doubt_at(90_099), None);
+        assert_eq!(watched.doubt_at(90_100), Some(Instant(0)));
+        watched.lease.hold_until(at(90_101));
+        assert_eq!(watched.doubt_at(90_100), None);
+    }
+
+    #[test]
+    fn a_process_that_looks_in_time_does_not_stand_still() {
+        let watched = Watched::new();
+        watched.doubt_at(1);
+        watched.lease.hold_until(at(100));
+        for look in 1..20 {
+            let doubt = watched.doubt_at(1 + 250 * look);
+            assert_eq!(doubt, Some(Instant(0)), "look {look}");
+        }
+    }
+
+    #[test]
+    fn who_looks_first_after_a_stop_knows_of_it() {
+        let watched = Watched::new();
+        watched.doubt_at(1);
+        watched.lease.hold_until(at(500));
+        assert_eq!(watched.doubt_at(200), None);
+        assert_eq!(watched.doubt_at(451), None, "it stood still while the lease held");
+        assert_eq!(watched.doubt_at(500), Some(at(451)));
+        assert_eq!(watched.doubt_at(700), Some(at(451)));
+        assert_eq!(watched.doubt_at(951), Some(at(951)), "and again while it is in doubt");
+        let Input::OutOfTouch { resumed, patience, vouches_for } = watched.lease.touch() else {
+            panic!("the lease has ended")
+        };
+        assert_eq!((resumed, patience, vouches_for), (at(951), TERMS.patience, TERMS.vouches_for));
+        watched.lease.hold_until(at(2_000));
+        assert!(matches!(watched.lease.touch(), Input::InTouch));
     }
 }

@@ -9,14 +9,12 @@ use crate::producers::SequenceError;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn out_of_touch(fixture: &mut Fixture) -> Effects {
-    told_out_of_touch(fixture, Duration::ZERO)
+    told_out_of_touch(fixture, Instant(0))
 }
 
-/// As a leader that learns of it so much too late.
-fn told_out_of_touch(fixture: &mut Fixture, late: Duration) -> Effects {
-    let now = fixture.now.monotonic;
-    let since = Instant(now.0 - late.as_nanos() as u64);
-    fixture.step(Input::OutOfTouch { since, patience: PATIENCE, vouches_for: PATIENCE })
+/// As a leader whose process went on then, after it had stood still.
+fn told_out_of_touch(fixture: &mut Fixture, resumed: Instant) -> Effects {
+    fixture.step(Input::OutOfTouch { resumed, patience: PATIENCE, vouches_for: PATIENCE })
 }
 
 fn not_the_newest() -> PartitionError {
@@ -72,32 +70,58 @@ fn a_leader_out_of_touch_stands_while_every_member_of_the_isr_fetches_from_it() 
 }
 
 #[test]
-fn nobody_vouches_for_a_leader_that_stood_still_by_what_was_before() {
-    for (late, stands) in [(50, true), (51, false)] {
-        let mut fixture = leading_with_followers();
-        fixture.pass(1);
-        fixture.fetched_by(2, at(1, 1));
-        fixture.fetched_by(3, at(1, 1));
-        told_out_of_touch(&mut fixture, Duration::from_millis(late));
-        assert_eq!(fixture.partition.check_stands(fixture.now).is_ok(), stands, "{late} ms late");
-    }
+fn nobody_vouches_for_a_leader_by_what_was_before_it_stood_still() {
+    let mut fixture = leading_with_followers();
+    fixture.pass(1);
+    fixture.fetched_by(2, at(1, 1));
+    fixture.fetched_by(3, at(1, 1));
+    fixture.pass(1);
+    out_of_touch(&mut fixture);
+    assert!(fixture.partition.check_stands(fixture.now).is_ok(), "they fetched a second ago");
+    assert_eq!(fixture.partition.doubt(), Some(Some(Instant(0))));
+    let resumed = fixture.now.monotonic;
+    told_out_of_touch(&mut fixture, resumed);
+    assert!(fixture.partition.check_stands(fixture.now).is_err());
+    assert_eq!(fixture.partition.doubt(), Some(Some(resumed)));
+    fixture.step(Input::InTouch);
+    assert!(fixture.partition.check_stands(fixture.now).is_ok());
+    assert_eq!(fixture.partition.doubt(), Some(None));
 }
 
 #[test]
-fn who_follows_a_leader_since_it_stood_still_vouches_for_it() {
+fn who_has_heard_a_leader_since_it_stood_still_vouches_for_it() {
     let mut fixture = leading_with_followers();
     fixture.pass(1);
-    told_out_of_touch(&mut fixture, PATIENCE / 2);
+    let resumed = fixture.now.monotonic;
+    told_out_of_touch(&mut fixture, resumed);
     fixture.fetched_by(2, at(1, 1));
     fixture.fetched_by(3, at(1, 1));
-    assert!(fixture.partition.check_stands(fixture.now).is_err(), "they may have sent it before");
-    // The beats go on to tell of it, not late any more.
-    out_of_touch(&mut fixture);
+    assert!(fixture.partition.check_stands(fixture.now).is_err(), "that was heard before");
     fixture.pass(1);
     fixture.fetched_by(2, at(1, 1));
     assert!(fixture.partition.check_stands(fixture.now).is_err(), "broker 3 is missing");
     fixture.fetched_by(3, at(1, 1));
     assert!(fixture.partition.check_stands(fixture.now).is_ok());
+}
+
+#[test]
+fn followers_of_a_leader_that_stood_still_are_asked_for_a_sign_of_life() {
+    let mut fixture = leading_with_followers();
+    fixture.ask(2, registration(2).0, at(1, 1), true);
+    fixture.pass(1);
+    let resumed = fixture.now.monotonic;
+    let told = told_out_of_touch(&mut fixture, resumed);
+    assert!(told.contains(&wake(900)), "{told:?}");
+    let hurries =
+        |fixture: &mut Fixture| match fixture.ask(2, registration(2).0, at(1, 1), false).pop() {
+            Some(Effect::Respond { response: Response::ReplicaReadable(readable), .. }) => {
+                readable.hurry
+            }
+            other => panic!("a fetch was answered with {other:?}"),
+        };
+    assert!(hurries(&mut fixture), "it is to fetch again at once");
+    fixture.pass(1);
+    assert!(!hurries(&mut fixture));
 }
 
 #[test]

@@ -8,6 +8,10 @@ use crate::{
     group::{Partitions, Subscription},
     scenario::GroupHabit,
 };
+use std::collections::BTreeSet;
+
+/// An assignment as it was told: also of topics that the member does not know yet, which it cannot take.
+pub(super) type Given = BTreeSet<([u8; 16], i32)>;
 
 /// What one heartbeat says; what it does not say is null.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +35,8 @@ struct Known {
 /// What the coordinator knows of a member, as far as the member can tell.
 #[derive(Debug, Default)]
 pub(super) struct About {
+    /// The last assignment that it was told.
+    given: Given,
     /// How many assignments it was told that were others than before.
     told: u32,
     /// The last of them that it has come to.
@@ -41,8 +47,11 @@ pub(super) struct About {
 
 impl About {
     /// It was told an assignment.
-    pub(super) fn is_told(&mut self, is_new: bool) {
-        self.told += u32::from(is_new);
+    pub(super) fn is_told(&mut self, given: Given) {
+        if self.given != given {
+            self.told += 1;
+            self.given = given;
+        }
     }
 
     /// What a member says that has these, subscribes to that and was told to have so much.
@@ -103,6 +112,10 @@ mod tests {
         indexes.iter().map(|index| Partition { topic: 0, index: *index }).collect()
     }
 
+    fn given(indexes: &[i32]) -> Given {
+        indexes.iter().map(|index| ([7; 16], *index)).collect()
+    }
+
     /// Says what is to be said, and whether it was answered well; which of the two it said.
     fn says(about: &mut About, owned: &[i32], target: &[i32], is_well: bool) -> (bool, bool) {
         let (owned, target) = (partitions(owned), partitions(target));
@@ -117,10 +130,10 @@ mod tests {
     fn a_member_says_what_has_changed_and_nothing_while_it_gives_partitions_up() {
         let mut about = About::default();
         assert_eq!(says(&mut about, &[], &[], true), (true, true));
-        about.is_told(true);
+        about.is_told(given(&[0, 1]));
         assert_eq!(says(&mut about, &[0, 1], &[0, 1], true), (true, false));
         assert_eq!(says(&mut about, &[0, 1], &[0, 1], true), (false, false));
-        about.is_told(true);
+        about.is_told(given(&[0]));
         assert_eq!(says(&mut about, &[0, 1], &[0], true), (false, false));
         assert_eq!(says(&mut about, &[0], &[0], true), (true, false));
     }
@@ -138,8 +151,22 @@ mod tests {
     fn an_assignment_that_was_taken_back_before_it_was_taken_is_confirmed() {
         let mut about = About::default();
         assert_eq!(says(&mut about, &[], &[], true), (true, true));
-        about.is_told(true);
-        about.is_told(true);
+        about.is_told(given(&[0]));
+        about.is_told(given(&[]));
         assert_eq!(says(&mut about, &[], &[], true), (true, false));
+    }
+
+    #[test]
+    fn an_assignment_of_a_topic_that_is_not_known_yet_is_another_one() {
+        let mut about = About::default();
+        about.is_told(given(&[0]));
+        assert_eq!(says(&mut about, &[0], &[0], true), (true, true));
+        // Of the second topic the member knows nothing, and it has what it can have.
+        about.is_told([([7; 16], 0), ([8; 16], 0)].into());
+        assert_eq!(says(&mut about, &[0], &[0], true), (true, false));
+        about.is_told(given(&[0]));
+        assert_eq!(says(&mut about, &[0], &[0], true), (true, false), "it has given that up");
+        about.is_told(given(&[0]));
+        assert_eq!(says(&mut about, &[0], &[0], true), (false, false));
     }
 }

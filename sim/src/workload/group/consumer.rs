@@ -2,6 +2,7 @@
 //! gives up what it is told to, says so, and takes what is free.
 
 use super::{
+    brief::Given,
     member::{BEAT_EVERY, FENCED_INSTANCE_ID, Member, UNRELEASED_INSTANCE_ID},
     voice::Said,
 };
@@ -43,14 +44,14 @@ impl Member {
         let epoch = self.generation.unwrap_or(JOIN);
         match self.beat_consumer(epoch).await {
             Said::Well(told) => {
-                let Told { epoch, assigned } = told;
+                let Told { epoch, assigned, given } = told;
                 if self.generation != Some(epoch) {
                     self.epochs.push(epoch);
                 }
                 self.generation = Some(epoch);
                 self.next_beat = now_nanos() + BEAT_EVERY.as_nanos() as u64;
                 if let Some(target) = assigned {
-                    self.about.is_told(target != self.target);
+                    self.about.is_told(given);
                     self.target = target;
                     if self.manners.has(GroupHabit::KeepsPartitions)
                         && self.is_restless()
@@ -205,6 +206,7 @@ struct Told {
     epoch: i32,
     /// `None` when that is no news.
     assigned: Option<Partitions>,
+    given: Given,
 }
 
 impl Told {
@@ -222,7 +224,13 @@ impl Told {
         let assigned = answer.assignment.as_ref().map(|assignment| {
             assignment.topic_partitions.iter().flat_map(partitions).collect::<Partitions>()
         });
-        Ok(Self { epoch: answer.member_epoch, assigned })
+        let with_ids = |topic: &TopicPartitions| {
+            let id = topic.topic_id.0;
+            topic.partitions.clone().into_iter().map(move |index| (id, index))
+        };
+        let topics = answer.assignment.iter().flat_map(|assignment| &assignment.topic_partitions);
+        let given = topics.flat_map(with_ids).collect();
+        Ok(Self { epoch: answer.member_epoch, assigned, given })
     }
 }
 
