@@ -10,7 +10,7 @@ use highwater_node::wire::{
     },
 };
 
-fn first_heartbeat(member: &str) -> ConsumerGroupHeartbeatRequest {
+pub fn first_heartbeat(member: &str) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: "g".into(),
         member_id: member.into(),

@@ -1,6 +1,6 @@
 //! What bad input gets: exactly Kafka's number, and the group stays as it was.
 
-use super::support::*;
+use super::{consumer::first_heartbeat, support::*};
 use highwater_core::types::PartitionIndex;
 use highwater_node::{
     client::{Connection, PartitionRef},
@@ -100,14 +100,9 @@ async fn a_classic_group_refuses_in_kafkas_numbers_and_stays_as_it_was() {
 
 fn consumer(member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
-        group_id: "g".into(),
-        member_id: member.into(),
         member_epoch: epoch,
         instance_id: Some("i".into()),
-        rebalance_timeout_ms: 30_000,
-        subscribed_topic_names: Some(vec!["t".into()]),
-        topic_partitions: Some(Vec::new()),
-        ..Default::default()
+        ..first_heartbeat(member)
     }
 }
 

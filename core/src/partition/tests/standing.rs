@@ -104,6 +104,16 @@ fn who_has_heard_a_leader_since_it_stood_still_vouches_for_it() {
     assert!(fixture.partition.check_stands(fixture.now).is_ok());
 }
 
+/// Whether broker 2 is told to fetch again at once.
+fn hurries(fixture: &mut Fixture) -> bool {
+    match fixture.ask(2, registration(2).0, at(1, 1), false).pop() {
+        Some(Effect::Respond { response: Response::ReplicaReadable(readable), .. }) => {
+            readable.hurry
+        }
+        other => panic!("a fetch was answered with {other:?}"),
+    }
+}
+
 #[test]
 fn followers_of_a_leader_that_stood_still_are_asked_for_a_sign_of_life() {
     let mut fixture = leading_with_followers();
@@ -112,13 +122,6 @@ fn followers_of_a_leader_that_stood_still_are_asked_for_a_sign_of_life() {
     let resumed = fixture.now.monotonic;
     let told = told_out_of_touch(&mut fixture, resumed);
     assert!(told.contains(&wake(900)), "{told:?}");
-    let hurries =
-        |fixture: &mut Fixture| match fixture.ask(2, registration(2).0, at(1, 1), false).pop() {
-            Some(Effect::Respond { response: Response::ReplicaReadable(readable), .. }) => {
-                readable.hurry
-            }
-            other => panic!("a fetch was answered with {other:?}"),
-        };
     assert!(hurries(&mut fixture), "it is to fetch again at once");
     fixture.pass(1);
     assert!(!hurries(&mut fixture));
@@ -233,13 +236,6 @@ fn that_a_sequence_is_out_of_order_is_said_when_the_isr_has_followed_since() {
 fn a_follower_whose_proof_is_missing_is_answered_at_once() {
     let mut fixture = leading_with_followers();
     fixture.produce(2, Acks::All, idempotent(7, 1));
-    let hurries =
-        |fixture: &mut Fixture| match fixture.ask(2, registration(2).0, at(1, 1), false).pop() {
-            Some(Effect::Respond { response: Response::ReplicaReadable(readable), .. }) => {
-                readable.hurry
-            }
-            other => panic!("a fetch was answered with {other:?}"),
-        };
     assert!(hurries(&mut fixture));
     fixture.pass(1);
     assert!(!hurries(&mut fixture), "it has followed since; broker 3 has not");
