@@ -256,6 +256,34 @@ mutants! {
     SilenceCountsAsRevoked = "silence-counts-as-revoked",
     /// A commit below the committed offset is acknowledged and ignored.
     LowerCommitIgnored = "lower-commit-ignored",
+    /// A batch that was sent again is answered at once, though its first copy is not durable yet.
+    RetryAnsweredAtOnce = "retry-answered-at-once",
+    /// The answer to the present ISR, committed again, counts as one to the withdrawn proposal.
+    WithdrawnAnswerTaken = "withdrawn-answer-taken",
+    /// A replica joins the ISR though it has not deleted what its leader has.
+    JoinsBeforeDeletion = "joins-before-deletion",
+    /// A follower's fetch vouches for its leader as of its arrival, however old it is.
+    FetchVouchesOnArrival = "fetch-vouches-on-arrival",
+    /// A follower cuts where its leader's epoch ends, without looking where its own does (KAFKA-6361).
+    LeaderEndAlone = "leader-end-alone",
+    /// A controller keeps the session of a broker that has registered again, with its old epoch.
+    SessionOutlivesRegistration = "session-outlives-registration",
+    /// A reassignment that is given up leaves the replicas that it had added in the ISR.
+    RetargetKeepsIsr = "retarget-keeps-isr",
+    /// A replica that is removed under its leader begins no new leader epoch.
+    ReplicaLeavesInEpoch = "replica-leaves-in-epoch",
+    /// A sync is taken to cover what was written while it was under way.
+    SyncCoversLaterWrite = "sync-covers-later-write",
+    /// Recovery syncs the tail that it has read, and does not write it again.
+    RecoveredTailNotRewritten = "recovered-tail-not-rewritten",
+    /// Half of the voters, rounded down, is enough to found a quorum.
+    FoundsAlone = "founds-alone",
+    /// A command whose fate is not known is told as one that is not in the log.
+    LostAnswerIsRefusal = "lost-answer-is-refusal",
+    /// A coordinator loads its log only as far as it is known to be committed.
+    LoadsToHighWatermark = "loads-to-high-watermark",
+    /// An image that comes while logs are opened and deleted is passed over until the next one.
+    ImageMissed = "image-missed",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

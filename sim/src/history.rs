@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 pub use change::{Change, Named};
 pub use state::{
     Absence, BatchImage, Boundary, CheckpointImage, CoordinatorsSeen, FinalLog, FinalReplicas,
-    FinalTopic, LogImage, MetadataSeen, PartitionSeen, ReplicaAt, ReplicaSeen, Required, TermSeen,
+    FinalTopic, LogImage, MetadataSeen, Miscount, PartitionSeen, ReplicaAt, ReplicaSeen, Required,
+    TermSeen,
 };
-pub use times::{Aged, Calm, CleanStop};
+pub use times::{Aged, Calm, CleanStop, Overdue, Undone};
 
 mod change;
 mod state;
@@ -151,6 +152,10 @@ pub struct History {
     pub looked_at: BTreeMap<i32, Moment>,
     /// What brokers in sync were found not to have.
     pub absences: Vec<Absence>,
+    /// Whom leaders counted as in sync against the metadata.
+    pub miscounts: Vec<Miscount>,
+    /// What brokers had not done in time, where everybody who runs is quick.
+    pub overdue: Vec<Overdue>,
     /// What replicas knew of themselves, whenever somebody looked and it was news.
     pub replicas: Vec<ReplicaSeen>,
     /// When faults began to strike.

@@ -111,6 +111,8 @@ effects! {
     SegmentsRetired = "segments_retired",
     /// Compaction removed a record.
     RecordCompacted = "records_compacted",
+    /// The connection broke over which a broker waited for the answer of another one.
+    CallReset = "calls_reset",
     /// A message between brokers met a link that was cut.
     MessageCut = "messages_cut",
     /// A message between brokers was lost.

@@ -210,6 +210,27 @@ fn a_lost_message_ends_at_the_deadline() {
 }
 
 #[test]
+fn who_waits_over_a_connection_that_breaks_hears_of_it_and_the_request_arrives() {
+    run(async |bench| {
+        let resets = |bench: &Bench| bench.effect(Effect::CallReset);
+        let network = bench.network.clone();
+        let resetting = task::spawn(async move {
+            time::sleep(Duration::from_millis(1)).await;
+            network.reset(&[(B, A), (A, C)]);
+            network.reset(&[(A, B)]);
+        });
+        let began = time::Instant::now();
+        assert!(matches!(bench.call(A, B).await, Err(TransportError::NoAnswer { .. })));
+        assert!(began.elapsed() < PATIENCE);
+        resetting.await.unwrap();
+        time::sleep(PATIENCE).await;
+        assert_eq!((bench.served(B), resets(&bench)), (1, 1));
+        bench.network.reset(&[(A, B)]);
+        assert_eq!(resets(&bench), 1, "nobody waits any more");
+    });
+}
+
+#[test]
 fn a_duplicated_request_is_served_twice_and_answered_once() {
     run(async |bench| {
         bench.network.set((A, B), Some(Weather { duplication: 1.0, ..Weather::default() }));

@@ -13,6 +13,7 @@ pub use messages::{Effect, Effects, HeartbeatAnswer, HeartbeatError, Input};
 
 use crate::{
     metadata::{Command, ElectionKind, Image},
+    mutant::Mutant,
     sometimes,
     time::{Instant, Now},
     types::{BrokerEpoch, BrokerId, PartitionIndex, TopicId},
@@ -134,7 +135,9 @@ impl Leading {
     /// heartbeats elsewhere.
     fn follow(&mut self, now: Instant, image: &Image) {
         self.sessions.retain(|broker, session| {
-            image.broker(*broker).is_some_and(|known| known.epoch == session.epoch())
+            image.broker(*broker).is_some_and(|known| {
+                known.epoch == session.epoch() || Mutant::SessionOutlivesRegistration.is_planted()
+            })
         });
         for (broker, registration) in image.brokers() {
             let session = self.sessions.entry(broker);

@@ -135,7 +135,8 @@ impl Circumstances<'_> {
         sometimes!(PartitionWithoutLeader, has_lost_leader);
         sometimes!(ReplicaStaysEligible, after.elr.len() > partition.elr.len());
         sometimes!(ReplicaRemovedUnderLeader, replicas_left && after.leader == partition.leader);
-        if elected.is_some() || after.leader != partition.leader || replicas_left {
+        let is_fenced_off = replicas_left && !Mutant::ReplicaLeavesInEpoch.is_planted();
+        if elected.is_some() || after.leader != partition.leader || is_fenced_off {
             // Also when the leader stays: what a removed replica still fetches is fenced off.
             bump_leader_epoch(partition, &mut after);
         }

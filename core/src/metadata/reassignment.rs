@@ -92,7 +92,9 @@ fn abandon_additions(
     let before = isr.len();
     let stays = |replica: &BrokerId| !adding.contains(replica) || target.contains(replica);
     replicas.retain(stays);
-    isr.retain(stays);
+    if !Mutant::RetargetKeepsIsr.is_planted() {
+        isr.retain(stays);
+    }
     elr.retain(stays);
     let min_insync = (rules.min_insync as usize).min(replicas.len());
     let is_below = isr.len() < before && isr.len() < min_insync;

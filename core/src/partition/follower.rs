@@ -138,7 +138,9 @@ impl Partition {
     ) {
         let own = self.epochs.end_offset_for(leader.epoch, self.log_end_offset);
         let agreed = own.map_or(leader.end_offset, |own| own.end_offset.min(leader.end_offset));
-        let agreed = if Mutant::TruncatesToHighWatermark.is_planted() {
+        let agreed = if Mutant::LeaderEndAlone.is_planted() {
+            leader.end_offset
+        } else if Mutant::TruncatesToHighWatermark.is_planted() {
             self.high_watermark
         } else if Mutant::KeepsBelowHighWatermark.is_planted() {
             agreed.max(self.high_watermark)

@@ -129,7 +129,8 @@ impl Progress {
             *self = Self { caught_up: self.caught_up, ..Self::unknown(now, leader_end) };
         }
         self.broker_epoch = Some(broker_epoch);
-        self.heard = self.heard.max(heard);
+        let arrived = Mutant::FetchVouchesOnArrival.is_planted().then_some(now);
+        self.heard = self.heard.max(heard).max(arrived);
         // An empty log may yet begin further below: where the leader's batch does that its log start
         // is in.
         let is_empty = position.log_start_offset == position.fetch_offset;
@@ -295,7 +296,7 @@ impl Isr {
         outcome: IsrOutcome,
     ) -> Option<PartitionEpoch> {
         let proposed = self.proposed.as_mut().filter(|proposed| proposed.base == base)?;
-        if proposed.is_withdrawn {
+        if proposed.is_withdrawn && !Mutant::WithdrawnAnswerTaken.is_planted() {
             sometimes!(WithdrawnIsrAnswered);
             // Which one of them it was is not known: the metadata will tell what was accepted.
             return None;

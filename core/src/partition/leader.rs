@@ -199,7 +199,7 @@ impl Leading {
         sometimes!(JoinWaitsForDeletion, has_all && progress.log_start_offset < log_start);
         sometimes!(JoinOfOldRegistration, has_all && !progress.has_fetched_as(*epoch));
         progress.has_fetched_as(*epoch)
-            && progress.log_start_offset >= log_start
+            && (progress.log_start_offset >= log_start || Mutant::JoinsBeforeDeletion.is_planted())
             && end >= high_watermark
             && (end >= epoch_start || Mutant::JoinsBelowEpochStart.is_planted())
     }

@@ -411,6 +411,12 @@ impl Partition {
         }
     }
 
+    /// The version of the registration by which this replica goes; `None` before it heard of one.
+    #[must_use]
+    pub const fn partition_epoch(&self) -> Option<PartitionEpoch> {
+        self.partition_epoch
+    }
+
     /// Whether the metadata names this replica in sync.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {

@@ -36,6 +36,7 @@ impl Partition {
             .and_then(|()| self.check_stands(now))
             .and_then(|()| self.admit(now, acks, &header, max_bytes));
         self.note_admission(now, &header, &admitted);
+        let is_retry = matches!(admitted, Ok(Admission::Duplicate(_)));
         let (base_offset, end, timestamp) = match admitted {
             Ok(Admission::New) => self.append(now, batch, effects),
             Ok(Admission::Duplicate(original)) => {
@@ -55,7 +56,10 @@ impl Partition {
             }
             Acks::All | Acks::Leader => (&mut self.awaiting_flush, self.flushed_offset),
         };
-        if end <= reached || Mutant::AckBeforeFsync.is_planted() {
+        if end <= reached
+            || Mutant::AckBeforeFsync.is_planted()
+            || is_retry && Mutant::RetryAnsweredAtOnce.is_planted()
+        {
             effects.push(Effect::respond(request, response));
         } else {
             parked.park(request, end, (now.monotonic, deadline), response);

@@ -112,6 +112,11 @@ fn every_planted_bug_of_replication_is_found() {
         Mutant::LogStartToldOnce,
         Mutant::LostFetchCountsAsTold,
         Mutant::UnknownSessionGoesOn,
+        Mutant::RetryAnsweredAtOnce,
+        Mutant::WithdrawnAnswerTaken,
+        Mutant::JoinsBeforeDeletion,
+        Mutant::FetchVouchesOnArrival,
+        Mutant::LeaderEndAlone,
     ] {
         mutant.plant();
         let found = first_failure(0..SEEDS).err();

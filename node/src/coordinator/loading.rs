@@ -82,7 +82,11 @@ impl Loading {
     ) -> Option<Self> {
         let bounds = |machine: &Partition| {
             let is_led = machine.is_leader() && machine.leader_epoch() == epoch;
-            is_led.then(|| (machine.log_start_offset(), machine.log_end_offset()))
+            let end = match Mutant::LoadsToHighWatermark.is_planted() {
+                true => machine.high_watermark(),
+                false => machine.log_end_offset(),
+            };
+            is_led.then(|| (machine.log_start_offset(), end))
         };
         let (next, end) = partition.inspect(bounds)?;
         let partition = partition.clone();

@@ -457,7 +457,7 @@ impl Scan<'_> {
             let reason = format!("the segment must reach offset {reaches}");
             return Err(LogError::corrupt(&path, self.end, sound_bytes, reason));
         }
-        if self.end > self.recovery_offset {
+        if self.end > self.recovery_offset && !Mutant::RecoveredTailNotRewritten.is_planted() {
             write_again(&*file, from.1, sound_bytes).await?;
         }
         file.sync().await?;

@@ -212,6 +212,10 @@ impl Writer {
             let path = self.shared.lock().active.path.clone();
             self.shared.disk.open(&path, OpenMode::Write).await?.sync().await?;
         }
+        let covered = match self.written {
+            Some(later) if Mutant::SyncCoversLaterWrite.is_planted() => later,
+            _ => covered,
+        };
         self.unflushed_bytes -= self.syncing_bytes;
         let (reports, due) = {
             let mut state = self.shared.lock();

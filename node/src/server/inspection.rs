@@ -4,7 +4,7 @@ use super::Broker;
 use crate::broker::{Lookup, PartitionDriver, TopicPartition};
 use highwater_core::{
     partition::Partition,
-    types::{LeaderEpoch, Offset, PartitionIndex, TopicId},
+    types::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, TopicId},
 };
 
 /// What a replica knows of itself at one moment.
@@ -16,6 +16,10 @@ pub struct ReplicaState {
     pub is_leader: bool,
     /// The newest leader epoch.
     pub leader_epoch: LeaderEpoch,
+    /// The version of the registration by which it goes; `None` before it heard of one.
+    pub partition_epoch: Option<PartitionEpoch>,
+    /// Who is in sync, as a leader counts without what it has proposed; `None` where it does not lead.
+    pub isr: Option<Vec<BrokerId>>,
     /// The first offset that can be read, inclusive.
     pub log_start_offset: Offset,
     /// The end of what consumers may read, exclusive.
@@ -66,6 +70,8 @@ fn state_of(driver: &PartitionDriver) -> ReplicaState {
         id: driver.id.clone(),
         is_leader: partition.is_leader(),
         leader_epoch: partition.leader_epoch(),
+        partition_epoch: partition.partition_epoch(),
+        isr: partition.isr(),
         log_start_offset: partition.log_start_offset(),
         high_watermark: partition.high_watermark(),
         flushed_offset: partition.flushed_offset(),

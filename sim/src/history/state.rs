@@ -154,6 +154,23 @@ pub enum Required {
     },
 }
 
+/// A leader counted others as in sync than the metadata did in the same version of the registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miscount {
+    /// When somebody looked.
+    pub at: Moment,
+    /// Of which partition.
+    pub partition: Partition,
+    /// Which leader.
+    pub broker: i32,
+    /// The version of the registration.
+    pub partition_epoch: u32,
+    /// Whom it counted.
+    pub counted: Vec<i32>,
+    /// Who was in sync.
+    pub isr: Vec<i32>,
+}
+
 /// What a broker's replica of a partition had come to when somebody looked and it was news.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSeen {

@@ -106,3 +106,32 @@ pub(super) const fn waits_by_itself(request: &Request) -> u64 {
         _ => 0,
     }
 }
+
+/// Something that should have happened by the time at which somebody looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// When somebody looked.
+    pub at: Moment,
+    /// Who had not done it.
+    pub broker: i32,
+    /// For how long it could have, in simulated milliseconds.
+    pub millis: u64,
+    /// What it was.
+    pub what: Undone,
+}
+
+/// What should have happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// A controller that has its quorum fences a broker that does not run.
+    Fences(i32),
+    /// A broker that has applied what the metadata says of a partition does what is said there.
+    Follows {
+        /// Of which partition.
+        partition: Partition,
+        /// What the metadata says.
+        told: String,
+        /// What its replica does.
+        found: String,
+    },
+}

@@ -128,6 +128,7 @@ impl Nemesis {
             | FaultKind::OneWayCut
             | FaultKind::Isolation => self.cut_links().await,
             FaultKind::FlappingLink => self.flap().await,
+            FaultKind::ConnectionReset => self.reset_connections(),
             FaultKind::MessageLoss | FaultKind::MessageDuplication | FaultKind::MessageDelay => {
                 self.change_weather().await;
             }

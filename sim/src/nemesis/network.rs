@@ -53,6 +53,17 @@ impl Nemesis {
         }
     }
 
+    /// Connections break: all that the plan names, or else one, or all.
+    pub(super) fn reset_connections(&mut self) {
+        let planned = self.links_in_plan();
+        let is_planned = self.plan.from.is_some() || self.plan.to.is_some();
+        let links = self.links(&planned, |dice| {
+            let takes_all = is_planned || dice.chance(0.5);
+            if takes_all { planned.clone() } else { one_of(dice, &planned) }
+        });
+        self.cluster.network.reset(&links);
+    }
+
     /// Every link, or one, loses, repeats or delays messages for a while.
     pub(super) async fn change_weather(&mut self) {
         let chance = self.plan.chance;

@@ -28,12 +28,14 @@ use madsim::{
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 use tokio::sync::oneshot;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
+/// With so many calls it is looked which of them are over.
+const WAITING_LOOKED_THROUGH: usize = 256;
 
 /// The one network of a run. Clones are the same.
 #[derive(Clone)]
@@ -54,6 +56,8 @@ struct State {
     held: u64,
     /// Numbers calls, for the trace.
     calls: u64,
+    /// Who waits for an answer, by the number of the call, and over which connection.
+    waiting: BTreeMap<u64, (Direction, Weak<Waiting>)>,
 }
 
 /// A broker's machine as its peers see it.
@@ -73,7 +77,8 @@ enum Host {
 }
 
 /// Where the one answer of a call goes; whatever comes later is dropped.
-type Slot = Arc<Mutex<Option<oneshot::Sender<Result<PeerReply, TransportError>>>>>;
+type Slot = Arc<Waiting>;
+type Waiting = Mutex<Option<oneshot::Sender<Result<PeerReply, TransportError>>>>;
 
 /// One call, as it travels.
 #[derive(Clone)]
@@ -103,6 +108,7 @@ impl Network {
             traps: Vec::new(),
             held: 0,
             calls: 0,
+            waiting: BTreeMap::new(),
         };
         let carrier = Handle::current().create_node().name("network").build();
         Self(Arc::new(Shared { state: Mutex::new(state), trace, carrier }))
@@ -153,6 +159,30 @@ impl Network {
         self.note(format_args!("net cut {}", names(links)));
         self.event(Lane::Network, Kind::Fault, || format!("links are cut: {}", names(links)));
         self.state().links.cut(links);
+    }
+
+    /// Breaks the connections over which calls go from one machine to another. Who waits for an answer
+    /// hears at once that there is none; what is under way may arrive all the same.
+    pub fn reset(&self, connections: &[Direction]) {
+        self.note(format_args!("net reset {}", names(connections)));
+        self.event(Lane::Network, Kind::Fault, || {
+            format!("connections break: {}", names(connections))
+        });
+        let waiting = std::mem::take(&mut self.state().waiting);
+        let (broken, whole): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            waiting.into_iter().partition(|(_, (link, _))| connections.contains(link));
+        self.state().waiting = whole;
+        for (number, ((from, to), slot)) in broken {
+            let slot = slot.upgrade();
+            let taken =
+                slot.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+            let reason = "the connection broke".to_owned();
+            let unheard = Err(TransportError::NoAnswer { to, reason });
+            if taken.is_some_and(|waiting| waiting.send(unheard).is_ok()) {
+                self.0.trace.effect(Effect::CallReset, 1);
+                self.note(format_args!("net {from}>{to} #{number}: the connection broke"));
+            }
+        }
     }
 
     /// Mends links.
@@ -244,7 +274,12 @@ impl Network {
         let (number, fate) = {
             let mut state = self.state();
             state.calls += 1;
-            (state.calls, state.links.send((from, to), now_nanos()))
+            let number = state.calls;
+            if state.waiting.len() >= WAITING_LOOKED_THROUGH {
+                state.waiting.retain(|_, (_, slot)| slot.strong_count() > 0);
+            }
+            state.waiting.insert(number, ((from, to), Arc::downgrade(&slot)));
+            (number, state.links.send((from, to), now_nanos()))
         };
         let contents = Contents::of(&request);
         let arrivals = match fate {

@@ -68,8 +68,12 @@ mod tests {
     }
 
     fn sees(example: &mut Example, leader: i32, epoch: i32) {
+        sees_led_by(example, Some(leader), epoch);
+    }
+
+    fn sees_led_by(example: &mut Example, leader: Option<i32>, epoch: i32) {
         let (at, nanos) = (example.history.tick(), example.history.nanos);
-        let leaders = vec![(Some(leader), epoch)];
+        let leaders = vec![(leader, epoch)];
         example.history.coordinators.push(CoordinatorsSeen { at, nanos, leaders });
     }
 
@@ -99,6 +103,26 @@ mod tests {
         assert!(held(2, 7), "it may have led in epoch 6");
         let nobody_looked = led(&[(1, 4, 500), (2, 5, 9_000)], 100);
         assert!(nobody_looked.holds(&CHECK));
+    }
+
+    #[test]
+    fn who_is_alone_in_the_isr_is_replaced_by_nobody_until_somebody_else_leads() {
+        let held = |leaders: &[(Option<i32>, i32, u64)]| {
+            let mut example = Example::in_cluster();
+            example.history.promise.groups.paces = (100, 100);
+            for (leader, epoch, millis) in leaders {
+                sees_led_by(&mut example, *leader, *epoch);
+                example.passes(*millis);
+            }
+            example.alive("a", 1, None);
+            let (leader, epoch, _) = leaders.last().copied().expect("somebody led");
+            sees_led_by(&mut example, leader, epoch);
+            example.holds(&CHECK)
+        };
+        assert!(held(&[(Some(1), 4, 500), (None, 5, 9_000)]));
+        assert!(held(&[(Some(1), 4, 500), (None, 5, 9_000), (Some(2), 6, 2_900)]));
+        assert!(!held(&[(Some(1), 4, 500), (None, 5, 500), (Some(2), 6, 3_100)]));
+        assert!(!held(&[(Some(1), 4, 500), (Some(2), 5, 500), (None, 6, 2_600)]));
     }
 
     #[test]

@@ -93,6 +93,8 @@ fault_kinds! {
     Isolation = "isolation", ["on", "target", "pause", "until"], [MessageCut];
     /// A link breaks and works again, over and over.
     FlappingLink = "flapping-link", ["from", "to", "millis", "pause"], [MessageCut];
+    /// Connections between machines break: who waits for an answer over one learns that none comes, and not whether its request arrived.
+    ConnectionReset = "connection-reset", ["from", "to"], [CallReset];
     /// Messages are lost for a while.
     MessageLoss = "message-loss", ["from", "to", "chance", "pause", "until"], [MessageLost];
     /// Messages arrive twice for a while.
@@ -173,6 +175,7 @@ impl FaultKind {
                     | Self::OneWayCut
                     | Self::Isolation
                     | Self::FlappingLink
+                    | Self::ConnectionReset
                     | Self::MessageLoss
                     | Self::MessageDuplication
                     | Self::MessageDelay

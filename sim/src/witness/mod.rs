@@ -8,6 +8,7 @@
 //! the faults may exceed what the cluster promises.
 
 mod replicas;
+mod vigil;
 
 use crate::{
     cluster::{Cluster, DATA_DIR},
@@ -45,6 +46,10 @@ pub struct Witness {
     replicas: BTreeMap<(Partition, i32), (u64, ReplicaAt)>,
     /// What was missing, so that it is said once.
     missing: BTreeSet<(Partition, BrokerId, Required)>,
+    /// Which leaders were found to count others than the metadata, so that it is said once.
+    miscounted: BTreeSet<(Partition, BrokerId, u32)>,
+    /// What is waited for.
+    vigil: vigil::Vigil,
     /// When replicas were looked at last, in simulated nanoseconds.
     looked_at: Option<u64>,
 }

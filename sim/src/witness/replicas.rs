@@ -3,13 +3,13 @@
 use super::{Sight, Witness, ends_at, is_watched};
 use crate::{
     cluster::Cluster,
-    history::{Partition, ReplicaAt, ReplicaSeen, Required},
+    history::{Miscount, Partition, ReplicaAt, ReplicaSeen, Required},
     kept::KeptLog,
     machine::Machine,
     recorder::now_nanos,
 };
-use highwater_core::types::{Offset, PartitionIndex, TopicId};
-use highwater_node::server::Broker;
+use highwater_core::types::{BrokerId, Offset, PartitionIndex, TopicId};
+use highwater_node::server::{Broker, ReplicaState};
 use std::{sync::Arc, time::Duration};
 
 /// How often replicas are looked at, at most.
@@ -35,6 +35,7 @@ impl Cluster {
         };
         let Some(image) = self.newest_image() else { return };
         let machines: Vec<Living<'_>> = self.machines.iter().map(Living::of).collect();
+        self.keep_vigil();
         let mut news = Vec::new();
         for (topic, id, is_replicated) in topics {
             let partitions = image.topic(id).map_or(0, |topic| topic.partitions.len());
@@ -70,9 +71,14 @@ impl Cluster {
 
     fn look_at_replica(&self, sight: &Sight<'_>, living: &Living<'_>, news: &mut Vec<ReplicaSeen>) {
         let (partition, machine, life) = (sight.partition, living.machine.id.0, living.life);
+        let known = living.knows(sight);
+        if let Some(known) = &known {
+            self.look_at_count(sight, living.machine.id, known);
+        }
         let mut witness = self.witness();
         let before = witness.replicas.get(&(partition, machine)).copied();
-        let replica = living.replica(sight, before.filter(|(then, _)| *then == life));
+        let before_in_life = before.filter(|(then, _)| *then == life);
+        let replica = known.map(|known| living.replica(sight, &known, before_in_life));
         if before.map(|(then, was)| (then, Some(was))).unwrap_or((life, None)) == (life, replica) {
             return;
         }
@@ -81,6 +87,34 @@ impl Cluster {
             None => witness.replicas.remove(&(partition, machine)),
         };
         news.push(ReplicaSeen { at: 0, machine, life, partition, replica });
+    }
+
+    /// Looks at whether a leader counts as in sync whom the metadata does, where both go by the same
+    /// version of the registration.
+    fn look_at_count(&self, sight: &Sight<'_>, leader: BrokerId, known: &ReplicaState) {
+        let Some(counted) = &known.isr else { return };
+        let registered = sight.registration;
+        if known.partition_epoch != Some(registered.partition_epoch) {
+            return;
+        }
+        let numbers = |members: &[BrokerId]| {
+            let mut numbers: Vec<i32> = members.iter().map(|member| member.0).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        let (counted, isr) = (numbers(counted), numbers(&registered.isr));
+        let (partition, epoch) = (sight.partition, registered.partition_epoch.0);
+        if counted == isr || !self.witness().miscounted.insert((partition, leader, epoch)) {
+            return;
+        }
+        let mut history = self.recorder.history();
+        let name = history.name(partition);
+        self.recorder.note(format_args!(
+            "broker {leader} counts {counted:?} as in sync of {name} at {epoch}, and in sync are {isr:?}"
+        ));
+        let (at, broker) = (history.tick(), leader.0);
+        let partition_epoch = epoch;
+        history.miscounts.push(Miscount { at, partition, broker, partition_epoch, counted, isr });
     }
 
     /// Looks at whether what the leader has committed is on the disk of everybody in sync.
@@ -140,11 +174,20 @@ impl<'a> Living<'a> {
         Self { machine, broker: machine.broker(), life }
     }
 
-    /// What its replica knows of itself. Whether it has another log than before matters only where
-    /// something has gone back: only then is it looked at.
-    fn replica(&self, sight: &Sight<'_>, before: Option<(u64, ReplicaAt)>) -> Option<ReplicaAt> {
+    /// What its replica knows of itself.
+    fn knows(&self, sight: &Sight<'_>) -> Option<ReplicaState> {
         let index = PartitionIndex(sight.partition.index as u32);
-        let known = self.broker.as_ref()?.replica(sight.topic, index)?;
+        self.broker.as_ref()?.replica(sight.topic, index)
+    }
+
+    /// The same, as the history has it. Whether it has another log than before matters only where
+    /// something has gone back: only then is it looked at.
+    fn replica(
+        &self,
+        sight: &Sight<'_>,
+        known: &ReplicaState,
+        before: Option<(u64, ReplicaAt)>,
+    ) -> ReplicaAt {
         let number = |offset: Offset| i64::try_from(offset.0).unwrap_or(i64::MAX);
         let now = ReplicaAt {
             log: 0,
@@ -161,6 +204,6 @@ impl<'a> Living<'a> {
             Some((_, was)) => was.log,
             None => self.machine.disk.model().identity(&sight.dir()).unwrap_or(0),
         };
-        Some(ReplicaAt { log, ..now })
+        ReplicaAt { log, ..now }
     }
 }

@@ -118,6 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn no_two_scenarios_name_the_same_bug() {
+        let mut named = BTreeMap::new();
+        for (scenario, _, mutant) in catalogue() {
+            let Some(mutant) = mutant else { continue };
+            if let Some(other) = named.insert(mutant.clone(), scenario.name.clone()) {
+                panic!("{other} and {} both name {mutant}", scenario.name);
+            }
+        }
+    }
+
+    #[test]
     fn every_scenario_names_a_bug_that_it_shows_or_says_why_it_has_none() {
         for (scenario, text, mutant) in catalogue() {
             let reason = text.lines().find_map(|line| line.strip_prefix(NONE));

@@ -12,6 +12,7 @@ use crate::{
 };
 use highwater_core::{
     metadata::{Command, Reply},
+    mutant::Mutant,
     sometimes,
     types::{BrokerId, MetadataOffset},
 };
@@ -104,6 +105,9 @@ impl Shared {
             answer = self.transport.call(leader, request, deadline) => answer,
             () = self.replaced(leader) => {
                 sometimes!(LeaderReplacedUnderProposal);
+                if Mutant::LostAnswerIsRefusal.is_planted() {
+                    return Err(ProposeError::NotLeader { leader: self.leadership().leader });
+                }
                 return Err(ProposeError::Unknown("the quorum has another leader".into()));
             }
         };
@@ -114,6 +118,9 @@ impl Shared {
             Ok(PeerReply::Unavailable(reason)) => Err(ProposeError::NotStored(reason)),
             Ok(PeerReply::Unknown(reason)) => Err(ProposeError::Unknown(reason)),
             Ok(other) => Err(ProposeError::Unknown(format!("an unexpected answer: {other:?}"))),
+            Err(TransportError::NoAnswer { .. }) if Mutant::LostAnswerIsRefusal.is_planted() => {
+                Err(ProposeError::NotLeader { leader: Some(leader) })
+            }
             Err(error @ TransportError::NoAnswer { .. }) => {
                 Err(ProposeError::Unknown(error.to_string()))
             }
