@@ -126,7 +126,10 @@ fn strike_millis(plan: &FaultPlan, crowd: Crowd) -> i64 {
         FaultKind::FlappingLink => pause + 2 * *plan.millis.end(),
         FaultKind::RollingRestart => crowd.machines * (pause + RESTART),
         FaultKind::DiskWipe => pause + REFILL,
-        FaultKind::BitRot | FaultKind::ClockStep | FaultKind::ConnectionCut => 0,
+        FaultKind::BitRot
+        | FaultKind::ClockStep
+        | FaultKind::ConnectionCut
+        | FaultKind::ConnectionReset => 0,
         _ => pause + RESTART,
     }
 }
