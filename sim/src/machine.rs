@@ -131,6 +131,13 @@ impl Machine {
         self.life().broker.is_some()
     }
 
+    /// Whether a process runs that has not given up its start.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let life = self.life();
+        life.running && life.failed.is_none()
+    }
+
     /// Why the last start failed.
     #[must_use]
     pub fn start_failure(&self) -> Option<String> {

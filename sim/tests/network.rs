@@ -227,6 +227,15 @@ fn who_waits_over_a_connection_that_breaks_hears_of_it_and_the_request_arrives()
         assert_eq!((bench.served(B), resets(&bench)), (1, 1));
         bench.network.reset(&[(A, B)]);
         assert_eq!(resets(&bench), 1, "nobody waits any more");
+        bench.network.set_everywhere(Weather { loss: 1.0, ..Weather::default() });
+        let (network, began) = (bench.network.clone(), time::Instant::now());
+        let resetting = task::spawn(async move {
+            time::sleep(Duration::from_millis(1)).await;
+            network.reset(&[(A, B)]);
+        });
+        assert!(matches!(bench.call(A, B).await, Err(TransportError::NoAnswer { .. })));
+        resetting.await.unwrap();
+        assert!(began.elapsed() < PATIENCE, "also where the request was lost");
     });
 }
 

@@ -28,14 +28,14 @@ use madsim::{
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::oneshot;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
-/// With so many calls it is looked which of them are over.
-const WAITING_LOOKED_THROUGH: usize = 256;
+/// With every so many calls it is looked which of them are over.
+const WAITING_LOOKED_THROUGH: u64 = 256;
 
 /// The one network of a run. Clones are the same.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ struct State {
     /// Numbers calls, for the trace.
     calls: u64,
     /// Who waits for an answer, by the number of the call, and over which connection.
-    waiting: BTreeMap<u64, (Direction, Weak<Waiting>)>,
+    waiting: BTreeMap<u64, (Direction, Slot)>,
 }
 
 /// A broker's machine as its peers see it.
@@ -77,8 +77,7 @@ enum Host {
 }
 
 /// Where the one answer of a call goes; whatever comes later is dropped.
-type Slot = Arc<Waiting>;
-type Waiting = Mutex<Option<oneshot::Sender<Result<PeerReply, TransportError>>>>;
+type Slot = Arc<Mutex<Option<oneshot::Sender<Result<PeerReply, TransportError>>>>>;
 
 /// One call, as it travels.
 #[derive(Clone)]
@@ -168,14 +167,12 @@ impl Network {
         self.event(Lane::Network, Kind::Fault, || {
             format!("connections break: {}", names(connections))
         });
-        let waiting = std::mem::take(&mut self.state().waiting);
-        let (broken, whole): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            waiting.into_iter().partition(|(_, (link, _))| connections.contains(link));
-        self.state().waiting = whole;
+        let broken: Vec<_> = {
+            let waiting = &mut self.state().waiting;
+            waiting.extract_if(.., |_, (link, _)| connections.contains(link)).collect()
+        };
         for (number, ((from, to), slot)) in broken {
-            let slot = slot.upgrade();
-            let taken =
-                slot.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+            let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
             let reason = "the connection broke".to_owned();
             let unheard = Err(TransportError::NoAnswer { to, reason });
             if taken.is_some_and(|waiting| waiting.send(unheard).is_ok()) {
@@ -275,10 +272,10 @@ impl Network {
             let mut state = self.state();
             state.calls += 1;
             let number = state.calls;
-            if state.waiting.len() >= WAITING_LOOKED_THROUGH {
-                state.waiting.retain(|_, (_, slot)| slot.strong_count() > 0);
+            if number.is_multiple_of(WAITING_LOOKED_THROUGH) {
+                state.waiting.retain(|_, (_, slot)| is_waited_for(slot));
             }
-            state.waiting.insert(number, ((from, to), Arc::downgrade(&slot)));
+            state.waiting.insert(number, ((from, to), slot.clone()));
             (number, state.links.send((from, to), now_nanos()))
         };
         let contents = Contents::of(&request);
@@ -467,6 +464,11 @@ impl Network {
         let station = state.stations.get(&to).filter(|station| station.endpoint == *endpoint);
         station.map_or(Host::Dark, |station| station.host.clone())
     }
+}
+
+fn is_waited_for(slot: &Slot) -> bool {
+    let waiting = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.as_ref().is_some_and(|waiting| !waiting.is_closed())
 }
 
 type Answered = oneshot::Receiver<Result<PeerReply, TransportError>>;

@@ -124,8 +124,8 @@ pub fn replaced_for(history: &History, asked: &Asked<'_>) -> u64 {
         since = match since {
             _ if leader == Some(asked.call.broker) => None,
             Some((nanos, _)) if is_known => Some((nanos, epoch)),
-            // A partition has no leader while nobody may lead it but who is alone in its ISR.
-            None if leader.is_none() => None,
+            // Nobody else leads yet: who is alone in the ISR goes on.
+            _ if leader.is_none() => None,
             _ => Some((look.nanos, epoch)),
         };
     }

@@ -103,17 +103,18 @@ impl Cluster {
             numbers
         };
         let (counted, isr) = (numbers(counted), numbers(&registered.isr));
-        let (partition, epoch) = (sight.partition, registered.partition_epoch.0);
-        if counted == isr || !self.witness().miscounted.insert((partition, leader, epoch)) {
+        let (partition, partition_epoch) = (sight.partition, registered.partition_epoch.0);
+        let key = (partition, leader, partition_epoch);
+        if counted == isr || !self.witness().miscounted.insert(key) {
             return;
         }
         let mut history = self.recorder.history();
         let name = history.name(partition);
         self.recorder.note(format_args!(
-            "broker {leader} counts {counted:?} as in sync of {name} at {epoch}, and in sync are {isr:?}"
+            "broker {leader} counts {counted:?} as in sync of {name} at {partition_epoch}, and in \
+             sync are {isr:?}"
         ));
         let (at, broker) = (history.tick(), leader.0);
-        let partition_epoch = epoch;
         history.miscounts.push(Miscount { at, partition, broker, partition_epoch, counted, isr });
     }
 
