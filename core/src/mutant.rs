@@ -284,6 +284,8 @@ mutants! {
     LoadsToHighWatermark = "loads-to-high-watermark",
     /// An image that comes while logs are opened and deleted is passed over until the next one.
     ImageMissed = "image-missed",
+    /// A follower that has started over waits until its fetcher looks at everything again.
+    StartOverRests = "start-over-rests",
     /// No bug in the broker: the judgement fails every run, to show that failures are reported.
     Canary = "canary",
 }

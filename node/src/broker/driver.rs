@@ -3,7 +3,11 @@
 //! A step is synchronous and holds the partition's mutex; nothing awaits under it. Appends are
 //! queued on the log inside the step, so their order is the machine's order.
 
-use super::{Bell, IsrChanges, Moves, TopicPartition, touch::Lease};
+use super::{
+    Bell, IsrChanges, TopicPartition,
+    moves::{Moves, Place},
+    touch::Lease,
+};
 use crate::{
     env::{BoxFuture, Clock},
     log::{Log, LogError, LogEvent},
@@ -322,13 +326,10 @@ impl PartitionDriver {
 
     fn feed(&self, state: &mut State, now: Now, input: Input) {
         let mut effects = std::mem::take(&mut state.effects);
-        let position = |state: &State| (state.machine.fetch_position(), state.machine.is_in_sync());
-        let before = state.moves.is_some().then(|| position(state));
+        let before = state.moves.is_some().then(|| Place::of(&state.machine));
         state.machine.step(now, input, &mut effects);
-        if let Some(moves) = &state.moves
-            && before != Some(position(state))
-        {
-            moves.moved(&self.id);
+        if let (Some(moves), Some(before)) = (&state.moves, before) {
+            before.tell_moves(&state.machine, (moves, &self.id));
         }
         for effect in effects.drain(..) {
             self.perform(now, state, effect);

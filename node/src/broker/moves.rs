@@ -5,6 +5,11 @@ use super::{
     TopicPartition,
     replica_sessions::{Key, key_of},
 };
+use highwater_core::{
+    mutant::Mutant,
+    partition::{Partition, ReplicaPosition},
+    types::BrokerId,
+};
 use std::{
     collections::BTreeSet,
     mem,
@@ -17,6 +22,37 @@ use tokio::sync::Notify;
 pub struct Moves {
     state: Mutex<State>,
     has_flushed: Notify,
+    has_resumed: Notify,
+}
+
+/// From where a replica is to be fetched.
+#[derive(PartialEq)]
+pub struct Place {
+    position: Option<(BrokerId, ReplicaPosition)>,
+    is_in_sync: bool,
+    is_starting_over: bool,
+}
+
+impl Place {
+    pub fn of(machine: &Partition) -> Self {
+        Self {
+            position: machine.fetch_position(),
+            is_in_sync: machine.is_in_sync(),
+            is_starting_over: machine.is_starting_over(),
+        }
+    }
+
+    /// Tells what has changed since it was so.
+    pub fn tell_moves(self, machine: &Partition, (moves, id): (&Moves, &TopicPartition)) {
+        let now = Self::of(machine);
+        if now == self {
+            return;
+        }
+        moves.moved(id);
+        if self.is_starting_over && !now.is_starting_over && !Mutant::StartOverRests.is_planted() {
+            moves.has_resumed.notify_one();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -40,6 +76,11 @@ impl Moves {
     /// The partition is to be fetched from elsewhere than before, or not.
     pub fn moved(&self, partition: &TopicPartition) {
         self.lock().moved.partitions.insert(key_of(partition));
+    }
+
+    /// Waits until a partition has started over, and may be fetched again: nothing else says that.
+    pub async fn resumed(&self) {
+        self.has_resumed.notified().await;
     }
 
     /// The partition has flushed more.

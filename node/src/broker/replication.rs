@@ -303,6 +303,7 @@ impl Fetcher {
         tokio::select! {
             biased;
             () = self.leader.changed.notified() => {}
+            () = self.leader.moves.resumed() => {}
             () = clock.sleep_until(until) => {}
         }
     }
@@ -357,7 +358,7 @@ impl Fetcher {
     }
 
     /// Lets the leader answer the call under way whenever there are partitions that it does not name
-    /// and may: others are followed, or a pause is over.
+    /// and may: others are followed, one has started over, or a pause is over.
     async fn hurry(&self) -> Infallible {
         let Replication { clock, transport, .. } = &*self.replication;
         let now = clock.now().monotonic;
@@ -373,6 +374,7 @@ impl Fetcher {
             tokio::select! {
                 biased;
                 () = self.leader.changed.notified() => {}
+                () = self.leader.moves.resumed() => {}
                 () = pause => next = None,
             }
             let deadline = clock.now().monotonic.after(REPORT_PATIENCE);
